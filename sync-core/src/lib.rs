@@ -1,1 +1,24 @@
-//! Muster.
+//! What may happen to a record: signed documents, write scopes, decisions, trusted time and the sync protocol.
+//!
+//! No tokio, no HTTP, no system clock and no randomness live here: they are arguments. The same code runs on a phone
+//! and on the server, so both judge a change alike. Every byte and limit is in `PROTOCOL.md`.
+
+pub mod limits;
+
+pub mod error;
+pub mod id;
+
+pub mod signing;
+
+pub mod change;
+pub mod document;
+
+pub mod evidence;
+pub mod time;
+
+pub mod decision;
+
+pub mod sync;
+
+pub use error::Refusal;
+pub use id::{ChangeHash, DeviceKey, DocumentId, DocumentName, Locator};

@@ -1,0 +1,66 @@
+//! Every limit of the protocol, in one place, each with its unit.
+
+/// Largest change, in bytes, header included.
+pub const CHANGE_SIZE_BYTES_MAX: usize = 8 * 1024;
+/// Most operations of one change: one new entry and its fields.
+pub const OPS_PER_CHANGE_MAX: usize = 64;
+/// Most columns that a change may declare.
+pub const COLUMNS_PER_CHANGE_MAX: usize = 8;
+/// Longest field name or entry key, in bytes of UTF-8.
+pub const NAME_SIZE_BYTES_MAX: usize = 64;
+/// Longest text value of a field, in bytes of UTF-8.
+pub const TEXT_SIZE_BYTES_MAX: usize = 256;
+/// Longest byte-string value of a field, in bytes.
+pub const BYTES_SIZE_BYTES_MAX: usize = 4 * 1024;
+/// Largest `start_op` of a change: leaves room for one more change below automerge's `u32` counters.
+pub const START_OP_MAX: u64 = u32::MAX as u64 - 1024;
+/// Largest `seq` of a change in one document.
+pub const SEQ_MAX: u64 = 1 << 24;
+/// Latest time that a change header may claim, in Unix seconds: the end of the year 9999.
+pub const CHANGE_TIME_S_MAX: i64 = 253_402_300_799;
+
+/// Largest evidence manifest, in bytes of CBOR.
+pub const MANIFEST_SIZE_BYTES_MAX: usize = 4 * 1024;
+/// Most images that one manifest may name.
+pub const MANIFEST_IMAGES_MAX: usize = 4;
+/// Largest image, in bytes (S1-59: 5 MB).
+pub const IMAGE_SIZE_BYTES_MAX: u64 = 5 * 1024 * 1024;
+
+/// Largest body of a sync request, in bytes.
+pub const SYNC_REQUEST_BYTES_MAX: usize = 1024 * 1024;
+/// Largest body of a sync response that a client accepts, in bytes.
+pub const SYNC_RESPONSE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Most changes pushed in one request.
+pub const PUSHES_PER_REQUEST_MAX: usize = 100;
+/// Most changes in one page of a response.
+pub const CHANGES_PER_PAGE_MAX: usize = 1_000;
+/// A page ends after the change that passes this many bytes.
+pub const PAGE_SIZE_BYTES_MAX: usize = 1024 * 1024;
+/// Most channels of which one client may hold a cursor.
+pub const CURSORS_MAX: usize = 512;
+
+/// Longest tenant name, in bytes.
+pub const TENANT_SIZE_BYTES_MAX: usize = 64;
+/// Longest user or course id, in bytes.
+pub const ID_SIZE_BYTES_MAX: usize = 64;
+
+/// Most decisions that one decision may name as seen (`after`).
+pub const DECISION_AFTER_MAX: usize = 16;
+
+/// Longest wait between two sync attempts, in milliseconds.
+pub const RETRY_CEILING_MS: u64 = 5 * 60 * 1000;
+/// First wait after a failed sync attempt, in milliseconds; doubles with each failure.
+pub const RETRY_BASE_MS: u64 = 1_000;
+/// Longest `Retry-After` that a client obeys, in milliseconds; a longer one is cut to this.
+pub const RETRY_AFTER_MS_MAX: u64 = 60 * 60 * 1000;
+
+/// A wall clock further than this outside the trusted interval flags `clock_skew`, in milliseconds.
+pub const CLOCK_SKEW_MS_MAX: i64 = 5 * 60 * 1000;
+/// Assumed worst drift of a phone's monotonic clock, in parts per million.
+pub const MONOTONIC_DRIFT_PPM: i64 = 500;
+/// Longest time that an anchor may have travelled before the phone noted its arrival, in milliseconds.
+pub const ANCHOR_TRAVEL_MS_MAX: i64 = 60 * 1000;
+/// Longest class session, in milliseconds.
+pub const CLASS_SESSION_MS_MAX: i64 = 24 * 60 * 60 * 1000;
+/// Most code steps that the server searches for the step of a typed code.
+pub const CODE_SEARCH_STEPS_MAX: i64 = 6_000;

@@ -69,9 +69,9 @@ pub struct Cursor<'a> {
     /// The channel, such as `user:42` or `course:7:staff`.
     #[b(0)]
     pub channel: &'a str,
-    /// The log index up to which it has everything.
+    /// The number in the channel up to which the client has everything; 0 at first.
     #[n(1)]
-    pub log_index: u64,
+    pub number: u64,
 }
 
 /// What a client sends.
@@ -231,7 +231,7 @@ pub struct Response<'a> {
     /// One fate per push, in their order.
     #[n(1)]
     pub fates: Vec<Fate>,
-    /// A page of changes, in the order of the log.
+    /// A page of changes, in the order of the channels' numbers.
     #[b(2)]
     pub changes: Vec<Pulled<'a>>,
     /// The client's cursors after this page; channels that it lost are missing.

@@ -29,7 +29,8 @@ fn undo(of: ChangeHash, rank: u64, after: &[ChangeHash]) -> Decision {
 fn the_table_of_precedence() {
     use DecisionAction::*;
     use RecordState as S;
-    let table: Vec<(&str, Vec<(u8, Decision)>, S)> = vec![
+    type Row = (&'static str, Vec<(u8, Decision)>, S);
+    let table: Vec<Row> = vec![
         ("no decision: the verdict", vec![], S::Flagged),
         ("one decision", vec![(10, says(Confirm, 2, &[]))], S::Confirmed),
         ("what came after wins", vec![(10, says(Confirm, 2, &[])), (11, says(Reject, 2, &[hash(10)]))], S::Rejected),

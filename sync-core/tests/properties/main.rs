@@ -1,6 +1,6 @@
 //! What must hold for any order, duplication and partition of changes, and for any bytes from outside.
 
-#![allow(missing_docs)]
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
 mod changes;
 mod decisions;

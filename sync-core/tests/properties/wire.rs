@@ -92,7 +92,7 @@ fn request(pushes: usize, cursors: usize) -> Vec<u8> {
         manifest: Some(&[1, 2, 3]),
         code_key: None,
     };
-    let cursor = Cursor { channel: "user:student-1", log_index: 7 };
+    let cursor = Cursor { channel: "user:student-1", number: 7 };
     let request = Request {
         version: PROTOCOL_VERSION,
         device: Some(key(1).public_key()),

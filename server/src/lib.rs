@@ -1,1 +1,16 @@
-//! Muster.
+//! The Muster server. The modules are listed in reading order, and each imports only from those above it.
+
+pub mod clock;
+pub mod limits;
+pub mod telemetry;
+pub mod config;
+pub mod keys;
+pub mod error;
+pub mod db;
+pub mod ids;
+pub mod app;
+pub mod http;
+
+pub mod health;
+pub mod router;
+pub mod cli;

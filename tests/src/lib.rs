@@ -1,1 +1,5 @@
-//! Muster.
+//! What the tests share: a whole server in this process, on a real socket, with its data in a temporary folder.
+
+mod server;
+
+pub use server::{Client, Reply, TestServer, TestServerBuilder};

@@ -1,0 +1,179 @@
+//! What every handler and job can reach: settings, database, time, randomness, and the signal to stop.
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
+use crate::config::{Config, DatabaseUrl};
+use crate::db::Db;
+use crate::keys;
+use crate::{clock, ids};
+
+pub use crate::clock::ManualClock;
+
+/// The shared state; cloning it is cheap.
+#[derive(Clone)]
+pub struct App(Arc<AppState>);
+
+/// The fields of `App`.
+pub struct AppState {
+    /// Settings.
+    pub config: Config,
+    /// The database.
+    pub db: Db,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    slices: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
+    stopping: watch::Sender<bool>,
+    jobs_enqueued: watch::Sender<u64>,
+}
+
+/// Collects what an `App` needs.
+pub struct AppBuilder {
+    config: Config,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    slices: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
+}
+
+/// Why the server could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A setting is wrong.
+    #[error(transparent)]
+    Config(#[from] crate::config::ConfigError),
+    /// The database cannot be opened or brought up to date.
+    #[error(transparent)]
+    Database(#[from] crate::db::DbError),
+    /// A file or a socket.
+    #[error("{0}: {1}")]
+    Io(String, #[source] std::io::Error),
+    /// Anything else, in words.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl AppBuilder {
+    /// With the machine's clock and randomness.
+    pub fn new(config: Config) -> Self {
+        Self { config, clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy), slices: HashMap::new() }
+    }
+
+    /// With another clock.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// With another source of randomness.
+    pub fn entropy(mut self, entropy: Arc<dyn Entropy>) -> Self {
+        self.entropy = entropy;
+        self
+    }
+
+    /// The settings so far.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The source of randomness, for state that is made before the `App`.
+    pub fn entropy_source(&self) -> &dyn Entropy {
+        &*self.entropy
+    }
+
+    /// Adds state that one slice keeps in memory; it finds it again by its type with `App::slice`.
+    pub fn with<T: Any + Send + Sync>(mut self, state: T) -> Self {
+        self.slices.insert(TypeId::of::<T>(), Box::new(state));
+        self
+    }
+
+    /// Checks the settings, makes the folders and opens the database. Blocks.
+    pub fn build(self) -> Result<App, StartError> {
+        self.config.check()?;
+        let data = &self.config.data;
+        keys::create_private_dir(&data.data_dir)
+            .map_err(|error| StartError::Io(data.data_dir.display().to_string(), error))?;
+        let DatabaseUrl::Sqlite(path) = data.database()?;
+        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            keys::create_private_dir(parent).map_err(|error| StartError::Io(parent.display().to_string(), error))?;
+        }
+        let db = Db::open_sqlite(&path, self.clock.now_ms())?;
+        Ok(App(Arc::new(AppState {
+            config: self.config,
+            db,
+            clock: self.clock,
+            entropy: self.entropy,
+            slices: self.slices,
+            stopping: watch::Sender::new(false),
+            jobs_enqueued: watch::Sender::new(0),
+        })))
+    }
+}
+
+impl Deref for App {
+    type Target = AppState;
+
+    fn deref(&self) -> &AppState {
+        &self.0
+    }
+}
+
+impl AppState {
+    /// Milliseconds since the Unix epoch.
+    pub fn now_ms(&self) -> i64 {
+        self.clock.now_ms()
+    }
+
+    /// A fresh UUID, ordered by time.
+    pub fn new_uuid(&self) -> [u8; 16] {
+        ids::uuid_v7(&*self.clock, &*self.entropy)
+    }
+
+    /// The state that a slice added under its own type.
+    ///
+    /// # Errors
+    /// `None` when the program that built the `App` left the slice out.
+    pub fn slice<T: Any + Send + Sync>(&self) -> Option<&T> {
+        self.slices.get(&TypeId::of::<T>())?.downcast_ref()
+    }
+
+    /// Tells everybody to finish.
+    pub fn stop(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    /// Whether the server is finishing.
+    pub fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
+    }
+
+    /// Waits until the server is told to finish. Streams that would never end must watch this.
+    pub async fn stopped(&self) {
+        let mut stopping = self.stopping.subscribe();
+        // The sender lives as long as this state, so waiting cannot fail while somebody can call this.
+        let _ = stopping.wait_for(|stopping| *stopping).await;
+    }
+
+    /// Wakes the job workers; call it after the commit that holds the job.
+    pub fn wake_jobs(&self) {
+        self.jobs_enqueued.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Changes whenever `wake_jobs` is called.
+    pub fn jobs_enqueued(&self) -> watch::Receiver<u64> {
+        self.jobs_enqueued.subscribe()
+    }
+
+    /// An unpredictable number, for jitter and request ids.
+    pub fn draw(&self) -> u64 {
+        let mut bytes = [0; 8];
+        self.entropy.fill(&mut bytes);
+        clock::mix(u64::from_le_bytes(bytes))
+    }
+}

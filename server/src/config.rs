@@ -1,0 +1,302 @@
+//! Every setting, its environment name and its default. A value that cannot be right stops the start.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, ValueEnum};
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+/// Fewest bytes of a secret that signs tokens.
+pub const JWT_SECRET_BYTES_MIN: usize = 32;
+/// Longest life of an access token.
+const ACCESS_TOKEN_MINUTES_MAX: u32 = 60;
+
+/// Where the server runs, which decides what it tolerates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Environment {
+    /// A developer's machine: accounts may be generated and printed.
+    Dev,
+    /// Like production, for trying.
+    Staging,
+    /// Refuses weak secrets and demo data.
+    Prod,
+}
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// Where images are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum StorageBackend {
+    /// A folder in DATA_DIR.
+    Local,
+    /// A bucket.
+    S3,
+}
+
+/// A value that is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// The value, for the code that needs it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+impl FromStr for Secret {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(Zeroizing::new(text.to_owned())))
+    }
+}
+
+/// What every command needs to find the data.
+#[derive(Debug, Clone, Args)]
+pub struct DataConfig {
+    /// Folder of the database, the images, the keys and the models.
+    #[arg(long, env = "DATA_DIR", default_value = "muster-data")]
+    pub data_dir: PathBuf,
+
+    /// `sqlite:///path/to/file`. Default: a file in DATA_DIR.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+
+    /// Where the server runs.
+    #[arg(long, env = "ENV", value_enum, default_value = "dev")]
+    pub env: Environment,
+
+    /// What is logged: error, warn, info, debug, trace, or a filter per module.
+    #[arg(long, env = "LOG_LEVEL", default_value = "info")]
+    pub log_level: String,
+
+    /// How a log line looks.
+    #[arg(long, env = "LOG_FORMAT", value_enum, default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+/// Every setting of `muster serve`.
+#[derive(Debug, Clone, Args)]
+pub struct Config {
+    /// The data.
+    #[command(flatten)]
+    pub data: DataConfig,
+
+    /// Address to listen on.
+    #[arg(long, env = "HOST", default_value = "127.0.0.1")]
+    pub host: String,
+
+    /// Port to listen on; 0 takes a free one.
+    #[arg(long, env = "PORT", default_value_t = 8000)]
+    pub port: u16,
+
+    /// Secret that signs access tokens, at least 32 bytes. Default: made once and kept in DATA_DIR/keys.
+    #[arg(long, env = "JWT_SECRET", hide_env_values = true)]
+    pub jwt_secret: Option<Secret>,
+
+    /// Minutes that an access token is good for.
+    #[arg(long, env = "ACCESS_TOKEN_EXPIRE_MINUTES", default_value_t = 15)]
+    pub access_token_expire_minutes: u32,
+
+    /// Where images are kept.
+    #[arg(long, env = "STORAGE_BACKEND", value_enum, default_value = "local")]
+    pub storage_backend: StorageBackend,
+
+    /// Bucket for images, with STORAGE_BACKEND=s3.
+    #[arg(long, env = "S3_BUCKET")]
+    pub s3_bucket: Option<String>,
+
+    /// Region of the bucket.
+    #[arg(long, env = "S3_REGION", default_value = "us-east-1")]
+    pub s3_region: String,
+
+    /// Address of an S3 server that is not Amazon's.
+    #[arg(long, env = "S3_ENDPOINT")]
+    pub s3_endpoint: Option<String>,
+
+    /// Access key of the bucket.
+    #[arg(long, env = "S3_ACCESS_KEY", hide_env_values = true)]
+    pub s3_access_key: Option<Secret>,
+
+    /// Secret key of the bucket.
+    #[arg(long, env = "S3_SECRET_KEY", hide_env_values = true)]
+    pub s3_secret_key: Option<Secret>,
+
+    /// Largest image, in MB.
+    #[arg(long, env = "UPLOAD_MAX_IMAGE_MB", default_value_t = 5)]
+    pub upload_max_image_mb: u32,
+
+    /// Folder of the face models. Default: DATA_DIR/models.
+    #[arg(long, env = "MODELS_DIR")]
+    pub models_dir: Option<PathBuf>,
+
+    /// Hours that a record waits for its image before it is flagged.
+    #[arg(long, env = "MEDIA_TIMEOUT_HOURS", default_value_t = 24)]
+    pub media_timeout_hours: u32,
+}
+
+/// A setting that cannot be right.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum ConfigError {
+    /// The text after the colon says what to do.
+    #[error("{0}: {1}")]
+    Invalid(&'static str, String),
+}
+
+/// Which database to open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DatabaseUrl {
+    /// A file.
+    Sqlite(PathBuf),
+}
+
+impl DataConfig {
+    /// Reads DATABASE_URL.
+    pub fn database(&self) -> Result<DatabaseUrl, ConfigError> {
+        let invalid = |text: &str| Err(ConfigError::Invalid("DATABASE_URL", text.to_owned()));
+        let Some(url) = &self.database_url else {
+            return Ok(DatabaseUrl::Sqlite(self.data_dir.join("muster.db")));
+        };
+        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            return invalid("PostgreSQL is not supported yet; use sqlite:///path/to/file");
+        }
+        match url.strip_prefix("sqlite://") {
+            Some("" | "/") | None => invalid("expected sqlite:///path/to/file"),
+            Some(path) => Ok(DatabaseUrl::Sqlite(PathBuf::from(path))),
+        }
+    }
+
+    /// Folder of the keys.
+    pub fn keys_dir(&self) -> PathBuf {
+        self.data_dir.join("keys")
+    }
+}
+
+#[derive(Debug, clap::Parser)]
+struct Arguments {
+    #[command(flatten)]
+    config: Config,
+}
+
+impl Config {
+    /// Reads options as `muster serve` would, with the environment behind them.
+    ///
+    /// # Errors
+    /// The text is what a person at the terminal would have seen.
+    pub fn from_arguments(arguments: impl IntoIterator<Item = String>) -> Result<Self, String> {
+        let arguments = std::iter::once("muster serve".to_owned()).chain(arguments);
+        let parsed = <Arguments as clap::Parser>::try_parse_from(arguments);
+        parsed.map(|parsed| parsed.config).map_err(|error| error.to_string())
+    }
+
+    /// Folder of the face models.
+    pub fn models_dir(&self) -> PathBuf {
+        self.models_dir.clone().unwrap_or_else(|| self.data.data_dir.join("models"))
+    }
+
+    /// Bytes of the largest image.
+    pub fn image_bytes_max(&self) -> usize {
+        self.upload_max_image_mb as usize * 1024 * 1024
+    }
+
+    /// Refuses settings that contradict each other or are too weak.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let invalid = |name, text: &str| Err(ConfigError::Invalid(name, text.to_owned()));
+        self.data.database()?;
+        if let Some(secret) = &self.jwt_secret {
+            if secret.reveal().len() < JWT_SECRET_BYTES_MIN {
+                return invalid("JWT_SECRET", "at least 32 bytes are needed; leave it unset and one is made");
+            }
+            if self.data.env == Environment::Prod && is_guessable(secret.reveal()) {
+                return invalid("JWT_SECRET", "this can be guessed, and ENV=prod refuses it; use random bytes");
+            }
+        }
+        if self.access_token_expire_minutes == 0 || self.access_token_expire_minutes > ACCESS_TOKEN_MINUTES_MAX {
+            return invalid("ACCESS_TOKEN_EXPIRE_MINUTES", "expected 1 to 60");
+        }
+        if !(1..=50).contains(&self.upload_max_image_mb) {
+            return invalid("UPLOAD_MAX_IMAGE_MB", "expected 1 to 50");
+        }
+        if self.storage_backend == StorageBackend::S3 {
+            if self.s3_bucket.as_deref().unwrap_or("").is_empty() {
+                return invalid("S3_BUCKET", "needed with STORAGE_BACKEND=s3");
+            }
+            if self.s3_access_key.is_none() || self.s3_secret_key.is_none() {
+                return invalid("S3_ACCESS_KEY", "needed with STORAGE_BACKEND=s3, together with S3_SECRET_KEY");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Fewest different bytes of a secret that somebody did not just type.
+const DISTINCT_BYTES_MIN: usize = 10;
+
+fn is_guessable(secret: &str) -> bool {
+    let lower = secret.to_lowercase();
+    let distinct = secret.bytes().collect::<std::collections::BTreeSet<_>>().len();
+    let words = ["secret", "change", "password", "example", "default", "your-", "your_", "test", "muster"];
+    distinct < DISTINCT_BYTES_MIN || words.iter().any(|word| lower.contains(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(arguments: &[&str]) -> Config {
+        Config::from_arguments(arguments.iter().map(|argument| (*argument).to_owned())).unwrap()
+    }
+
+    #[test]
+    fn the_defaults_are_valid() {
+        assert_eq!(config(&[]).check(), Ok(()));
+    }
+
+    #[test]
+    fn a_weak_secret_is_refused_and_a_strong_one_is_not() {
+        assert!(config(&["--jwt-secret", "short"]).check().is_err());
+        let typed = "change-me-change-me-change-me-change-me";
+        assert!(config(&["--jwt-secret", typed]).check().is_ok());
+        assert!(config(&["--env", "prod", "--jwt-secret", typed]).check().is_err());
+        assert!(config(&["--env", "prod", "--jwt-secret", &"a".repeat(64)]).check().is_err());
+        let random = "8f0aa1c6d2b94e57931c60d7be2f4a85";
+        assert!(config(&["--env", "prod", "--jwt-secret", random]).check().is_ok());
+    }
+
+    #[test]
+    fn postgresql_is_refused_with_a_sentence() {
+        let error = config(&["--database-url", "postgresql://u:p@h/db"]).check().unwrap_err();
+        assert!(error.to_string().contains("not supported yet"), "{error}");
+        let url = config(&["--database-url", "sqlite:///var/lib/m.db"]).data.database();
+        assert_eq!(url, Ok(DatabaseUrl::Sqlite(PathBuf::from("/var/lib/m.db"))));
+    }
+
+    #[test]
+    fn s3_needs_its_bucket_and_keys() {
+        assert!(config(&["--storage-backend", "s3"]).check().is_err());
+        let complete = ["--storage-backend", "s3", "--s3-bucket", "b", "--s3-access-key", "k", "--s3-secret-key", "s"];
+        assert!(config(&complete).check().is_ok());
+    }
+
+    #[test]
+    fn secrets_are_not_printed() {
+        let printed = format!("{:?}", config(&["--jwt-secret", "a-value-nobody-should-ever-see-here"]));
+        assert!(!printed.contains("nobody"), "{printed}");
+    }
+}

@@ -1,0 +1,111 @@
+//! A bounded queue from async code to threads: a full one makes callers wait a bounded time, then says so.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::DbError;
+use crate::limits;
+
+/// How often a blocked thread looks for a free place.
+const BLOCKING_POLL: Duration = Duration::from_millis(2);
+
+/// What waits for a thread, oldest first.
+pub(super) struct Queue<T> {
+    state: Mutex<State<T>>,
+    not_empty: Condvar,
+    places: Arc<Semaphore>,
+    waiting: AtomicUsize,
+}
+
+struct State<T> {
+    items: VecDeque<(T, OwnedSemaphorePermit)>,
+    closed: bool,
+}
+
+impl<T> Queue<T> {
+    pub(super) fn new(capacity: usize) -> Self {
+        Self {
+            state: Mutex::new(State { items: VecDeque::new(), closed: false }),
+            not_empty: Condvar::new(),
+            places: Arc::new(Semaphore::new(capacity)),
+            waiting: AtomicUsize::new(0),
+        }
+    }
+
+    /// Waits for a place, at most `limits::QUEUE_WAIT`.
+    pub(super) async fn push(&self, item: T) -> Result<(), DbError> {
+        let place = match Arc::clone(&self.places).try_acquire_owned() {
+            Ok(place) => place,
+            Err(_) => tokio::time::timeout(limits::QUEUE_WAIT, Arc::clone(&self.places).acquire_owned())
+                .await
+                .map_err(|_| full())?
+                .map_err(|_| DbError::Closed)?,
+        };
+        self.put(item, place)
+    }
+
+    /// The same for threads.
+    pub(super) fn push_blocking(&self, item: T) -> Result<(), DbError> {
+        let mut waited = Duration::ZERO;
+        loop {
+            if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+                return self.put(item, place);
+            }
+            if self.places.is_closed() {
+                return Err(DbError::Closed);
+            }
+            if waited >= limits::QUEUE_WAIT {
+                return Err(full());
+            }
+            std::thread::sleep(BLOCKING_POLL);
+            waited += BLOCKING_POLL;
+        }
+    }
+
+    fn put(&self, item: T, place: OwnedSemaphorePermit) -> Result<(), DbError> {
+        let mut state = self.lock();
+        if state.closed {
+            return Err(DbError::Closed);
+        }
+        state.items.push_back((item, place));
+        self.waiting.store(state.items.len(), Ordering::Relaxed);
+        drop(state);
+        self.not_empty.notify_one();
+        Ok(())
+    }
+
+    /// The oldest ones, at most `max`; waits until there is one. Empty only when the queue is closed and done.
+    pub(super) fn take(&self, max: usize) -> VecDeque<T> {
+        let mut state = self.lock();
+        while state.items.is_empty() && !state.closed {
+            state = self.not_empty.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        let count = state.items.len().min(max);
+        let taken = state.items.drain(..count).map(|(item, _place)| item).collect();
+        self.waiting.store(state.items.len(), Ordering::Relaxed);
+        taken
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Takes nothing new; what waits is still handed out.
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.places.close();
+        self.not_empty.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn full() -> DbError {
+    DbError::Busy("the queue is full".to_owned())
+}

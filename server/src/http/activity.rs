@@ -1,0 +1,146 @@
+//! What a connection is doing and since when, so that none is kept open for nothing.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use crate::limits;
+
+const HEAD: u8 = 0;
+const SERVING: u8 = 1;
+const IDLE: u8 = 2;
+
+/// Shared by a connection's socket, its requests and its watchdog. Requests touch it without locks or allocations.
+pub(super) struct Activity {
+    opened: Instant,
+    phase: AtomicU8,
+    since_ms: AtomicU64,
+    /// When writing began to wait for the client, plus one; 0 when it does not wait.
+    write_stalled_ms: AtomicU64,
+    body_late: AtomicBool,
+}
+
+impl Activity {
+    /// A new connection owes us a head.
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            opened: Instant::now(),
+            phase: AtomicU8::new(HEAD),
+            since_ms: AtomicU64::new(0),
+            write_stalled_ms: AtomicU64::new(0),
+            body_late: AtomicBool::new(false),
+        })
+    }
+
+    pub(super) fn serving(&self) {
+        self.phase.store(SERVING, Ordering::Relaxed);
+    }
+
+    /// The reply has been written, or given up.
+    pub(super) fn idle(&self) {
+        self.since_ms.store(self.now_ms(), Ordering::Relaxed);
+        self.phase.store(IDLE, Ordering::Relaxed);
+    }
+
+    fn received(&self) {
+        if self.phase.load(Ordering::Relaxed) == IDLE {
+            self.since_ms.store(self.now_ms(), Ordering::Relaxed);
+            self.phase.store(HEAD, Ordering::Relaxed);
+        }
+    }
+
+    fn write_waits(&self, waits: bool) {
+        let stalled = self.write_stalled_ms.load(Ordering::Relaxed);
+        if waits && stalled == 0 {
+            self.write_stalled_ms.store(self.now_ms() + 1, Ordering::Relaxed);
+        } else if !waits && stalled != 0 {
+            self.write_stalled_ms.store(0, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn body_is_late(&self) {
+        self.body_late.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn was_body_late(&self) -> bool {
+        self.body_late.load(Ordering::Relaxed)
+    }
+
+    /// Whether the connection has used up its time.
+    pub(super) fn expired(&self) -> bool {
+        let now = self.now_ms();
+        let over = |since: u64, limit: Duration| now.saturating_sub(since) > limit.as_millis() as u64;
+        let stalled = self.write_stalled_ms.load(Ordering::Relaxed);
+        if stalled != 0 && over(stalled - 1, limits::WRITE_STALL_TIMEOUT) {
+            return true;
+        }
+        let since = self.since_ms.load(Ordering::Relaxed);
+        match self.phase.load(Ordering::Relaxed) {
+            HEAD => over(since, limits::HEADER_TIMEOUT),
+            IDLE => over(since, limits::IDLE_TIMEOUT),
+            _ => false,
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.opened.elapsed().as_millis() as u64
+    }
+}
+
+/// A socket that reports to an `Activity`.
+pub(super) struct Watched<S> {
+    pub(super) socket: S,
+    pub(super) activity: Arc<Activity>,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.socket).poll_read(cx, buf))?;
+        if buf.filled().len() > before {
+            self.activity.received();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Watched<S> {
+    fn noted<T>(&self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        self.activity.write_waits(polled.is_pending());
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.socket).poll_write(cx, buf);
+        self.noted(polled)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.socket).poll_write_vectored(cx, bufs);
+        self.noted(polled)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}

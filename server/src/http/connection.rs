@@ -1,0 +1,122 @@
+//! Accepts connections, holds each to its time limits, and lets requests in flight finish at the end.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::activity::{Activity, Watched};
+use super::gate::Gate;
+use crate::app::App;
+use crate::limits;
+
+/// Pause after the system refuses to hand out a connection, for example for lack of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Opens the listening socket.
+pub async fn listen(host: &str, port: u16) -> io::Result<TcpListener> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"));
+    for address in lookup_host((host, port)).await? {
+        match bind(address) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(limits::LISTEN_BACKLOG)
+}
+
+/// Serves until the app stops, then waits for requests in flight, at most `limits::SHUTDOWN_GRACE`.
+pub async fn serve(app: App, listener: TcpListener, router: Router) {
+    let gate = Arc::new(Gate::new(router, app.draw()));
+    let graceful = GracefulShutdown::new();
+    let connections = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
+    let mut stopped = pin!(app.stopped());
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = &mut stopped => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((socket, peer)) => match Arc::clone(&connections).try_acquire_owned() {
+                Ok(place) => drop(tokio::spawn(connection(Arc::clone(&gate), socket, peer, graceful.watcher(), place))),
+                Err(_) => refuse(&socket),
+            },
+            Err(error) => {
+                tracing::warn!(%error, "Could not accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    if tokio::time::timeout(limits::SHUTDOWN_GRACE, graceful.shutdown()).await.is_err() {
+        tracing::warn!("Some requests did not finish in time");
+    }
+}
+
+fn refuse(socket: &TcpStream) {
+    // One try without waiting: a client that cannot take it is no worse off than with a closed connection.
+    let _ = socket.try_write(
+        b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+    );
+}
+
+async fn connection(
+    gate: Arc<Gate>,
+    socket: TcpStream,
+    peer: SocketAddr,
+    watcher: Watcher,
+    _place: OwnedSemaphorePermit,
+) {
+    // Replies are small and complete: waiting to fill a packet only delays them.
+    let _ = socket.set_nodelay(true);
+    let activity = Activity::new();
+    let service = {
+        let activity = Arc::clone(&activity);
+        service_fn(move |request| {
+            let (gate, activity) = (Arc::clone(&gate), Arc::clone(&activity));
+            async move { Ok::<_, Infallible>(gate.handle(peer, activity, request).await) }
+        })
+    };
+    let io = TokioIo::new(Watched { socket, activity: Arc::clone(&activity) });
+    let served = http1::Builder::new()
+        .header_read_timeout(None)
+        .max_buf_size(limits::HEAD_BYTES_MAX)
+        .serve_connection(io, service);
+    let mut served = pin!(watcher.watch(served));
+    let mut check = pin!(tokio::time::sleep(limits::CONNECTION_CHECK));
+    loop {
+        tokio::select! {
+            biased;
+            result = &mut served => {
+                if let Err(error) = result {
+                    tracing::debug!(%error, "A connection ended early");
+                }
+                return;
+            }
+            () = &mut check => {
+                if activity.expired() {
+                    return;
+                }
+                check.as_mut().reset(tokio::time::Instant::now() + limits::CONNECTION_CHECK);
+            }
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The way from a socket to a handler and back: timeouts, limits, request ids, the error envelope, the request log.
+
+mod activity;
+mod body;
+mod connection;
+mod extract;
+mod gate;
+
+pub use connection::{listen, serve};
+pub use extract::{Json, Path, Query};
+pub use gate::RequestId;

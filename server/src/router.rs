@@ -1,0 +1,100 @@
+//! Every route of the server under its prefixes, and the OpenAPI description that is made from them.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::header;
+use axum::routing::get;
+use utoipa::openapi::path::{HttpMethod, Operation, PathItem};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder, SecurityRequirement};
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::app::App;
+use crate::health;
+
+/// The prefix that documentation and our own clients use.
+pub const CANONICAL_PREFIX: &str = "/api/v1";
+/// The security scheme of every operation that does not say otherwise.
+const BEARER: &str = "bearer";
+
+/// The server's routes, ready to serve.
+pub fn router(app: App) -> Router {
+    let (router, openapi) = described().split_for_parts();
+    let description = Arc::new(openapi_json(openapi));
+    let openapi_route = get(move || {
+        let description = Arc::clone(&description);
+        async move { ([(header::CONTENT_TYPE, "application/json")], description.as_ref().clone()) }
+    });
+    router.merge(aliases()).route("/openapi.json", openapi_route).with_state(app)
+}
+
+/// The description alone, for tests and for documentation.
+pub fn openapi() -> OpenApi {
+    let (_, mut openapi) = described().split_for_parts();
+    name_operations(&mut openapi);
+    openapi
+}
+
+/// The slices, whose paths begin after the prefix.
+fn slices() -> OpenApiRouter<App> {
+    OpenApiRouter::new().merge(health::routes())
+}
+
+fn described() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(base()).merge(health::root_routes()).nest(CANONICAL_PREFIX, slices())
+}
+
+/// The same handlers under the literal paths of the systems that Muster replaces.
+fn aliases() -> Router<App> {
+    let health: Router<App> = health::routes().into();
+    Router::new().merge(health.clone()).nest("/v1", health)
+}
+
+fn base() -> OpenApi {
+    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
+    let info = InfoBuilder::new()
+        .title("Muster")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some("Attendance and exam evidence: admission, verdicts, review."));
+    OpenApiBuilder::new()
+        .info(info)
+        .components(Some(ComponentsBuilder::new().security_scheme(BEARER, SecurityScheme::Http(bearer)).build()))
+        .security(Some([SecurityRequirement::new(BEARER, [""; 0])]))
+        .build()
+}
+
+fn openapi_json(mut openapi: OpenApi) -> String {
+    name_operations(&mut openapi);
+    openapi.to_json().unwrap_or_else(|error| {
+        tracing::error!(%error, "The OpenAPI description cannot be written");
+        "{}".to_owned()
+    })
+}
+
+/// Handlers of different slices may have one name; their operations may not.
+fn name_operations(openapi: &mut OpenApi) {
+    for item in openapi.paths.paths.values_mut() {
+        for (_, operation) in operations_mut(item) {
+            if let (Some(tags), Some(id)) = (&operation.tags, &mut operation.operation_id)
+                && let Some(tag) = tags.first()
+            {
+                *id = format!("{tag}_{id}");
+            }
+        }
+    }
+}
+
+/// The operations of one path.
+fn operations_mut(item: &mut PathItem) -> impl Iterator<Item = (HttpMethod, &mut Operation)> {
+    [
+        (HttpMethod::Get, item.get.as_mut()),
+        (HttpMethod::Post, item.post.as_mut()),
+        (HttpMethod::Put, item.put.as_mut()),
+        (HttpMethod::Patch, item.patch.as_mut()),
+        (HttpMethod::Delete, item.delete.as_mut()),
+        (HttpMethod::Head, item.head.as_mut()),
+    ]
+    .into_iter()
+    .filter_map(|(method, operation)| operation.map(|operation| (method, operation)))
+}

@@ -1,0 +1,22 @@
+//! Where log lines go, and how they look.
+
+use std::io;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{DataConfig, LogFormat};
+
+/// Starts logging to standard error. A second call changes nothing.
+///
+/// # Errors
+/// When LOG_LEVEL is not a filter.
+pub fn start(config: &DataConfig) -> Result<(), String> {
+    let filter = EnvFilter::try_new(&config.log_level).map_err(|error| format!("LOG_LEVEL: {error}"))?;
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    // Somebody else, a test for example, may have set up logging already; that is theirs to decide.
+    let _ = match config.log_format {
+        LogFormat::Text => subscriber.with_target(false).try_init(),
+        LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
+    };
+    Ok(())
+}

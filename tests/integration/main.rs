@@ -1,0 +1,3 @@
+//! The server through its public door, a file per slice.
+
+mod http;

@@ -1,0 +1,236 @@
+//! A real `muster serve` in this process, and clients that talk to it over HTTP.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use muster_server::app::{App, AppBuilder, ManualClock};
+use muster_server::cli::serve::{self, Running};
+use muster_server::clock::Clock;
+use muster_server::config::Config;
+use reqwest::header::HeaderMap;
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A server that stops, and whose data goes, when the test ends.
+pub struct TestServer {
+    running: Option<Running>,
+    data: Option<TempDir>,
+    clock: Option<Arc<ManualClock>>,
+    http: reqwest::Client,
+}
+
+/// How a `TestServer` differs from the default.
+#[derive(Default)]
+pub struct TestServerBuilder {
+    clock: Option<Arc<ManualClock>>,
+    arguments: Vec<String>,
+    data: Option<TempDir>,
+}
+
+impl TestServerBuilder {
+    /// A clock that stands at `now_ms` until the test moves it.
+    pub fn manual_clock(mut self, now_ms: i64) -> Self {
+        self.clock = Some(Arc::new(ManualClock::new(now_ms)));
+        self
+    }
+
+    /// A command line option of `muster serve` with its value.
+    pub fn option(mut self, name: &str, value: &str) -> Self {
+        self.arguments.extend([name.to_owned(), value.to_owned()]);
+        self
+    }
+
+    /// The data of a server that was stopped with `stop`.
+    pub fn data(mut self, data: TempDir) -> Self {
+        self.data = Some(data);
+        self
+    }
+
+    /// Starts it on a free port.
+    pub async fn start(self) -> TestServer {
+        let data = self.data.unwrap_or_else(|| tempfile::tempdir().expect("a temporary folder"));
+        let config = config(data.path(), &self.arguments);
+        let mut builder = AppBuilder::new(config);
+        if let Some(clock) = &self.clock {
+            builder = builder.clock(Arc::clone(clock) as Arc<dyn Clock>);
+        }
+        let running = serve::start(builder).await.expect("the server starts");
+        let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+        TestServer { running: Some(running), data: Some(data), clock: self.clock, http }
+    }
+}
+
+fn config(data_dir: &Path, arguments: &[String]) -> Config {
+    let data_dir = data_dir.to_str().expect("a path in UTF-8");
+    let fixed = ["--data-dir", data_dir, "--port", "0", "--log-level", "warn"];
+    Config::from_arguments(fixed.iter().map(|text| (*text).to_owned()).chain(arguments.iter().cloned()))
+        .expect("valid options")
+}
+
+impl TestServer {
+    /// A server with default settings and the machine's clock.
+    pub async fn start() -> Self {
+        Self::builder().start().await
+    }
+
+    /// A server that differs from the default.
+    pub fn builder() -> TestServerBuilder {
+        TestServerBuilder::default()
+    }
+
+    /// The server's state, for what no endpoint offers.
+    pub fn app(&self) -> &App {
+        &self.running().app
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.running().address
+    }
+
+    /// The URL of a path.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address())
+    }
+
+    /// The clock of `manual_clock`.
+    ///
+    /// # Panics
+    /// When the server was started with the machine's clock.
+    pub fn clock(&self) -> &ManualClock {
+        self.clock.as_deref().expect("started with a manual clock")
+    }
+
+    /// A client that is not signed in.
+    pub fn anonymous(&self) -> Client {
+        Client { http: self.http.clone(), base: self.url(""), token: None }
+    }
+
+    /// A client with this token.
+    pub fn with_token(&self, token: &str) -> Client {
+        Client { token: Some(token.to_owned()), ..self.anonymous() }
+    }
+
+    /// Stops the server in order and keeps its data for another one.
+    pub async fn stop(mut self) -> TempDir {
+        if let Some(running) = self.running.take() {
+            running.stop().await;
+        }
+        self.data.take().expect("the data is there until the server stops")
+    }
+
+    fn running(&self) -> &Running {
+        self.running.as_ref().expect("the server runs until it is stopped")
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        if let Some(running) = &self.running {
+            running.app.stop();
+        }
+    }
+}
+
+/// Talks JSON to a `TestServer`.
+#[derive(Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    base: String,
+    token: Option<String>,
+}
+
+/// A reply that was read to its end.
+#[derive(Debug)]
+pub struct Reply {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// The header fields.
+    pub headers: HeaderMap,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+}
+
+impl Client {
+    /// The token it sends.
+    pub fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
+    /// A request that the test finishes itself; the token is in it.
+    pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.base));
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
+    /// GET.
+    pub async fn get(&self, path: &str) -> Reply {
+        Reply::of(self.request(Method::GET, path)).await
+    }
+
+    /// POST with a JSON body.
+    pub async fn post(&self, path: &str, body: &Value) -> Reply {
+        Reply::of(self.request(Method::POST, path).json(body)).await
+    }
+
+    /// PUT with a JSON body.
+    pub async fn put(&self, path: &str, body: &Value) -> Reply {
+        Reply::of(self.request(Method::PUT, path).json(body)).await
+    }
+
+    /// DELETE.
+    pub async fn delete(&self, path: &str) -> Reply {
+        Reply::of(self.request(Method::DELETE, path)).await
+    }
+}
+
+impl Reply {
+    /// Sends a request and reads the whole reply.
+    ///
+    /// # Panics
+    /// When no reply arrives.
+    pub async fn of(request: reqwest::RequestBuilder) -> Self {
+        let response = request.send().await.expect("the server answers");
+        let (status, headers) = (response.status(), response.headers().clone());
+        let bytes = response.bytes().await.expect("the body arrives").to_vec();
+        Self { status, headers, bytes }
+    }
+
+    /// The body as JSON.
+    ///
+    /// # Panics
+    /// When it is not.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.bytes).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// Checks the status and gives the body.
+    ///
+    /// # Panics
+    /// When it is another one.
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Value {
+        assert_eq!(self.status.as_u16(), status, "{}", String::from_utf8_lossy(&self.bytes));
+        if self.bytes.is_empty() { Value::Null } else { self.json() }
+    }
+
+    /// Checks that it is an error envelope with this status and code, whose request id is that of the header.
+    ///
+    /// # Panics
+    /// When it is not.
+    #[track_caller]
+    pub fn expect_error(self, status: u16, code: &str) -> Value {
+        let request_id = self.headers.get("x-request-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
+        let body = self.expect(status);
+        assert_eq!(body["error"]["code"], code, "{body}");
+        assert_eq!(body["error"]["request_id"].as_str(), request_id.as_deref(), "{body}");
+        assert!(body["error"]["details"].is_object(), "{body}");
+        assert!(body["error"]["message"].as_str().is_some_and(|message| !message.is_empty()), "{body}");
+        body["error"].clone()
+    }
+}

@@ -10,6 +10,7 @@ pub mod db;
 pub mod ids;
 pub mod app;
 pub mod http;
+pub mod log;
 
 pub mod health;
 pub mod router;

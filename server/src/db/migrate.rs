@@ -31,6 +31,7 @@ pub const SERVER_MIGRATIONS: &[Migration] = migrations![
     1 "0001_users",
     2 "0002_courses",
     3 "0003_jobs",
+    4 "0004_log",
 ];
 
 const TABLE: &str = "

@@ -42,6 +42,21 @@ pub struct Valid {
 }
 
 impl Valid {
+    fn new(hash: ChangeHash, body: &Body<'_>, entry: Entry) -> Self {
+        Self {
+            hash,
+            document: body.document,
+            writer: body.writer,
+            seq: body.seq,
+            start_op: body.start_op,
+            max_op: body.max_op(),
+            dep: body.dep,
+            time_s: body.time_s,
+            container: entry.container(),
+            entry,
+        }
+    }
+
     /// The tip of the writer's chain once this change is in it.
     #[must_use]
     pub fn tip(&self) -> ChainTip {
@@ -63,18 +78,7 @@ pub fn validate(tenant: &str, name: &DocumentName, bytes: &[u8], signature: &[u8
     let container = Container::at(name.kind(), body.container_op)
         .ok_or(Refusal::Scope { what: "the document has no such container" })?;
     let entry = Entry::read(container, &body.fields)?;
-    Ok(Valid {
-        hash,
-        document,
-        writer: body.writer,
-        seq: body.seq,
-        start_op: body.start_op,
-        max_op: body.max_op(),
-        dep: body.dep,
-        time_s: body.time_s,
-        container,
-        entry,
-    })
+    Ok(Valid::new(hash, &body, entry))
 }
 
 /// Who writes, where and after what: all that is needed to append, without loading the document.
@@ -98,6 +102,15 @@ impl Author<'_> {
     /// # Errors
     /// When the keystore does not sign.
     pub fn append(&self, entry: &Entry) -> Result<(SignedChange, ChainTip), SignError> {
+        let (signed, valid) = self.write(entry)?;
+        Ok((signed, valid.tip()))
+    }
+
+    /// Appends `entry` to the writer's chain: the signed change, and what [`validate`] would say of it.
+    ///
+    /// # Errors
+    /// When the keystore does not sign.
+    pub fn write(&self, entry: &Entry) -> Result<(SignedChange, Valid), SignError> {
         let document = self.name.id(self.tenant);
         let tip = self.tip.unwrap_or_else(|| genesis::tip(document, self.name.kind()));
         let body = Body {
@@ -113,7 +126,7 @@ impl Author<'_> {
         let change = encode(&body);
         let hash = ChangeHash(change.hash().0);
         let signature = self.key.sign(&signing::change_message(document, hash))?;
-        let tip = ChainTip { seq: body.seq, hash, max_op: body.max_op() };
-        Ok((SignedChange { bytes: change.raw_bytes().to_vec(), signature }, tip))
+        let valid = Valid::new(hash, &body, entry.clone());
+        Ok((SignedChange { bytes: change.raw_bytes().to_vec(), signature }, valid))
     }
 }

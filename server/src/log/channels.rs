@@ -1,0 +1,60 @@
+//! Channels: who is told about a change.
+
+use std::fmt;
+
+use muster_sync_core::DocumentName;
+use sha2::{Digest, Sha256};
+
+use crate::ids::TenantId;
+
+/// A stream of changes that some people may read.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Channel {
+    /// What is about one user: for that user.
+    User(String),
+    /// A course's class sessions: for everybody in the course.
+    Course(String),
+    /// A course's attendance: for those who teach it.
+    CourseStaff(String),
+    /// Device bindings: for admins.
+    Admin,
+}
+
+impl Channel {
+    /// The number under which the database keeps it: the first 8 bytes of a hash of tenant and name.
+    pub fn key(&self, tenant: &TenantId) -> i64 {
+        let hash = Sha256::new().chain_update(tenant.as_str()).chain_update([0]).chain_update(self.to_string());
+        let digest = hash.finalize();
+        let mut first = [0; 8];
+        first.copy_from_slice(&digest[..8]);
+        i64::from_be_bytes(first)
+    }
+}
+
+impl fmt::Display for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User(user) => write!(f, "user:{user}"),
+            Self::Course(course) => write!(f, "course:{course}"),
+            Self::CourseStaff(course) => write!(f, "course:{course}:staff"),
+            Self::Admin => f.write_str("admin"),
+        }
+    }
+}
+
+/// The channels of a document's changes. The course of an attendance document is unknown until its plan arrives.
+pub fn channels_of(name: &DocumentName, course: Option<&str>) -> Vec<Channel> {
+    let mut channels = Vec::with_capacity(2);
+    match name {
+        DocumentName::ClassSession { .. } => channels.extend(course.map(|course| Channel::Course(course.to_owned()))),
+        DocumentName::Attendance { student, .. } => {
+            channels.push(Channel::User(student.clone()));
+            channels.extend(course.map(|course| Channel::CourseStaff(course.to_owned())));
+        }
+        DocumentName::DeviceBinding { user } => {
+            channels.push(Channel::User(user.clone()));
+            channels.push(Channel::Admin);
+        }
+    }
+    channels
+}

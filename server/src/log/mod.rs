@@ -1,0 +1,14 @@
+//! The change log: admitted changes under gap-free numbers, the channels they belong to, and the server as a writer.
+//!
+//! This module stores and numbers. Whether a change may be admitted is for `sync` to judge; what it means is for the
+//! slice that projects it.
+
+mod channels;
+mod queries;
+mod server_key;
+mod write;
+
+pub use channels::{Channel, channels_of};
+pub use queries::{Stored, find, entries_of, page_of, read, tip};
+pub use server_key::ServerKey;
+pub use write::{Appended, append, append_as_server, place_in};

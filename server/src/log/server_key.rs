@@ -1,0 +1,64 @@
+//! The server's own device key: it signs verdicts, what people do over HTTP, receipts and anchors.
+
+use std::path::Path;
+
+use muster_sync_core::{
+    ChangeHash, DeviceKey, DocumentId,
+    signing::{SigningKey, SoftwareKey},
+    time::{
+        Anchor, Receipt,
+        session_code::CodeKey,
+    },
+};
+use zeroize::Zeroizing;
+
+use crate::clock::Entropy;
+use crate::keys;
+
+/// The key pair and the server's own code key, from which the codes of sessions planned over HTTP derive.
+pub struct ServerKey {
+    key: SoftwareKey,
+    public: DeviceKey,
+    code_key: CodeKey,
+}
+
+impl ServerKey {
+    /// Reads the keys from a folder, or makes them.
+    ///
+    /// # Errors
+    /// When a file cannot be read, is torn, or cannot be stored.
+    pub fn load_or_create(dir: &Path, entropy: &dyn Entropy) -> std::io::Result<Self> {
+        let seed = keys::load_or_create(dir, "server-ed25519.key", 32, entropy)?;
+        let code = keys::load_or_create(dir, "session-code.key", 32, entropy)?;
+        let whole = |bytes: &[u8]| <[u8; 32]>::try_from(bytes).map_err(std::io::Error::other);
+        let key = SoftwareKey::from_seed(&Zeroizing::new(whole(&seed)?));
+        let public = key.public_key();
+        Ok(Self { key, public, code_key: CodeKey(whole(&code)?) })
+    }
+
+    /// The public half, which phones pin.
+    pub fn public(&self) -> DeviceKey {
+        self.public
+    }
+
+    /// To sign changes with.
+    pub fn signer(&self) -> &dyn SigningKey {
+        &self.key
+    }
+
+    /// The key of session codes that the server shows for lecturers without a phone.
+    pub fn code_key(&self) -> &CodeKey {
+        &self.code_key
+    }
+
+    /// The receipt of a change in the log; the same facts always give the same bytes.
+    pub fn receipt(&self, document: DocumentId, hash: ChangeHash, log_index: i64, received_at_ms: i64) -> Receipt {
+        Receipt::sign(&self.key, document, hash, log_index.unsigned_abs(), received_at_ms)
+            .expect("a key in memory always signs")
+    }
+
+    /// An anchor for a device's nonce.
+    pub fn anchor(&self, time_ms: i64, device: DeviceKey, nonce: [u8; 16]) -> Anchor {
+        Anchor::sign(&self.key, time_ms, device, nonce).expect("a key in memory always signs")
+    }
+}

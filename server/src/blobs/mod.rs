@@ -3,6 +3,7 @@
 //!
 //! - [`BlobStore`] keeps opaque bytes under a [`BlobKey`]; it never sees a picture in clear.
 //! - [`crypt`] seals those bytes under a subject's key, so that erasing the key erases the evidence.
+//! - [`picture`] decides whether bytes are a JPEG or PNG that is safe to decode, and makes the copy that people see.
 
 pub mod crypt;
 pub mod disk;
@@ -10,6 +11,7 @@ mod durable;
 mod error;
 mod key;
 pub mod master_key;
+pub mod picture;
 
 use std::fmt::Debug;
 use std::future::Future;

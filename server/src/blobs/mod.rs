@@ -12,6 +12,7 @@ mod error;
 mod key;
 pub mod master_key;
 pub mod picture;
+pub mod s3;
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -22,6 +23,7 @@ use bytes::Bytes;
 pub use disk::DiskStore;
 pub use error::BlobError;
 pub use key::{BlobKey, ID_BYTES_MAX};
+pub use s3::{S3Config, S3Store};
 
 /// The largest blob that a store takes, in bytes: a picture of 5 MB, sealed, with room to spare.
 pub const BLOB_BYTES_MAX: usize = 8 * 1024 * 1024;

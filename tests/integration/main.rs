@@ -1,0 +1,3 @@
+//! Tests that cross a crate, one module per slice.
+
+mod blobs;

@@ -11,6 +11,10 @@ pub mod ids;
 pub mod app;
 pub mod http;
 
+pub mod auth;
+pub mod accounts;
+pub mod courses;
+
 pub mod health;
 pub mod router;
 pub mod cli;

@@ -1,4 +1,6 @@
 //! The server through its public door, a file per slice.
 
+mod auth;
+mod courses;
 mod db_contract;
 mod http;

@@ -5,8 +5,10 @@ use std::net::SocketAddr;
 use clap::Args;
 use tokio::task::JoinHandle;
 
+use super::admin;
 use crate::app::{App, AppBuilder, StartError};
-use crate::config::Config;
+use crate::auth::AuthState;
+use crate::config::{Config, Environment};
 use crate::{http, router, telemetry};
 
 /// The settings of `muster serve`.
@@ -25,6 +27,11 @@ pub(super) fn run(serve: Serve) -> Result<(), StartError> {
         .map_err(|error| StartError::Io("the runtime".to_owned(), error))?;
     runtime.block_on(async {
         let running = start(AppBuilder::new(serve.config)).await?;
+        if running.app.config.data.env == Environment::Dev {
+            let db = running.app.db.clone();
+            let created = tokio::task::spawn_blocking(move || admin::create_first(&db)).await;
+            created.map_err(|error| StartError::Other(error.to_string()))??;
+        }
         tracing::info!(address = %running.address, "Listening");
         interrupted().await;
         tracing::info!("Stopping");
@@ -44,7 +51,7 @@ pub struct Running {
 
 /// Starts a whole server on the configured address.
 pub async fn start(builder: AppBuilder) -> Result<Running, StartError> {
-    let app = tokio::task::spawn_blocking(move || builder.build())
+    let app = tokio::task::spawn_blocking(move || build(builder))
         .await
         .map_err(|error| StartError::Other(error.to_string()))??;
     let (host, port) = (app.config.host.clone(), app.config.port);
@@ -54,6 +61,13 @@ pub async fn start(builder: AppBuilder) -> Result<Running, StartError> {
     let router = router::router(app.clone());
     let http = tokio::spawn(http::serve(app.clone(), listener, router));
     Ok(Running { app, address, http })
+}
+
+/// The app with the state of every slice. Blocks.
+fn build(builder: AppBuilder) -> Result<App, StartError> {
+    builder.config().check()?;
+    let auth = AuthState::open(builder.config(), builder.entropy_source())?;
+    builder.with(auth).build()
 }
 
 impl Running {

@@ -11,6 +11,8 @@ pub mod ids;
 pub mod app;
 pub mod http;
 
+pub mod jobs;
+
 pub mod auth;
 pub mod accounts;
 pub mod courses;

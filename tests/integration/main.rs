@@ -4,3 +4,4 @@ mod auth;
 mod courses;
 mod db_contract;
 mod http;
+mod jobs;

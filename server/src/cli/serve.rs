@@ -9,6 +9,7 @@ use super::admin;
 use crate::app::{App, AppBuilder, StartError};
 use crate::auth::AuthState;
 use crate::config::{Config, Environment};
+use crate::jobs::{self, Handlers};
 use crate::{http, router, telemetry};
 
 /// The settings of `muster serve`.
@@ -47,6 +48,7 @@ pub struct Running {
     /// Where it listens.
     pub address: SocketAddr,
     http: JoinHandle<()>,
+    jobs: JoinHandle<()>,
 }
 
 /// Starts a whole server on the configured address.
@@ -60,7 +62,13 @@ pub async fn start(builder: AppBuilder) -> Result<Running, StartError> {
     let address = listener.local_addr().map_err(listening)?;
     let router = router::router(app.clone());
     let http = tokio::spawn(http::serve(app.clone(), listener, router));
-    Ok(Running { app, address, http })
+    let jobs = tokio::spawn(jobs::run(app.clone(), handlers()));
+    Ok(Running { app, address, http, jobs })
+}
+
+/// Which slice does which kind of work after a commit.
+fn handlers() -> Handlers {
+    Handlers::new()
 }
 
 /// The app with the state of every slice. Blocks.
@@ -71,11 +79,13 @@ fn build(builder: AppBuilder) -> Result<App, StartError> {
 }
 
 impl Running {
-    /// Takes no new requests, finishes those in flight, then closes the database.
+    /// Takes no new requests, finishes those in flight and the running jobs, then closes the database.
     pub async fn stop(self) {
         self.app.stop();
-        if let Err(error) = self.http.await {
-            tracing::error!(%error, "The listener ended with a panic");
+        for (name, task) in [("listener", self.http), ("job worker", self.jobs)] {
+            if let Err(error) = task.await {
+                tracing::error!(%error, name, "A task ended with a panic");
+            }
         }
         let db = self.app.db.clone();
         // Closing waits for the writer's last commit, which must not happen on a thread of the runtime.

@@ -14,6 +14,12 @@ pub mod http;
 pub mod log;
 pub mod evidence;
 
+pub mod jobs;
+
+pub mod auth;
+pub mod accounts;
+pub mod courses;
+
 pub mod health;
 pub mod router;
 pub mod cli;

@@ -2,4 +2,4 @@
 
 mod server;
 
-pub use server::{Client, Reply, TestServer, TestServerBuilder};
+pub use server::{Client, PASSWORD, Reply, TestServer, TestServerBuilder};

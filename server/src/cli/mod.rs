@@ -1,5 +1,6 @@
 //! The command line: `muster serve` and the commands around it.
 
+mod admin;
 pub mod serve;
 
 use std::process::ExitCode;
@@ -18,12 +19,16 @@ struct Cli {
 enum Command {
     /// Run the server.
     Serve(serve::Serve),
+    /// Manage accounts without a running server.
+    #[command(subcommand)]
+    Admin(admin::Admin),
 }
 
 /// Reads the arguments, runs the command and says how it ended.
 pub fn run() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(serve) => serve::run(serve),
+        Command::Admin(admin) => admin::run(admin),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

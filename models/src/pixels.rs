@@ -1,6 +1,7 @@
 //! From a picture to the tensor that a network takes: shrinking without aliasing, then sampling along a similarity.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 /// An RGB picture, three bytes a pixel, row by row.
 #[derive(Clone, Debug)]
@@ -113,9 +114,9 @@ impl<'a> Pyramid<'a> {
 
     /// Fills a square of `side` pixels, channels first, values from 0 to 255; what lies outside the picture is black.
     ///
-    /// Only output pixels inside `filled` (width, height) are sampled, the others stay black.
+    /// Only output pixels in these columns and rows are sampled, the others stay black.
     #[must_use]
-    pub fn sample(&self, similarity: Similarity, side: usize, filled: (usize, usize)) -> Vec<f32> {
+    pub fn sample(&self, similarity: Similarity, side: usize, columns: Range<usize>, rows: Range<usize>) -> Vec<f32> {
         let mut similarity = similarity;
         let mut level = 0;
         // A step of at most two pixels keeps bilinear sampling from skipping any.
@@ -126,8 +127,8 @@ impl<'a> Pyramid<'a> {
         let pixels = &self.levels[level];
         let plane = side * side;
         let mut out = vec![0.0; 3 * plane];
-        for y in 0..filled.1.min(side) {
-            for x in 0..filled.0.min(side) {
+        for y in rows.start..rows.end.min(side) {
+            for x in columns.start..columns.end.min(side) {
                 let (u, v) = similarity.apply(x as f32 + 0.5, y as f32 + 0.5);
                 let [red, green, blue] = bilinear(pixels, u, v);
                 let place = y * side + x;
@@ -180,7 +181,7 @@ mod tests {
     fn an_unscaled_picture_is_copied_and_the_rest_is_black() {
         let rgb = [10, 20, 30, 40, 50, 60];
         let pyramid = Pyramid::new(Pixels::new(2, 1, &rgb).unwrap(), 8);
-        let out = pyramid.sample(IDENTITY, 2, (2, 2));
+        let out = pyramid.sample(IDENTITY, 2, 0..2, 0..2);
         assert_eq!(out, [10.0, 40.0, 0.0, 0.0, 20.0, 50.0, 0.0, 0.0, 30.0, 60.0, 0.0, 0.0]);
         assert_eq!(mirrored(&out, 2)[..2], [40.0, 10.0]);
     }
@@ -191,10 +192,12 @@ mod tests {
         let pyramid = Pyramid::new(Pixels::new(64, 1, &rgb).unwrap(), 1);
         let quarter = Similarity { a: 2.0, ..IDENTITY };
         assert_eq!(pyramid.levels.len(), 1, "a row of one pixel is not halved");
-        assert_eq!(pyramid.sample(quarter, 1, (1, 1)).len(), 3);
+        assert_eq!(pyramid.sample(quarter, 1, 0..1, 0..1).len(), 3);
         let square: Vec<u8> = (0..64 * 64_u16).flat_map(|index| [if index % 2 == 0 { 0 } else { 200 }; 3]).collect();
         let pyramid = Pyramid::new(Pixels::new(64, 64, &square).unwrap(), 1);
-        assert!(pyramid.sample(Similarity { a: 4.0, ..IDENTITY }, 16, (16, 16)).iter().all(|value| *value == 100.0));
+        assert!(
+            pyramid.sample(Similarity { a: 4.0, ..IDENTITY }, 16, 0..16, 0..16).iter().all(|value| *value == 100.0)
+        );
     }
 
     #[test]

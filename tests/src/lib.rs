@@ -1,1 +1,3 @@
-//! Muster.
+//! What the tests share.
+
+pub mod models;

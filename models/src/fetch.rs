@@ -39,7 +39,8 @@ pub enum Progress<'a> {
 /// The first file that no source could bring; what was installed before it stays.
 pub fn fetch(dir: &Path, options: &Options, report: &mut dyn FnMut(Progress<'_>)) -> Result<(), Error> {
     let manifest = Manifest::embedded()?;
-    let _lock = store::lock(dir)?;
+    let lock = store::lock(dir)?;
+    store::sweep(dir, &lock)?;
     let platform = platform();
     if manifest.runtimes(&platform).next().is_none() {
         return Err(Error::Platform { platform });
@@ -98,7 +99,7 @@ fn bring(
     report: &mut dyn FnMut(Progress<'_>),
 ) -> Result<(), Error> {
     report(Progress::Obtaining(source));
-    let scratch = tempfile::Builder::new().prefix(".scratch-").tempdir_in(dir).map_err(Error::io(dir))?;
+    let scratch = store::scratch(dir)?;
     let path = match &options.from {
         Some(folder) => folder.join(&source.archive),
         None => clients::obtain(source, scratch.path()).map_err(|reason| Error::Client {

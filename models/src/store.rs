@@ -8,6 +8,8 @@ use crate::Error;
 use crate::manifest::Artifact;
 
 const LOCK_FILE: &str = ".lock";
+const INCOMING_PREFIX: &str = ".incoming-";
+const SCRATCH_PREFIX: &str = ".scratch-";
 
 /// Whether a file can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,13 +78,32 @@ pub(crate) fn lock(dir: &Path) -> Result<Lock, Error> {
     Ok(Lock(file))
 }
 
+/// A folder for an archive under way, gone when it is dropped.
+pub(crate) fn scratch(dir: &Path) -> Result<tempfile::TempDir, Error> {
+    tempfile::Builder::new().prefix(SCRATCH_PREFIX).tempdir_in(dir).map_err(Error::io(dir))
+}
+
+/// Removes what a process that died left behind; only the holder of the lock may.
+pub(crate) fn sweep(dir: &Path, _lock: &Lock) -> Result<(), Error> {
+    for entry in std::fs::read_dir(dir).map_err(Error::io(dir))? {
+        let path = entry.map_err(Error::io(dir))?.path();
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        if name.starts_with(SCRATCH_PREFIX) {
+            std::fs::remove_dir_all(&path).map_err(Error::io(&path))?;
+        } else if name.starts_with(INCOMING_PREFIX) {
+            std::fs::remove_file(&path).map_err(Error::io(&path))?;
+        }
+    }
+    Ok(())
+}
+
 /// Puts a verified file in its place in one step, so that a crash leaves either nothing or all of it.
 pub(crate) fn install(dir: &Path, artifact: &Artifact, bytes: &[u8]) -> Result<(), Error> {
     check(artifact, bytes)?;
     let path = dir.join(&artifact.file);
     let folder = path.parent().unwrap_or(dir);
     std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
-    let mut file = tempfile::Builder::new().prefix(".incoming-").tempfile_in(folder).map_err(Error::io(folder))?;
+    let mut file = tempfile::Builder::new().prefix(INCOMING_PREFIX).tempfile_in(folder).map_err(Error::io(folder))?;
     file.write_all(bytes).map_err(Error::io(&path))?;
     readable_by_all(file.as_file()).map_err(Error::io(&path))?;
     file.as_file().sync_all().map_err(Error::io(&path))?;
@@ -143,6 +164,19 @@ mod tests {
         assert_eq!(state(dir.path(), &pinned).unwrap(), State::Different);
         assert!(matches!(read_verified(dir.path(), &pinned), Err(Error::Digest { .. })));
         assert!(matches!(verified_path(dir.path(), &pinned), Err(Error::Digest { .. })));
+    }
+
+    #[test]
+    fn what_a_dead_process_left_is_removed_and_models_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let pinned = artifact(b"right");
+        install(dir.path(), &pinned, b"right").unwrap();
+        std::fs::create_dir(dir.path().join(".scratch-1")).unwrap();
+        std::fs::write(dir.path().join(".incoming-1"), b"half").unwrap();
+        let held = lock(dir.path()).unwrap();
+        sweep(dir.path(), &held).unwrap();
+        assert!(!dir.path().join(".scratch-1").exists() && !dir.path().join(".incoming-1").exists());
+        assert_eq!(state(dir.path(), &pinned).unwrap(), State::Verified);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use comfy_table::{Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
-use muster_models::{Error, Options, Progress, State};
+use muster_models::{Error, Options, Progress, Role, State, Status};
 
 use crate::face_engine;
 
@@ -113,12 +113,8 @@ fn line(spinner: &ProgressBar, text: &str) {
 fn status(dir: &Path) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(["file", "name", "version", "state", "size", "licence"]);
-    for line in muster_models::status(dir)? {
+    for line in without_spare_runtimes(muster_models::status(dir)?) {
         let artifact = line.artifact;
-        // An alternative that is not there is not worth a line of doubt.
-        if line.state == State::Missing && artifact.name == "onnxruntime-node" {
-            continue;
-        }
         let state = match line.state {
             State::Verified => "verified",
             State::Missing => "missing",
@@ -140,6 +136,17 @@ fn status(dir: &Path) -> Result<ExitCode, Box<dyn std::error::Error>> {
             Ok(ExitCode::FAILURE)
         }
     }
+}
+
+/// One runtime is enough, so that a missing one is listed only if none is there, and then only the preferred one.
+fn without_spare_runtimes(mut lines: Vec<Status>) -> Vec<Status> {
+    let mut has_runtime = lines.iter().any(|line| line.artifact.role == Role::Runtime && line.state == State::Verified);
+    lines.retain(|line| {
+        let is_spare = line.artifact.role == Role::Runtime && line.state == State::Missing && has_runtime;
+        has_runtime |= line.artifact.role == Role::Runtime;
+        !is_spare
+    });
+    lines
 }
 
 fn size(n_bytes: u64) -> String {

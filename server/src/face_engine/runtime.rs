@@ -160,13 +160,15 @@ fn load_library(dir: &Path, manifest: &Manifest) -> Result<Environment, Unavaila
     static ENVIRONMENT: Mutex<Option<Environment>> = Mutex::new(None);
     let platform = muster_models::manifest::platform();
     let mut environment = ENVIRONMENT.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut reason = format!("there is no pinned ONNX Runtime for {platform}");
+    let mut reason = None;
     // The library of this folder is verified even if another one is loaded, so that one folder has one answer.
     for artifact in manifest.runtimes(&platform) {
         let path = match muster_models::verified_path(dir, artifact) {
             Ok(path) => path,
+            // A missing alternative is worth naming only if nothing worse was found.
             Err(error) => {
-                reason = error.to_string();
+                let is_missing = matches!(error, muster_models::Error::Missing { .. });
+                reason = reason.filter(|_| is_missing).or_else(|| Some(error.to_string()));
                 continue;
             }
         };
@@ -182,10 +184,10 @@ fn load_library(dir: &Path, manifest: &Manifest) -> Result<Environment, Unavaila
                 *environment = Some(made.clone());
                 return Ok(made);
             }
-            Err(error) => reason = format!("ONNX Runtime does not load: {error}"),
+            Err(error) => reason = Some(format!("ONNX Runtime does not load: {error}")),
         }
     }
-    Err(Unavailable::new(reason))
+    Err(Unavailable::new(reason.unwrap_or_else(|| format!("there is no pinned ONNX Runtime for {platform}"))))
 }
 
 fn failed(error: impl std::fmt::Display) -> FaceError {

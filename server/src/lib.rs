@@ -9,6 +9,7 @@ pub mod error;
 pub mod db;
 pub mod ids;
 pub mod blobs;
+pub mod face_engine;
 pub mod app;
 pub mod http;
 pub mod log;

@@ -14,7 +14,7 @@ use crate::config::{Config, Environment, Secret, StorageBackend};
 use crate::evidence::Vault;
 use crate::jobs::{self, Handlers};
 use crate::log::ServerKey;
-use crate::{http, router, telemetry};
+use crate::{face_engine, http, router, telemetry};
 
 /// The settings of `muster serve`.
 #[derive(Debug, Args)]
@@ -72,7 +72,8 @@ fn furnish(builder: AppBuilder) -> Result<AppBuilder, StartError> {
         StorageBackend::Local => Arc::new(DiskStore::open(config.data.data_dir.join("blobs")).map_err(in_words)?),
         StorageBackend::S3 => Arc::new(S3Store::open(&s3_config(config)).map_err(in_words)?),
     };
-    Ok(builder.with(server_key).with(Vault::new(store, master)))
+    let faces = face_engine::open(&config.models_dir());
+    Ok(builder.with(server_key).with(Vault::new(store, master)).with(faces))
 }
 
 fn s3_config(config: &Config) -> S3Config {

@@ -40,6 +40,8 @@ pub enum Purpose {
     FaceTemplate,
     /// Free text that a person wrote.
     Note,
+    /// A lecturer device's key of session codes.
+    CodeKey,
     /// A subject's key under the master key.
     SubjectKey,
 }
@@ -51,6 +53,7 @@ impl Purpose {
             Self::Manifest => "manifest",
             Self::FaceTemplate => "face-template",
             Self::Note => "note",
+            Self::CodeKey => "code-key",
             Self::SubjectKey => "subject-key",
         }
     }

@@ -13,7 +13,7 @@ use crate::blobs::{BlobError, BlobStore, DiskStore, S3Config, S3Store, crypt::Ma
 use crate::config::{Config, Environment, Secret, StorageBackend};
 use crate::evidence::Vault;
 use crate::jobs::{self, Handlers};
-use crate::log::ServerKey;
+use crate::log::{Movements, ServerKey};
 use crate::{face_engine, http, router, telemetry};
 
 /// The settings of `muster serve`.
@@ -73,7 +73,7 @@ fn furnish(builder: AppBuilder) -> Result<AppBuilder, StartError> {
         StorageBackend::S3 => Arc::new(S3Store::open(&s3_config(config)).map_err(in_words)?),
     };
     let faces = face_engine::open(&config.models_dir());
-    Ok(builder.with(server_key).with(Vault::new(store, master)).with(faces))
+    Ok(builder.with(server_key).with(Vault::new(store, master)).with(Movements::default()).with(faces))
 }
 
 fn s3_config(config: &Config) -> S3Config {

@@ -20,6 +20,7 @@ pub mod jobs;
 pub mod auth;
 pub mod accounts;
 pub mod courses;
+pub mod devices;
 
 pub mod health;
 pub mod router;

@@ -40,7 +40,7 @@ pub enum Purpose {
     FaceTemplate,
     /// Free text that a person wrote.
     Note,
-    /// A lecturer device's key of session codes.
+    /// The key from which the codes of a lecturer's class sessions derive.
     CodeKey,
     /// A subject's key under the master key.
     SubjectKey,

@@ -33,6 +33,7 @@ pub const SERVER_MIGRATIONS: &[Migration] = migrations![
     3 "0003_jobs",
     4 "0004_log",
     5 "0005_evidence",
+    7 "0007_devices",
 ];
 
 const TABLE: &str = "

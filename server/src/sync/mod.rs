@@ -20,7 +20,7 @@ use crate::app::App;
 
 pub use ingest::{Outcome, Sender};
 pub use prepare::{Incoming, prepare};
-pub use quarantine::{RELEASE_JOB, release};
+pub use quarantine::release;
 
 /// Responses below this many bytes are not worth compressing.
 const COMPRESSED_BYTES_MIN: u16 = 1024;

@@ -11,10 +11,9 @@ use muster_sync_core::{
 use super::ingest::Sender;
 use crate::app::App;
 use crate::auth;
-use crate::blobs::crypt::Purpose;
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult};
-use crate::evidence;
+use crate::{devices, evidence};
 
 /// Changes between two chances for other requests to run.
 const CHANGES_PER_TURN: usize = 8;
@@ -135,7 +134,7 @@ async fn is_known(app: &App, sender: &Sender, student: &str) -> AppResult<bool> 
     Ok(found.map_err(|error: DbError| AppError::from(error))?.is_some())
 }
 
-/// Seals a code key that is the one its request commits to; any other is left out.
+/// Seals the code key beside the sender's own request.
 async fn seal_code_key(
     app: &App,
     sender: &Sender,
@@ -143,11 +142,9 @@ async fn seal_code_key(
     valid: &Valid,
     code_key: Option<[u8; 32]>,
 ) -> AppResult<Option<Vec<u8>>> {
-    let (Entry::Requests(request), DocumentName::DeviceBinding { user }) = (&valid.entry, name) else {
-        return Ok(None);
-    };
-    let committed = code_key.filter(|key| Some(CodeKey(*key).commitment()) == request.code_key_hash);
-    let Some(key) = committed.filter(|_| *user == sender.user.to_string()) else { return Ok(None) };
-    let sealed_name = request.key.to_string();
-    evidence::seal(app, &sender.tenant, user, Purpose::CodeKey, &sealed_name, &key).await.map(Some)
+    let is_own = matches!(name, DocumentName::DeviceBinding { user } if *user == sender.user.to_string());
+    match code_key.filter(|_| is_own) {
+        Some(key) => devices::seal_code_key(app, &sender.tenant, name, valid, &CodeKey(key)).await,
+        None => Ok(None),
+    }
 }

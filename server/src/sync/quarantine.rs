@@ -20,8 +20,6 @@ use crate::http::Json;
 use crate::ids::TenantId;
 use crate::log::{self, ServerKey};
 
-/// The job that releases what waited for a device's binding; its subject is the device key.
-pub const RELEASE_JOB: &str = "release-quarantine";
 /// Changes of one device that may wait at once.
 pub(super) const WAITING_PER_WRITER_MAX: i64 = 2_000;
 /// Changes released in one transaction.

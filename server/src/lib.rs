@@ -12,6 +12,8 @@ pub mod app;
 pub mod http;
 pub mod log;
 
+pub mod class_sessions;
+
 pub mod health;
 pub mod router;
 pub mod cli;

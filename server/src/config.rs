@@ -114,6 +114,10 @@ pub struct Config {
     #[arg(long, env = "ACCESS_TOKEN_EXPIRE_MINUTES", default_value_t = 15)]
     pub access_token_expire_minutes: u32,
 
+    /// Key that wraps the keys of people's evidence, 32 bytes in base64. Default: made once and kept in DATA_DIR/keys.
+    #[arg(long, env = "MASTER_KEY", hide_env_values = true)]
+    pub master_key: Option<Secret>,
+
     /// Where images are kept.
     #[arg(long, env = "STORAGE_BACKEND", value_enum, default_value = "local")]
     pub storage_backend: StorageBackend,

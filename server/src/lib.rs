@@ -8,9 +8,11 @@ pub mod keys;
 pub mod error;
 pub mod db;
 pub mod ids;
+pub mod blobs;
 pub mod app;
 pub mod http;
 pub mod log;
+pub mod evidence;
 
 pub mod class_sessions;
 

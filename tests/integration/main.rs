@@ -1,3 +1,4 @@
 //! The server through its public door, a file per slice.
 
+mod blobs;
 mod http;

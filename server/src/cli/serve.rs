@@ -1,12 +1,16 @@
 //! `muster serve`: builds the app, listens, and ends in order when it is told to.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use clap::Args;
 use tokio::task::JoinHandle;
 
 use crate::app::{App, AppBuilder, StartError};
-use crate::config::Config;
+use crate::blobs::{BlobError, BlobStore, DiskStore, S3Config, S3Store, crypt::MasterKey};
+use crate::config::{Config, Secret, StorageBackend};
+use crate::evidence::Vault;
+use crate::log::ServerKey;
 use crate::{http, router, telemetry};
 
 /// The settings of `muster serve`.
@@ -42,9 +46,42 @@ pub struct Running {
     http: JoinHandle<()>,
 }
 
+/// Adds what the slices keep in memory: the server's keys and the store of images. Blocks.
+fn furnish(builder: AppBuilder) -> Result<AppBuilder, StartError> {
+    let config = builder.config();
+    let keys_dir = config.data.keys_dir();
+    let entropy = builder.entropy_source();
+    let server_key = ServerKey::load_or_create(&keys_dir, entropy)
+        .map_err(|error| StartError::Io(keys_dir.display().to_string(), error))?;
+    let fill = |bytes: &mut [u8]| entropy.fill(bytes);
+    let master = match &config.master_key {
+        Some(secret) => MasterKey::from_base64(secret.reveal(), "MASTER_KEY"),
+        None => MasterKey::load_or_create(&keys_dir.join("master.key"), &fill),
+    };
+    let master = master.map_err(|error| StartError::Other(error.to_string()))?;
+    let store: Arc<dyn BlobStore> = match config.storage_backend {
+        StorageBackend::Local => Arc::new(DiskStore::open(config.data.data_dir.join("blobs")).map_err(in_words)?),
+        StorageBackend::S3 => Arc::new(S3Store::open(&s3_config(config)).map_err(in_words)?),
+    };
+    Ok(builder.with(server_key).with(Vault::new(store, master)))
+}
+
+fn s3_config(config: &Config) -> S3Config {
+    let reveal = |secret: &Option<Secret>| secret.as_ref().map_or(String::new(), |secret| secret.reveal().to_owned());
+    let bucket = config.s3_bucket.as_deref().unwrap_or_default();
+    let mut s3 =
+        S3Config::new(&config.s3_region, bucket, &reveal(&config.s3_access_key), &reveal(&config.s3_secret_key));
+    s3.endpoint.clone_from(&config.s3_endpoint);
+    s3
+}
+
+fn in_words(error: BlobError) -> StartError {
+    StartError::Other(format!("the store of images cannot be opened: {error}"))
+}
+
 /// Starts a whole server on the configured address.
 pub async fn start(builder: AppBuilder) -> Result<Running, StartError> {
-    let app = tokio::task::spawn_blocking(move || builder.build())
+    let app = tokio::task::spawn_blocking(move || furnish(builder)?.build())
         .await
         .map_err(|error| StartError::Other(error.to_string()))??;
     let (host, port) = (app.config.host.clone(), app.config.port);

@@ -32,6 +32,7 @@ pub const SERVER_MIGRATIONS: &[Migration] = migrations![
     2 "0002_courses",
     3 "0003_jobs",
     4 "0004_log",
+    5 "0005_evidence",
     6 "0006_attendance",
 ];
 

@@ -1,0 +1,56 @@
+//! The few file operations that survive a power cut: a file and the folder entry that names it are both flushed.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::Path;
+
+/// Creates a folder, and those above it, that only this user can open. Each entry is flushed.
+pub(super) fn create_folder(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = parent_of(path);
+    create_folder(parent)?;
+    let mut builder = DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    match builder.create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+        other => other?,
+    }
+    sync_folder(parent)
+}
+
+/// Writes a new file that only this user can read, and flushes its bytes. The folder's entry is not flushed yet.
+///
+/// A file that could not be written whole is removed again.
+pub(super) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    if written.is_err() {
+        let _ = fs::remove_file(path);
+    }
+    written
+}
+
+/// Flushes a folder's entries, so that a created, renamed or removed file stays so.
+pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
+    if cfg!(windows) {
+        // Windows opens no folder as a file; its file system journals entries by itself.
+        return Ok(());
+    }
+    File::open(path)?.sync_all()
+}
+
+/// The folder that holds `path`; the current one for a bare name.
+pub(super) fn parent_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) => Path::new("."),
+        None => path,
+    }
+}

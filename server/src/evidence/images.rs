@@ -1,0 +1,157 @@
+//! Images: checked, sealed, kept in the blob store, and noted in the table of images.
+
+use muster_sync_core::evidence::{ImagePurpose, ImageRef, ImageType};
+use sha2::{Digest, Sha256};
+
+use super::{queries, subject_key, vault};
+use crate::app::App;
+use crate::blobs::crypt::{Context, Purpose};
+use crate::blobs::picture::{self, PictureError, PictureLimits, PictureType};
+use crate::blobs::{BLOB_BYTES_MAX, BlobError, BlobKey};
+use crate::db::{DbError, Tx};
+use crate::error::{AppError, AppResult};
+use crate::ids::TenantId;
+
+/// An image that is durable now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredImage {
+    /// What a manifest says about it.
+    pub image: ImageRef,
+    /// The attendance document that waited for it.
+    pub document: Option<[u8; 16]>,
+}
+
+/// Takes an image that a manifest of `subject` names.
+///
+/// # Errors
+/// 404 `IMAGE_NOT_EXPECTED` if no manifest names it, 422 if its bytes are not those of the hash or not a safe picture.
+pub async fn receive_image(
+    app: &App,
+    tenant: &TenantId,
+    subject: &str,
+    sha256: [u8; 32],
+    bytes: Vec<u8>,
+) -> AppResult<StoredImage> {
+    if <[u8; 32]>::from(Sha256::digest(&bytes)) != sha256 {
+        return Err(AppError::new(
+            axum::http::StatusCode::UNPROCESSABLE_ENTITY,
+            "HASH_MISMATCH",
+            "the bytes are not those that the address names; send the file again",
+        ));
+    }
+    let (asked_tenant, asked) = (tenant.clone(), subject.to_owned());
+    let expected = app.db.read(move |tx: &Tx<'_>| queries::image(tx, &asked_tenant, &asked, &sha256)).await;
+    let Some(row) = expected.map_err(|error: DbError| AppError::from(error))? else {
+        return Err(AppError::new(
+            axum::http::StatusCode::NOT_FOUND,
+            "IMAGE_NOT_EXPECTED",
+            "no submission of yours names this image; sync the submission first",
+        ));
+    };
+    let purpose = match row.purpose.as_str() {
+        "selfie" => ImagePurpose::Selfie,
+        "presence" => ImagePurpose::Presence,
+        _ => ImagePurpose::Reference,
+    };
+    let image_type = check(app, &bytes).await?;
+    let image = ImageRef { purpose, sha256, size_bytes: bytes.len() as u64, image_type };
+    if row.stored_at_ms.is_none() {
+        keep(app, tenant, subject, sha256, &bytes).await?;
+        mark_stored(app, tenant, subject, sha256).await?;
+    }
+    Ok(StoredImage { image, document: row.document })
+}
+
+/// Checks and keeps an image that came beside its claim, and says what the manifest has to say about it.
+///
+/// # Errors
+/// As [`receive_image`], but for 404.
+pub async fn store_image(
+    app: &App,
+    tenant: &TenantId,
+    subject: &str,
+    purpose: ImagePurpose,
+    bytes: &[u8],
+) -> AppResult<ImageRef> {
+    let image_type = check(app, bytes).await?;
+    let sha256 = Sha256::digest(bytes).into();
+    keep(app, tenant, subject, sha256, bytes).await?;
+    let image = ImageRef { purpose, sha256, size_bytes: bytes.len() as u64, image_type };
+    let (tenant, subject, noted, now_ms) = (tenant.clone(), subject.to_owned(), image.clone(), app.now_ms());
+    let written = app.db.write(move |tx: &Tx<'_>| {
+        queries::expect_image(tx, &tenant, &subject, None, &noted, now_ms)?;
+        queries::mark_stored(tx, &tenant, &subject, &noted.sha256, now_ms)
+    });
+    written.await.map_err(|error: DbError| AppError::from(error))?;
+    Ok(image)
+}
+
+/// The bytes of a stored image, as they came; `None` if it is not there.
+///
+/// # Errors
+/// When the store fails, or when the image does not open under the subject's key.
+pub async fn load_image(
+    app: &App,
+    tenant: &TenantId,
+    subject: &str,
+    sha256: [u8; 32],
+) -> AppResult<Option<Vec<u8>>> {
+    let key = BlobKey::new(tenant.as_str(), subject, sha256).map_err(AppError::internal)?;
+    let sealed = vault(app)?.store.get(&key, BLOB_BYTES_MAX).await.map_err(blob_error)?;
+    let Some(sealed) = sealed else { return Ok(None) };
+    let name = key.sha256_hex();
+    let subject_key = subject_key(app, tenant, subject).await?;
+    let context = Context { purpose: Purpose::Blob, tenant: tenant.as_str(), subject, name: &name };
+    subject_key.open(&context, &sealed).map(Some).map_err(AppError::internal)
+}
+
+/// Whether the bytes are a JPEG or PNG within the limits that also decodes; decoding runs beside the async threads.
+async fn check(app: &App, bytes: &[u8]) -> AppResult<ImageType> {
+    let limits = PictureLimits { file_bytes_max: app.config.image_bytes_max(), ..PictureLimits::default() };
+    let info = picture::check(bytes, &limits).map_err(picture_error)?;
+    let _permit = vault(app)?.decoding.acquire().await.map_err(AppError::internal)?;
+    let copy = bytes.to_vec();
+    let decoded = tokio::task::spawn_blocking(move || picture::decode(&copy).map(drop)).await;
+    decoded.map_err(AppError::internal)?.map_err(picture_error)?;
+    Ok(match info.picture_type {
+        PictureType::Jpeg => ImageType::Jpeg,
+        PictureType::Png => ImageType::Png,
+    })
+}
+
+async fn keep(app: &App, tenant: &TenantId, subject: &str, sha256: [u8; 32], bytes: &[u8]) -> AppResult<()> {
+    let key = BlobKey::new(tenant.as_str(), subject, sha256).map_err(AppError::internal)?;
+    let name = key.sha256_hex();
+    let subject_key = subject_key(app, tenant, subject).await?;
+    let context = Context { purpose: Purpose::Blob, tenant: tenant.as_str(), subject, name: &name };
+    let sealed = subject_key.seal(&context, bytes, &|random| app.entropy.fill(random));
+    vault(app)?.store.put(&key, sealed.into()).await.map_err(blob_error)
+}
+
+async fn mark_stored(app: &App, tenant: &TenantId, subject: &str, sha256: [u8; 32]) -> AppResult<()> {
+    let (tenant, subject, now_ms) = (tenant.clone(), subject.to_owned(), app.now_ms());
+    app.db
+        .write(move |tx: &Tx<'_>| queries::mark_stored(tx, &tenant, &subject, &sha256, now_ms))
+        .await
+        .map_err(|error: DbError| AppError::from(error))
+}
+
+fn picture_error(error: PictureError) -> AppError {
+    let details = serde_json::json!({ "reason": error.code() });
+    match error.code() {
+        "too_large" => AppError::too_large(error.to_string()).with_details(details),
+        "unsupported_type" => AppError::unsupported_media(error.to_string()).with_details(details),
+        _ => {
+            let status = axum::http::StatusCode::UNPROCESSABLE_ENTITY;
+            AppError::new(status, "IMAGE_INVALID", error.to_string()).with_details(details)
+        }
+    }
+}
+
+fn blob_error(error: BlobError) -> AppError {
+    if error.is_retryable() {
+        let sentence = "images cannot be stored or read now; the record is safe, try again";
+        return AppError::unavailable("BLOB_STORE_UNAVAILABLE", sentence, 5).with_cause(error);
+    }
+    AppError::internal(error)
+}

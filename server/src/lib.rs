@@ -21,6 +21,9 @@ pub mod auth;
 pub mod accounts;
 pub mod courses;
 pub mod devices;
+pub mod class_sessions;
+pub mod attendance;
+pub mod sync;
 
 pub mod health;
 pub mod router;

@@ -1,0 +1,214 @@
+//! All SQL of class sessions.
+
+use muster_sync_core::{
+    DeviceKey, DocumentId, Locator,
+    document::{CodeMode, Plan, PlanAction, PlanChange},
+};
+
+use super::session::{ClassSession, Ended, Epoch, Geofence};
+use crate::db::{DbError, Row, Tx};
+use crate::ids::TenantId;
+use crate::params;
+
+/// Epochs of one session that are read: nobody regenerates a code more often.
+const EPOCHS_MAX: u32 = 1_000;
+
+/// The columns that [`class_session`] reads.
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT s.document_id, s.locator, s.course_id, s.planned_by, s.by_user, s.opens_at, s.closes_at,
+                    s.late_after, s.code_mode, s.step_s, s.latitude_e7, s.longitude_e7, s.radius_m, s.rival_plans,
+                    s.ended_at, s.ended_as, s.epoch, s.planned_at, t.title
+             FROM class_sessions s
+             LEFT JOIN class_session_titles t ON t.document_id = s.document_id ",
+            $rest
+        )
+    };
+}
+
+fn class_session(row: &Row<'_>) -> Result<ClassSession, DbError> {
+    let locator: String = row.get(1)?;
+    let (code_mode, ended_as): (String, Option<String>) = (row.get(8)?, row.get(15)?);
+    let broken = |what: &str| DbError::Other(format!("a class session has an unreadable {what}"));
+    let geofence = match (row.get(10)?, row.get(11)?, row.get(12)?) {
+        (Some(latitude_e7), Some(longitude_e7), Some(radius_m)) => Some(Geofence { latitude_e7, longitude_e7, radius_m }),
+        _ => None,
+    };
+    let ended = match (row.get::<Option<i64>>(14)?, ended_as.as_deref().and_then(PlanAction::parse)) {
+        (Some(at_ms), Some(action)) => Some(Ended { at_ms, action }),
+        _ => None,
+    };
+    Ok(ClassSession {
+        document: DocumentId(row.get(0)?),
+        locator: Locator::parse(&locator).ok_or_else(|| broken("locator"))?,
+        course: row.get(2)?,
+        planned_by: DeviceKey(row.get(3)?),
+        by_user: row.get(4)?,
+        opens_at_ms: row.get(5)?,
+        closes_at_ms: row.get(6)?,
+        late_after_ms: row.get(7)?,
+        code_mode: CodeMode::parse(&code_mode).ok_or_else(|| broken("code mode"))?,
+        step_s: row.get(9)?,
+        geofence,
+        rival_plans: row.get(13)?,
+        ended,
+        epoch: row.get(16)?,
+        epochs: Vec::new(),
+        planned_at_ms: row.get(17)?,
+        title: row.get(18)?,
+    })
+}
+
+pub(super) fn by_locator(tx: &Tx<'_>, tenant: &TenantId, locator: &Locator) -> Result<Option<ClassSession>, DbError> {
+    tx.query_one(
+        select!("WHERE s.tenant_id = ?1 AND s.locator = ?2"),
+        params![tenant.as_str(), locator.as_str()],
+        class_session,
+    )
+}
+
+pub(super) fn by_document(tx: &Tx<'_>, tenant: &TenantId, id: DocumentId) -> Result<Option<ClassSession>, DbError> {
+    tx.query_one(
+        select!("WHERE s.tenant_id = ?1 AND s.document_id = ?2"),
+        params![tenant.as_str(), &id.0],
+        class_session,
+    )
+}
+
+/// The newest epochs of the code's secret and from when they hold, oldest first.
+pub(super) fn epochs(tx: &Tx<'_>, id: DocumentId) -> Result<Vec<Epoch>, DbError> {
+    let mut epochs = tx.query(
+        "SELECT epoch, at
+         FROM class_session_changes
+         WHERE document_id = ?1 AND action = 'regenerate'
+         ORDER BY at DESC, epoch DESC, log_index DESC
+         LIMIT ?2",
+        params![&id.0, EPOCHS_MAX],
+        |row| Ok(Epoch { epoch: row.get(0)?, from_ms: row.get(1)? }),
+    )?;
+    epochs.reverse();
+    Ok(epochs)
+}
+
+/// The course of a session, if its plan has arrived.
+pub(super) fn course(tx: &Tx<'_>, tenant: &TenantId, locator: &Locator) -> Result<Option<String>, DbError> {
+    tx.query_one(
+        "SELECT course_id
+         FROM class_sessions
+         WHERE tenant_id = ?1 AND locator = ?2",
+        params![tenant.as_str(), locator.as_str()],
+        |row| row.get(0),
+    )
+}
+
+/// What [`insert_plan`] stores beside the plan.
+pub(super) struct Planned<'a> {
+    pub(super) document: DocumentId,
+    pub(super) locator: &'a Locator,
+    pub(super) writer: &'a DeviceKey,
+    pub(super) log_index: i64,
+    pub(super) received_at_ms: i64,
+}
+
+/// Whether this plan is the first one of its document.
+pub(super) fn insert_plan(tx: &Tx<'_>, tenant: &TenantId, at: &Planned<'_>, plan: &Plan) -> Result<bool, DbError> {
+    let inserted = tx.execute(
+        "INSERT INTO class_sessions
+             (document_id, tenant_id, locator, course_id, planned_by, by_user, opens_at, closes_at, late_after,
+              code_mode, step_s, latitude_e7, longitude_e7, radius_m, rival_plans, epoch, log_index, planned_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, 0, 0, ?15, ?16)
+         ON CONFLICT (document_id) DO NOTHING",
+        params![
+            &at.document.0,
+            tenant.as_str(),
+            at.locator.as_str(),
+            plan.course.as_str(),
+            &at.writer.0,
+            plan.by.as_ref().map(|by| by.as_str()),
+            plan.opens_at_ms,
+            plan.closes_at_ms,
+            plan.late_after_ms,
+            plan.code_mode.as_str(),
+            plan.step_s as i64,
+            plan.latitude_e7,
+            plan.longitude_e7,
+            plan.radius_m.map(|radius| radius as i64),
+            at.log_index,
+            at.received_at_ms
+        ],
+    )?;
+    Ok(inserted == 1)
+}
+
+pub(super) fn count_rival(tx: &Tx<'_>, document: DocumentId) -> Result<(), DbError> {
+    tx.execute(
+        "UPDATE class_sessions
+         SET rival_plans = rival_plans + 1
+         WHERE document_id = ?1",
+        params![&document.0],
+    )?;
+    Ok(())
+}
+
+pub(super) fn insert_change(
+    tx: &Tx<'_>,
+    document: DocumentId,
+    log_index: i64,
+    change: &PlanChange,
+) -> Result<(), DbError> {
+    tx.execute(
+        "INSERT INTO class_session_changes (document_id, log_index, action, at, epoch)
+         VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![&document.0, log_index, change.action.as_str(), change.at_ms, change.epoch as i64],
+    )?;
+    Ok(())
+}
+
+/// Computes anew what follows from the changes: the earliest end, and the newest epoch.
+pub(super) fn refresh(tx: &Tx<'_>, document: DocumentId) -> Result<(), DbError> {
+    tx.execute(
+        "UPDATE class_sessions
+         SET ended_at = (SELECT c.at FROM class_session_changes c
+                         WHERE c.document_id = ?1 AND c.action <> 'regenerate'
+                         ORDER BY c.at, c.log_index LIMIT 1),
+             ended_as = (SELECT c.action FROM class_session_changes c
+                         WHERE c.document_id = ?1 AND c.action <> 'regenerate'
+                         ORDER BY c.at, c.log_index LIMIT 1),
+             epoch = COALESCE((SELECT MAX(c.epoch) FROM class_session_changes c
+                               WHERE c.document_id = ?1 AND c.action = 'regenerate'), 0)
+         WHERE document_id = ?1",
+        params![&document.0],
+    )?;
+    Ok(())
+}
+
+pub(super) fn set_title(tx: &Tx<'_>, document: DocumentId, title: &str) -> Result<(), DbError> {
+    tx.execute(
+        "INSERT INTO class_session_titles (document_id, title)
+         VALUES (?1, ?2)
+         ON CONFLICT (document_id) DO UPDATE SET title = ?2",
+        params![&document.0, title],
+    )?;
+    Ok(())
+}
+
+/// A page of sessions, newest first. `courses` is a JSON-free list: `None` means every course of the tenant.
+pub(super) fn page(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    course: Option<&str>,
+    before: (i64, DocumentId),
+    limit: u32,
+) -> Result<Vec<ClassSession>, DbError> {
+    tx.query(
+        select!(
+            "WHERE s.tenant_id = ?1 AND (?2 IS NULL OR s.course_id = ?2)
+               AND (s.opens_at < ?3 OR (s.opens_at = ?3 AND s.document_id < ?4))
+             ORDER BY s.opens_at DESC, s.document_id DESC
+             LIMIT ?5"
+        ),
+        params![tenant.as_str(), course, before.0, &before.1.0, limit],
+        class_session,
+    )
+}

@@ -14,7 +14,7 @@ use crate::config::{Config, Environment, Secret, StorageBackend};
 use crate::evidence::Vault;
 use crate::jobs::{self, Handlers};
 use crate::log::{Movements, ServerKey};
-use crate::{face_engine, http, router, telemetry};
+use crate::{devices, face_engine, http, router, sync, telemetry};
 
 /// The settings of `muster serve`.
 #[derive(Debug, Args)]
@@ -106,7 +106,7 @@ pub async fn start(builder: AppBuilder) -> Result<Running, StartError> {
 
 /// Which slice does which kind of work after a commit.
 fn handlers() -> Handlers {
-    Handlers::new()
+    Handlers::new().on(devices::RELEASE_JOB, 16, sync::release_batch)
 }
 
 /// The app with the state of every slice. Blocks.

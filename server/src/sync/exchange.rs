@@ -41,7 +41,7 @@ pub(super) async fn exchange(
     check_content_type(&headers)?;
     let request = Request::decode(&body).map_err(request_error)?;
     let server = app.slice::<ServerKey>().ok_or_else(|| AppError::internal("the server has no key"))?;
-    let sender = Sender { tenant: user.tenant.clone(), user: user.id, role: user.role };
+    let sender = Sender { tenant: user.tenant.clone(), user: user.id };
     let incoming = request.pushes.iter().map(incoming).collect();
     let prepared = prepare::prepare(&app, &sender, incoming).await?;
     let outcomes = ingest::ingest(&app, sender, prepared).await?;
@@ -130,7 +130,7 @@ fn cursor((channel, number): &(String, u64)) -> Cursor<'_> {
 
 /// What a phone pins before its first exchange.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct ServerFacts {
+pub(super) struct ServerFacts {
     /// The server's Ed25519 public key in hexadecimal: receipts, anchors and verdicts are signed with it.
     server_key: String,
     /// The version of the sync protocol.

@@ -13,7 +13,6 @@ use muster_sync_core::{
 use super::prepare::{Checked, Prepared};
 use super::{quarantine, queries};
 use crate::app::App;
-use crate::auth::Role;
 use crate::db::{DbError, Tx};
 use crate::devices::{self, DeviceStatus};
 use crate::error::{AppError, AppResult};
@@ -29,8 +28,6 @@ pub struct Sender {
     pub tenant: TenantId,
     /// The signed-in user.
     pub user: UserId,
-    /// The user's role.
-    pub role: Role,
 }
 
 /// What became of a change.
@@ -149,7 +146,7 @@ impl<'a> Admission<'a> {
             }
             Some(owner) => {
                 user = owner.user.to_string();
-                role = owner.role.to_core();
+                role = owner.role;
                 if is_of_other_user(&change.name, valid.container, &user) {
                     return self.quarantine(change, signed, "device_of_other_user").map(Some);
                 }

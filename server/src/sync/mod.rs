@@ -20,10 +20,10 @@ use crate::app::App;
 
 pub use ingest::{Outcome, Sender};
 pub use prepare::{Incoming, prepare};
-pub use quarantine::release;
+pub use quarantine::release_batch;
 
 /// Responses below this many bytes are not worth compressing.
-const COMPRESSED_BYTES_MIN: u16 = 1024;
+const COMPRESSED_BYTES_MIN: u64 = 1024;
 
 /// `POST /sync`, `GET /sync/live`, `GET /server`, `GET /admin/quarantine`, `GET /admin/refusals`.
 pub fn routes() -> OpenApiRouter<App> {

@@ -10,7 +10,7 @@ use muster_sync_core::{
 
 use super::ingest::Sender;
 use crate::app::App;
-use crate::auth;
+use crate::accounts;
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult};
 use crate::{devices, evidence};
@@ -130,7 +130,7 @@ async fn is_known(app: &App, sender: &Sender, student: &str) -> AppResult<bool> 
         return Ok(true);
     }
     let tenant = sender.tenant.clone();
-    let found = app.db.read(move |tx: &Tx<'_>| auth::users::find(tx, &tenant, student)).await;
+    let found = app.db.read(move |tx: &Tx<'_>| accounts::find(tx, &tenant, student)).await;
     Ok(found.map_err(|error: DbError| AppError::from(error))?.is_some())
 }
 

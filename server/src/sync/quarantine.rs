@@ -18,6 +18,7 @@ use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult};
 use crate::http::Json;
 use crate::ids::TenantId;
+use crate::jobs::Job;
 use crate::log::{self, ServerKey};
 
 /// Changes of one device that may wait at once.
@@ -89,14 +90,14 @@ fn rejudge(admission: &Admission<'_>, row: Waiting) -> Result<(), DbError> {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn release(app: &App, tenant: &TenantId, device: DeviceKey) -> AppResult<()> {
+async fn release(app: &App, tenant: &TenantId, device: DeviceKey) -> AppResult<()> {
     let server = app.slice::<ServerKey>().ok_or_else(|| AppError::internal("the server has no key"))?.public();
     let mut before = None;
     loop {
         let (tenant_of_job, now_ms) = (tenant.clone(), app.now_ms());
         let written = app.db.write(move |tx: &Tx<'_>| {
             let Some(owner) = crate::devices::owner_of(tx, &tenant_of_job, &device)? else { return Ok((0, Vec::new())) };
-            let sender = Sender { tenant: tenant_of_job.clone(), user: owner.user, role: owner.role };
+            let sender = Sender { tenant: tenant_of_job.clone(), user: owner.user };
             let admission = Admission::new(tx, &sender, server, now_ms);
             release_where(&admission, Which::Device(&device))?;
             Ok::<_, DbError>((queries::unbound_count(tx, &device)?, admission.moved()))
@@ -114,7 +115,7 @@ pub async fn release(app: &App, tenant: &TenantId, device: DeviceKey) -> AppResu
 
 /// A change that waits.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct WaitingChange {
+pub(super) struct WaitingChange {
     /// The change.
     hash: String,
     /// `class-session`, `attendance` or `device-binding`.
@@ -151,14 +152,14 @@ pub(super) async fn list_waiting(
         device: DeviceKey(row.writer).to_string(),
         reason: row.reason,
         sender_id: row.sender_id,
-        received_at: crate::http::iso_utc(row.received_at_ms),
+        received_at: crate::clock::iso_utc(row.received_at_ms),
     });
     Ok(Json(shown.collect()))
 }
 
 /// A change that was refused.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct RefusedChange {
+pub(super) struct RefusedChange {
     /// SHA-256 of the bytes as they came.
     bytes_sha256: String,
     /// Size of the bytes that are kept.
@@ -191,7 +192,19 @@ pub(super) async fn list_refused(
         detail: row.detail,
         sender_id: row.sender_id,
         times: row.times,
-        last_at: crate::http::iso_utc(row.last_at_ms),
+        last_at: crate::clock::iso_utc(row.last_at_ms),
     });
     Ok(Json(shown.collect()))
+}
+
+/// The handler of [`crate::devices::RELEASE_JOB`]: the subject is the device's key.
+pub async fn release_batch(app: App, jobs: Vec<Job>) -> Vec<Result<(), String>> {
+    let mut settled = Vec::with_capacity(jobs.len());
+    for job in jobs {
+        settled.push(match DeviceKey::from_slice(&job.subject) {
+            Some(device) => release(&app, &job.tenant, device).await.map_err(|error| error.to_string()),
+            None => Err("the subject is not a device key".to_owned()),
+        });
+    }
+    settled
 }

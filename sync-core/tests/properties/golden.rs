@@ -121,6 +121,13 @@ fn document(name: &DocumentName) -> Value {
     json!({ "tenant": TENANT, "kind": name.kind(), "key": name.key(), "id": name.id(TENANT).to_string() })
 }
 
+#[test]
+fn lists_may_grow_at_their_end() {
+    // A cursor and a document's name are CBOR arrays; a newer peer may append to them.
+    let cursor = |bytes: &'static [u8]| minicbor::decode::<Cursor<'_>>(bytes).unwrap();
+    assert_eq!(cursor(&[0x82, 0x61, b'a', 7]), cursor(&[0x83, 0x61, b'a', 7, 0x81, 1]));
+}
+
 fn document_ids() -> Value {
     let names = [class_session(), attendance(), binding()];
     let ids = names.iter().flat_map(|name| {
@@ -224,6 +231,11 @@ fn manifest() -> Manifest {
     }
 }
 
+/// CBOR in the notation of RFC 8949, section 8.
+fn diagnostic(bytes: &[u8]) -> String {
+    minicbor::display(bytes).to_string()
+}
+
 fn manifest_vector() -> Value {
     let bytes = manifest().to_bytes();
     assert_eq!(Manifest::from_bytes(&bytes), Ok(manifest()));
@@ -231,7 +243,7 @@ fn manifest_vector() -> Value {
         "cbor": hex(&bytes),
         "commitment": hex(commitment(&bytes)),
         "salt": hex(manifest().salt),
-        "decoded": format!("{:?}", manifest()),
+        "diagnostic": diagnostic(&bytes),
     })
 }
 
@@ -249,7 +261,7 @@ fn checks_vector() -> Value {
         check("liveness", CheckOutcome::Unavailable, None, Some("face_unavailable")),
     ]);
     assert_eq!(Checks::from_bytes(&checks.to_bytes()), Some(checks.clone()));
-    json!({ "cbor": hex(checks.to_bytes()), "decoded": format!("{checks:?}") })
+    json!({ "cbor": hex(checks.to_bytes()), "diagnostic": diagnostic(&checks.to_bytes()) })
 }
 
 fn anchor_vector() -> Value {
@@ -263,6 +275,7 @@ fn anchor_vector() -> Value {
         "signature": hex(anchor.signature),
         "context": hex(Context::Anchor.bytes()),
         "cbor": hex(minicbor::to_vec(&anchor).unwrap()),
+        "diagnostic": diagnostic(&minicbor::to_vec(&anchor).unwrap()),
     })
 }
 
@@ -281,6 +294,7 @@ fn receipt_vector() -> Value {
         "signature": hex(receipt.signature),
         "context": hex(Context::Receipt.bytes()),
         "cbor": hex(minicbor::to_vec(&receipt).unwrap()),
+        "diagnostic": diagnostic(&minicbor::to_vec(&receipt).unwrap()),
     })
 }
 
@@ -289,8 +303,17 @@ fn request_vector() -> Value {
     let manifest = manifest().to_bytes();
     let claim = Submission { commitment: commitment(&manifest), ..submission() };
     let change = chain(&key(1), &name, &[claim.into()]).remove(0);
-    let request = one_of_each().into_iter().find(|(_, entry)| entry.container() == Container::Requests).unwrap().1;
-    let request = chain(&key(1), &to_bind, &[request]).remove(0);
+    let code_key = CodeKey([4; 32]);
+    let to_be_bound = Request {
+        key: key(1).public_key(),
+        purpose: RequestPurpose::Bind,
+        platform: code("android"),
+        model: Some(label("Pixel 11")),
+        level: KeyLevel::Hardware,
+        legacy_id_hash: None,
+        code_key_hash: Some(code_key.commitment()),
+    };
+    let request = chain(&key(1), &to_bind, &[to_be_bound.into()]).remove(0);
     let push = |name, change: &'static SignedChange, manifest, code_key| Push {
         name: WireName::new(name),
         change: &change.bytes,
@@ -304,13 +327,18 @@ fn request_vector() -> Value {
         device: Some(key(1).public_key()),
         nonce: Some([7; 16]),
         cursors: vec![Cursor { channel: "user:student-1", number: 41 }, Cursor { channel: "course:7", number: 0 }],
-        pushes: vec![push(&name, change, Some(&manifest), None), push(&to_bind, request, None, Some([4; 32]))],
+        pushes: vec![push(&name, change, Some(&manifest), None), push(&to_bind, request, None, Some(code_key.0))],
         pull: true,
     };
     let bytes = minicbor::to_vec(&message).unwrap();
     assert_eq!(SyncRequest::decode(&bytes), Ok(message.clone()));
     let idle = SyncRequest { device: None, nonce: None, cursors: vec![], pushes: vec![], ..message };
-    json!({ "content_type": CONTENT_TYPE, "cbor": hex(bytes), "idle_cbor": hex(minicbor::to_vec(&idle).unwrap()) })
+    json!({
+        "content_type": CONTENT_TYPE,
+        "cbor": hex(&bytes),
+        "diagnostic": diagnostic(&bytes),
+        "idle_cbor": hex(minicbor::to_vec(&idle).unwrap()),
+    })
 }
 
 fn response_vector() -> Value {
@@ -340,7 +368,12 @@ fn response_vector() -> Value {
     let bytes = minicbor::to_vec(&message).unwrap();
     assert_eq!(Response::decode(&bytes), Ok(message.clone()));
     let idle = Response { fates: vec![], changes: vec![], cursors: vec![], anchor: None, wanted: vec![], ..message };
-    json!({ "content_type": CONTENT_TYPE, "cbor": hex(bytes), "idle_cbor": hex(minicbor::to_vec(&idle).unwrap()) })
+    json!({
+        "content_type": CONTENT_TYPE,
+        "cbor": hex(&bytes),
+        "diagnostic": diagnostic(&bytes),
+        "idle_cbor": hex(minicbor::to_vec(&idle).unwrap()),
+    })
 }
 
 fn session_codes() -> Value {

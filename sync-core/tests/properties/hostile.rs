@@ -501,7 +501,7 @@ fn mutate_token(token: &mut Token, dice: &mut Dice) {
     };
 }
 
-/// One mutated change, and how it was judged.
+/// One mutated change.
 fn mutate(raw: &Raw, name: &DocumentName, dice: &mut Dice) -> SignedChange {
     let mut raw = raw.clone();
     for _ in 0..dice.pick(&[0, 1, 1, 2]) {

@@ -4,11 +4,16 @@
 use muster_sync_core::{
     ChangeHash, DeviceKey, DocumentName,
     change::{Body, Scalar, SignedChange, entry_key},
-    signing::{self, SigningKey},
+    signing::{self, SigningKey, SoftwareKey},
 };
 use sha2::{Digest, Sha256};
+use std::sync::LazyLock;
 
 use crate::fixtures::{TENANT, key};
+
+/// The seeded keys, made once: thousands of mutations are signed.
+static KEYS: LazyLock<Vec<(DeviceKey, SoftwareKey)>> =
+    LazyLock::new(|| (1..=4).map(key).map(|key| (key.public_key(), key)).collect());
 
 /// One operation, as the columns hold it.
 #[derive(Debug, Clone, PartialEq)]
@@ -159,8 +164,9 @@ pub fn repair(chunk: &mut [u8]) -> ChangeHash {
 /// Signs a chunk with whichever of the seeded keys `actor` is, or with the first.
 pub fn sign(mut bytes: Vec<u8>, actor: &[u8], name: &DocumentName) -> SignedChange {
     let hash = repair(&mut bytes);
-    let writer = (1..=4).map(key).find(|key| DeviceKey::from_slice(actor) == Some(key.public_key()));
-    let signature = writer.unwrap_or_else(|| key(1)).sign(&signing::change_message(name.id(TENANT), hash)).unwrap();
+    let writer = KEYS.iter().find(|(public, _)| DeviceKey::from_slice(actor) == Some(*public));
+    let message = signing::change_message(name.id(TENANT), hash);
+    let signature = writer.unwrap_or(&KEYS[0]).1.sign(&message).unwrap();
     SignedChange { bytes, signature }
 }
 

@@ -18,6 +18,10 @@ pub const WRITER_BUSY_WAITING: usize = 64;
 pub const DATABASE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Prepared statements kept per connection.
 pub const STATEMENTS_CACHED_MAX: usize = 256;
+/// Page cache of the writer's connection, in KiB.
+pub const WRITER_CACHE_KIB: i64 = 32 * 1024;
+/// Page cache of each reader's connection, in KiB.
+pub const READER_CACHE_KIB: i64 = 8 * 1024;
 /// Fewest reader connections.
 pub const READERS_MIN: usize = 2;
 /// Most reader connections.

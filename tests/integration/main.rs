@@ -9,3 +9,4 @@ mod db_contract;
 mod faces;
 mod http;
 mod jobs;
+mod tidy;

@@ -19,7 +19,10 @@ const SENTENCES: &[(&str, &str)] = &[
     ("device_of_other_user", "This phone is registered to somebody else. Ask the administration to look at it."),
     ("key_of_other_user", "This phone is registered to somebody else. Ask the administration to look at it."),
     ("foreign_key", "This phone is registered to somebody else. Ask the administration to look at it."),
-    ("session_unknown", "The server does not know this class session yet. It waits until the lecturer's phone has synced."),
+    (
+        "session_unknown",
+        "The server does not know this class session yet. It waits until the lecturer's phone has synced.",
+    ),
     ("dependency_missing", "An earlier record of this phone is missing. It is sent again by itself."),
     ("chain_gap", "An earlier record of this phone is missing. It is sent again by itself."),
     ("chain_broken", "The server has other records of this phone. It is signed and sent again by itself."),

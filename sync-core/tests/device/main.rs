@@ -1,5 +1,7 @@
 //! The device store and the sync client through their public door, on real SQLite files, against a scripted peer.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 mod capture;
 mod chains;
 mod hostile;

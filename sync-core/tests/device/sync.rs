@@ -5,6 +5,7 @@ use crate::{
     phone::{Phone, attendance, input, locator},
 };
 use muster_sync_core::{
+    DocumentName,
     document::*,
     evidence::{Check, CheckOutcome, Checks},
     limits,
@@ -185,8 +186,6 @@ fn captures_of_an_unbound_phone_wait_and_are_released_by_the_approval() {
     phone.sync(&mut peer);
     assert_eq!(phone.status(id), RecordStatus::Received);
 }
-
-use muster_sync_core::DocumentName;
 
 fn verdict(of: muster_sync_core::ChangeHash, outcome: Outcome, reason: Option<&str>) -> Entry {
     let check = |reason: &str| Check {

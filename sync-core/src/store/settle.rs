@@ -35,7 +35,7 @@ const CHAIN_FAILURES_MAX: u32 = 3;
 /// Longest reason code that is kept, in bytes.
 const REASON_SIZE_BYTES_MAX: usize = 64;
 /// Reasons that say "this does not continue your chain as I know it": the phone pulls and signs anew.
-const CHAIN_REASONS: [&str; 5] = ["chain_broken", "chain_fork", "chain_gap", "dependency_missing", "equivocation"];
+const CHAIN_REASONS: [&str; 3] = ["chain_broken", "chain_fork", "chain_gap"];
 
 impl DeviceStore {
     /// Keeps the answer. Twice the same answer leaves what one leaves.

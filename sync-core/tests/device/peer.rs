@@ -102,14 +102,14 @@ impl Peer {
             return fate(FateKind::Refused, reason);
         }
         if self.unbound.contains(&valid.writer) && valid.container != Container::Requests {
-            return fate(FateKind::Quarantined, "key_not_bound");
+            return fate(FateKind::Quarantined, "device_unbound");
         }
         let chain = (valid.document, valid.writer);
         let tip = *self.tips.entry(chain).or_insert_with(|| genesis::tip(valid.document, name.kind()));
         match tip.step(&valid) {
             Ok(ChainStep::Next) => {}
             Ok(ChainStep::Gap) => return fate(FateKind::Quarantined, "chain_gap"),
-            Ok(ChainStep::Behind) => return fate(FateKind::Refused, "chain_fork"),
+            Ok(ChainStep::Behind) => return fate(FateKind::Quarantined, "chain_fork"),
             Err(refusal) => return fate(FateKind::Refused, refusal.code()),
         }
         self.tips.insert(chain, valid.tip());

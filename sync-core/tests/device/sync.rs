@@ -174,7 +174,7 @@ fn captures_of_an_unbound_phone_wait_and_are_released_by_the_approval() {
     let id = phone.capture(1);
     assert_eq!(phone.sync(&mut peer).quarantined, 1);
     let waiting = phone.record(id);
-    assert_eq!((waiting.status, waiting.reason.as_deref()), (RecordStatus::Waiting, Some("key_not_bound")));
+    assert_eq!((waiting.status, waiting.reason.as_deref()), (RecordStatus::Waiting, Some("device_unbound")));
     assert!(waiting.reason_in_words.unwrap().contains("not approved yet"));
     assert_eq!(peer.images.len(), 1, "a quarantined record's images are uploaded");
 

@@ -12,7 +12,8 @@ CREATE TABLE jobs (
     claim BIGINT NOT NULL,
     attempts BIGINT NOT NULL,
     last_error TEXT,
-    created_at BIGINT NOT NULL,
+    -- When it was first asked for to run.
+    first_due_at BIGINT NOT NULL,
     PRIMARY KEY (kind, tenant_id, subject)
 );
 

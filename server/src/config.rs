@@ -47,6 +47,11 @@ pub enum StorageBackend {
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
+    /// Keeps a value to itself, and wipes it at the end.
+    pub fn new(value: String) -> Self {
+        Self(Zeroizing::new(value))
+    }
+
     /// The value, for the code that needs it.
     pub fn reveal(&self) -> &str {
         &self.0
@@ -63,7 +68,13 @@ impl FromStr for Secret {
     type Err = std::convert::Infallible;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self(Zeroizing::new(text.to_owned())))
+        Ok(Self::new(text.to_owned()))
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Secret {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::new)
     }
 }
 

@@ -9,12 +9,19 @@ pub mod error;
 pub mod db;
 pub mod ids;
 pub mod blobs;
+pub mod face_engine;
 pub mod app;
 pub mod http;
 pub mod log;
 pub mod evidence;
 
+pub mod jobs;
+
+pub mod auth;
+pub mod accounts;
+pub mod courses;
 pub mod class_sessions;
+pub mod attendance;
 
 pub mod health;
 pub mod router;

@@ -11,7 +11,7 @@ use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder, S
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::App;
-use crate::health;
+use crate::{accounts, auth, courses, health};
 
 /// The prefix that documentation and our own clients use.
 pub const CANONICAL_PREFIX: &str = "/api/v1";
@@ -38,7 +38,11 @@ pub fn openapi() -> OpenApi {
 
 /// The slices, whose paths begin after the prefix.
 fn slices() -> OpenApiRouter<App> {
-    OpenApiRouter::new().merge(health::routes())
+    OpenApiRouter::new()
+        .merge(health::routes())
+        .merge(auth::routes())
+        .merge(accounts::routes())
+        .merge(courses::routes())
 }
 
 fn described() -> OpenApiRouter<App> {
@@ -48,7 +52,9 @@ fn described() -> OpenApiRouter<App> {
 /// The same handlers under the literal paths of the systems that Muster replaces.
 fn aliases() -> Router<App> {
     let health: Router<App> = health::routes().into();
-    Router::new().merge(health.clone()).nest("/v1", health)
+    let auth: Router<App> = auth::routes().into();
+    let both = health.merge(auth).merge(auth::alias_routes());
+    Router::new().merge(both.clone()).nest("/v1", both)
 }
 
 fn base() -> OpenApi {

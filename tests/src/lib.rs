@@ -1,5 +1,6 @@
 //! What the tests share: a whole server in this process, on a real socket, with its data in a temporary folder.
 
+pub mod models;
 mod server;
 
-pub use server::{Client, Reply, TestServer, TestServerBuilder};
+pub use server::{Client, PASSWORD, Reply, TestServer, TestServerBuilder};

@@ -2,16 +2,29 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use muster_server::app::{App, AppBuilder, ManualClock};
+use muster_server::auth::{self, DisplayName, Email, NewUser};
 use muster_server::cli::serve::{self, Running};
-use muster_server::clock::Clock;
+use muster_server::clock::{Clock, SystemEntropy};
 use muster_server::config::Config;
+use muster_server::db::DbError;
+use muster_server::ids::{TenantId, UserId};
 use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
+
+/// The password of every user that the tests create.
+pub const PASSWORD: &str = "correct horse battery";
+
+/// One hash for all of them: hashing costs more than most tests.
+fn password_hash() -> String {
+    static HASH: OnceLock<String> = OnceLock::new();
+    HASH.get_or_init(|| auth::hash_password_blocking(PASSWORD, &SystemEntropy).expect("a password")).clone()
+}
 
 /// A server that stops, and whose data goes, when the test ends.
 pub struct TestServer {
@@ -19,6 +32,7 @@ pub struct TestServer {
     data: Option<TempDir>,
     clock: Option<Arc<ManualClock>>,
     http: reqwest::Client,
+    users: AtomicU32,
 }
 
 /// How a `TestServer` differs from the default.
@@ -58,7 +72,7 @@ impl TestServerBuilder {
         }
         let running = serve::start(builder).await.expect("the server starts");
         let http = reqwest::Client::builder().no_proxy().build().expect("a client");
-        TestServer { running: Some(running), data: Some(data), clock: self.clock, http }
+        TestServer { running: Some(running), data: Some(data), clock: self.clock, http, users: AtomicU32::new(1) }
     }
 }
 
@@ -105,12 +119,57 @@ impl TestServer {
 
     /// A client that is not signed in.
     pub fn anonymous(&self) -> Client {
-        Client { http: self.http.clone(), base: self.url(""), token: None }
+        Client { http: self.http.clone(), base: self.url(""), token: None, user_id: None }
     }
 
     /// A client with this token.
     pub fn with_token(&self, token: &str) -> Client {
         Client { token: Some(token.to_owned()), ..self.anonymous() }
+    }
+
+    /// A client that is signed in as a fresh user of this role.
+    ///
+    /// # Panics
+    /// When the user cannot be created or cannot sign in.
+    pub async fn client(&self, role: &str) -> Client {
+        let number = self.users.fetch_add(1, Ordering::Relaxed);
+        let email = format!("{role}{number}@muster.example");
+        self.create_user(&email, role).await;
+        self.sign_in(&email).await
+    }
+
+    /// Creates a user whose password is `PASSWORD`, and says which id it has.
+    ///
+    /// # Panics
+    /// When the user exists already.
+    pub async fn create_user(&self, email: &str, role: &str) -> String {
+        let app = self.app();
+        let new = NewUser {
+            id: UserId::generate(&*app.clock, &*app.entropy),
+            tenant: TenantId::default_tenant(),
+            email: Email::parse(email).expect("an address"),
+            username: None,
+            display_name: DisplayName::parse(email).expect("a name"),
+            role: role.parse().expect("a role"),
+            password_hash: password_hash(),
+            created_at_ms: app.now_ms(),
+        };
+        let id = new.id.to_string();
+        let inserted: Result<bool, DbError> = app.db.write(move |tx| auth::insert(tx, &new)).await;
+        assert_eq!(inserted, Ok(true), "{email} is new");
+        id
+    }
+
+    /// A client that is signed in with this address and `PASSWORD`.
+    ///
+    /// # Panics
+    /// When that is refused.
+    pub async fn sign_in(&self, email: &str) -> Client {
+        let body = json!({ "email": email, "password": PASSWORD });
+        let reply = self.anonymous().post("/api/v1/auth/login", &body).await.expect(200);
+        let client = self.with_token(reply["access_token"].as_str().expect("a token"));
+        let me = client.get("/api/v1/auth/me").await.expect(200);
+        Client { user_id: me["id"].as_str().map(str::to_owned), ..client }
     }
 
     /// Stops the server in order and keeps its data for another one.
@@ -140,6 +199,7 @@ pub struct Client {
     http: reqwest::Client,
     base: String,
     token: Option<String>,
+    user_id: Option<String>,
 }
 
 /// A reply that was read to its end.
@@ -157,6 +217,14 @@ impl Client {
     /// The token it sends.
     pub fn token(&self) -> Option<&str> {
         self.token.as_deref()
+    }
+
+    /// The id of the signed-in user.
+    ///
+    /// # Panics
+    /// When it was not made by `TestServer::client` or `TestServer::sign_in`.
+    pub fn user_id(&self) -> &str {
+        self.user_id.as_deref().expect("signed in")
     }
 
     /// A request that the test finishes itself; the token is in it.
@@ -181,6 +249,11 @@ impl Client {
     /// PUT with a JSON body.
     pub async fn put(&self, path: &str, body: &Value) -> Reply {
         Reply::of(self.request(Method::PUT, path).json(body)).await
+    }
+
+    /// PATCH with a JSON body.
+    pub async fn patch(&self, path: &str, body: &Value) -> Reply {
+        Reply::of(self.request(Method::PATCH, path).json(body)).await
     }
 
     /// DELETE.

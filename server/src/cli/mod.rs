@@ -1,5 +1,7 @@
 //! The command line: `muster serve` and the commands around it.
 
+mod admin;
+pub mod models;
 pub mod serve;
 
 use std::process::ExitCode;
@@ -18,15 +20,23 @@ struct Cli {
 enum Command {
     /// Run the server.
     Serve(serve::Serve),
+    /// Bring the face models, or show which are there.
+    Models(models::ModelsArgs),
+    /// Manage accounts without a running server.
+    #[command(subcommand)]
+    Admin(admin::Admin),
 }
 
 /// Reads the arguments, runs the command and says how it ended.
 pub fn run() -> ExitCode {
-    let result = match Cli::parse().command {
-        Command::Serve(serve) => serve::run(serve),
+    let done = |()| ExitCode::SUCCESS;
+    let result: Result<ExitCode, Box<dyn std::error::Error>> = match Cli::parse().command {
+        Command::Serve(serve) => serve::run(serve).map(done).map_err(Into::into),
+        Command::Models(models) => models::run(models),
+        Command::Admin(admin) => admin::run(admin).map(done).map_err(Into::into),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("muster: {error}\n"));
             ExitCode::FAILURE

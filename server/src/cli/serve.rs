@@ -6,12 +6,15 @@ use std::sync::Arc;
 use clap::Args;
 use tokio::task::JoinHandle;
 
+use super::admin;
 use crate::app::{App, AppBuilder, StartError};
+use crate::auth::AuthState;
 use crate::blobs::{BlobError, BlobStore, DiskStore, S3Config, S3Store, crypt::MasterKey};
-use crate::config::{Config, Secret, StorageBackend};
+use crate::config::{Config, Environment, Secret, StorageBackend};
 use crate::evidence::Vault;
+use crate::jobs::{self, Handlers};
 use crate::log::ServerKey;
-use crate::{http, router, telemetry};
+use crate::{face_engine, http, router, telemetry};
 
 /// The settings of `muster serve`.
 #[derive(Debug, Args)]
@@ -29,6 +32,11 @@ pub(super) fn run(serve: Serve) -> Result<(), StartError> {
         .map_err(|error| StartError::Io("the runtime".to_owned(), error))?;
     runtime.block_on(async {
         let running = start(AppBuilder::new(serve.config)).await?;
+        if running.app.config.data.env == Environment::Dev {
+            let db = running.app.db.clone();
+            let created = tokio::task::spawn_blocking(move || admin::create_first(&db)).await;
+            created.map_err(|error| StartError::Other(error.to_string()))??;
+        }
         tracing::info!(address = %running.address, "Listening");
         interrupted().await;
         tracing::info!("Stopping");
@@ -44,6 +52,7 @@ pub struct Running {
     /// Where it listens.
     pub address: SocketAddr,
     http: JoinHandle<()>,
+    jobs: JoinHandle<()>,
 }
 
 /// Adds what the slices keep in memory: the server's keys and the store of images. Blocks.
@@ -63,7 +72,8 @@ fn furnish(builder: AppBuilder) -> Result<AppBuilder, StartError> {
         StorageBackend::Local => Arc::new(DiskStore::open(config.data.data_dir.join("blobs")).map_err(in_words)?),
         StorageBackend::S3 => Arc::new(S3Store::open(&s3_config(config)).map_err(in_words)?),
     };
-    Ok(builder.with(server_key).with(Vault::new(store, master)))
+    let faces = face_engine::open(&config.models_dir());
+    Ok(builder.with(server_key).with(Vault::new(store, master)).with(faces))
 }
 
 fn s3_config(config: &Config) -> S3Config {
@@ -81,7 +91,7 @@ fn in_words(error: BlobError) -> StartError {
 
 /// Starts a whole server on the configured address.
 pub async fn start(builder: AppBuilder) -> Result<Running, StartError> {
-    let app = tokio::task::spawn_blocking(move || furnish(builder)?.build())
+    let app = tokio::task::spawn_blocking(move || build(builder))
         .await
         .map_err(|error| StartError::Other(error.to_string()))??;
     let (host, port) = (app.config.host.clone(), app.config.port);
@@ -90,15 +100,30 @@ pub async fn start(builder: AppBuilder) -> Result<Running, StartError> {
     let address = listener.local_addr().map_err(listening)?;
     let router = router::router(app.clone());
     let http = tokio::spawn(http::serve(app.clone(), listener, router));
-    Ok(Running { app, address, http })
+    let jobs = tokio::spawn(jobs::run(app.clone(), handlers()));
+    Ok(Running { app, address, http, jobs })
+}
+
+/// Which slice does which kind of work after a commit.
+fn handlers() -> Handlers {
+    Handlers::new()
+}
+
+/// The app with the state of every slice. Blocks.
+fn build(builder: AppBuilder) -> Result<App, StartError> {
+    builder.config().check()?;
+    let auth = AuthState::open(builder.config(), builder.entropy_source())?;
+    furnish(builder)?.with(auth).build()
 }
 
 impl Running {
-    /// Takes no new requests, finishes those in flight, then closes the database.
+    /// Takes no new requests, finishes those in flight and the running jobs, then closes the database.
     pub async fn stop(self) {
         self.app.stop();
-        if let Err(error) = self.http.await {
-            tracing::error!(%error, "The listener ended with a panic");
+        for (name, task) in [("listener", self.http), ("job worker", self.jobs)] {
+            if let Err(error) = task.await {
+                tracing::error!(%error, name, "A task ended with a panic");
+            }
         }
         let db = self.app.db.clone();
         // Closing waits for the writer's last commit, which must not happen on a thread of the runtime.

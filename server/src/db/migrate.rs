@@ -91,3 +91,69 @@ fn run(tx: &Tx<'_>, migration: &Migration, now_ms: i64) -> Result<(), DbError> {
 fn hash(migration: &Migration) -> String {
     HEXLOWER.encode(&Sha256::digest(migration.sql.as_bytes()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    const FIRST: Migration = Migration { version: 1, name: "0001_a", sql: "CREATE TABLE a (id BIGINT);" };
+    const EDITED: Migration = Migration { sql: "CREATE TABLE a (id TEXT);", ..FIRST };
+    const SECOND: Migration = Migration { version: 2, name: "0002_b", sql: "CREATE TABLE b (id BIGINT);" };
+    const BROKEN: Migration =
+        Migration { version: 2, name: "0002_b", sql: "CREATE TABLE b (id BIGINT); CREATE TABLE a (id BIGINT);" };
+
+    fn apply_to(path: &Path, migrations: &'static [Migration]) -> Result<(), DbError> {
+        let db = Db::open_bare(path)?;
+        let applied = apply(&db, migrations, 0);
+        db.close();
+        applied
+    }
+
+    #[test]
+    fn each_migration_is_applied_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m.db");
+        apply_to(&path, &[FIRST]).unwrap();
+        apply_to(&path, &[FIRST, SECOND]).unwrap();
+        apply_to(&path, &[FIRST, SECOND]).unwrap();
+    }
+
+    #[test]
+    fn an_edited_migration_stops_the_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m.db");
+        apply_to(&path, &[FIRST]).unwrap();
+        assert!(apply_to(&path, &[EDITED]).unwrap_err().to_string().contains("0001_a differs"));
+    }
+
+    #[test]
+    fn a_database_newer_than_the_program_stops_the_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m.db");
+        apply_to(&path, &[FIRST, SECOND]).unwrap();
+        assert!(apply_to(&path, &[FIRST]).unwrap_err().to_string().contains("does not know"));
+    }
+
+    #[test]
+    fn a_migration_that_fails_leaves_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m.db");
+        assert!(apply_to(&path, &[FIRST, BROKEN]).is_err());
+        apply_to(&path, &[FIRST, SECOND]).unwrap();
+    }
+
+    #[test]
+    fn every_file_is_listed_once_in_order() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../migrations/server");
+        let mut files: Vec<String> =
+            std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        files.sort();
+        let listed: Vec<String> = SERVER_MIGRATIONS.iter().map(|migration| format!("{}.sql", migration.name)).collect();
+        assert_eq!(files, listed);
+        for (index, migration) in SERVER_MIGRATIONS.iter().enumerate() {
+            assert_eq!(migration.version, index as i64 + 1);
+            assert!(migration.name.starts_with(&format!("{:04}_", migration.version)), "{}", migration.name);
+        }
+    }
+}

@@ -31,9 +31,14 @@ impl Db {
     /// # Errors
     /// Also when an applied migration was edited, or when the database is newer than this program.
     pub fn open_sqlite(path: &Path, now_ms: i64) -> Result<Self, DbError> {
-        let db = Self(Backend::Sqlite(Sqlite::open(path)?));
+        let db = Self::open_bare(path)?;
         migrate::apply(&db, SERVER_MIGRATIONS, now_ms)?;
         Ok(db)
+    }
+
+    /// Without the tables.
+    fn open_bare(path: &Path) -> Result<Self, DbError> {
+        Ok(Self(Backend::Sqlite(Sqlite::open(path)?)))
     }
 
     /// Runs `work` in a transaction and answers after the commit that holds it.

@@ -5,7 +5,9 @@ mod body;
 mod connection;
 mod extract;
 mod gate;
+mod page;
 
 pub use connection::{listen, serve};
 pub use extract::{Json, Path, Query};
 pub use gate::RequestId;
+pub use page::Page;

@@ -1,0 +1,376 @@
+//! All SQL of attendance that projections and decisions need.
+
+use muster_sync_core::{ChangeHash, DeviceKey, DocumentId, Locator, document::Source};
+
+use super::rows::{DecisionRow, NoteRow, RecordRow, SubmissionRow, VerdictRow};
+use crate::db::{DbError, Row, Tx};
+use crate::ids::TenantId;
+use crate::log::Appended;
+use crate::params;
+
+/// Entries of one kind in one document that are read: more is refused on the way in, or is an attack.
+pub(super) const ENTRIES_MAX: u32 = 1_000;
+
+/// The columns that [`record`] reads.
+pub(super) const RECORD_COLUMNS: &str = "r.document_id, r.locator, r.student_id, r.course_id, r.state, r.awaiting_media,
+    r.risk, r.flags, r.submission_count, r.appeal_open, r.captured_at, r.received_at, r.decided_by, r.decided_at,
+    r.decision, r.decision_reason, r.updated_at";
+
+pub(super) fn record(row: &Row<'_>) -> Result<RecordRow, DbError> {
+    let locator: String = row.get(1)?;
+    Ok(RecordRow {
+        document: DocumentId(row.get(0)?),
+        locator: Locator::parse(&locator).ok_or_else(|| broken("locator"))?,
+        student: row.get(2)?,
+        course: row.get(3)?,
+        state: row.get(4)?,
+        awaiting_media: row.get(5)?,
+        risk: row.get(6)?,
+        flags: row.get(7)?,
+        submission_count: row.get(8)?,
+        appeal_open: row.get(9)?,
+        captured_at_ms: row.get(10)?,
+        received_at_ms: row.get(11)?,
+        decided_by: row.get(12)?,
+        decided_at_ms: row.get(13)?,
+        decision: row.get(14)?,
+        decision_reason: row.get(15)?,
+        updated_at_ms: row.get(16)?,
+    })
+}
+
+fn broken(what: &str) -> DbError {
+    DbError::Other(format!("an attendance record has an unreadable {what}"))
+}
+
+pub(super) fn record_of(tx: &Tx<'_>, document: DocumentId) -> Result<Option<RecordRow>, DbError> {
+    let sql = format!("SELECT {RECORD_COLUMNS} FROM records r WHERE r.document_id = ?1");
+    tx.query_one(&sql, params![&document.0], record)
+}
+
+/// The row of a submission's document: made by the first entry of any kind, counted up by every submission.
+pub(super) fn upsert_record(
+    tx: &Tx<'_>,
+    appended: &Appended,
+    (locator, student): (&Locator, &str),
+    course: Option<&str>,
+    captured_at_ms: Option<i64>,
+) -> Result<(), DbError> {
+    let submitted = captured_at_ms.is_some();
+    tx.execute(
+        "INSERT INTO records
+             (document_id, tenant_id, locator, student_id, course_id, state, awaiting_media, flags, submission_count,
+              appeal_open, captured_at, received_at, updated_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ',', ?7, 0, ?8, ?9, ?10)
+         ON CONFLICT (document_id) DO UPDATE
+         SET submission_count = records.submission_count + ?7,
+             course_id = COALESCE(records.course_id, ?5),
+             state = COALESCE(records.state, ?6),
+             captured_at = COALESCE(records.captured_at, ?8),
+             received_at = COALESCE(records.received_at, ?9),
+             updated_at = ?10",
+        params![
+            &appended.document().0,
+            appended.tenant.as_str(),
+            locator.as_str(),
+            student,
+            course,
+            submitted.then_some("received"),
+            submitted,
+            captured_at_ms,
+            submitted.then_some(appended.received_at_ms),
+            appended.received_at_ms
+        ],
+    )?;
+    Ok(())
+}
+
+/// What the fold says of a record.
+pub(super) struct Folded<'a> {
+    pub(super) state: Option<&'a str>,
+    pub(super) verdict: Option<&'a VerdictRow>,
+    pub(super) decision: Option<&'a DecisionRow>,
+    pub(super) appeal_open: bool,
+}
+
+pub(super) fn set_folded(tx: &Tx<'_>, id: DocumentId, folded: &Folded<'_>, now_ms: i64) -> Result<(), DbError> {
+    let (verdict, decision) = (folded.verdict, folded.decision);
+    tx.execute(
+        "UPDATE records
+         SET state = ?2, risk = ?3, flags = ?4, appeal_open = ?5, decided_by = ?6, decided_at = ?7, decision = ?8,
+             decision_reason = ?9, updated_at = ?10
+         WHERE document_id = ?1",
+        params![
+            &id.0,
+            folded.state,
+            verdict.map(|verdict| verdict.risk),
+            verdict.map_or(",", |verdict| verdict.flags.as_str()),
+            folded.appeal_open,
+            decision.map(|decision| decision.by.as_str()),
+            decision.map(|decision| decision.received_at_ms),
+            decision.map(|decision| decision.says.as_str()),
+            decision.and_then(|decision| decision.reason.as_deref()),
+            now_ms
+        ],
+    )?;
+    Ok(())
+}
+
+/// Whether the record was there and said otherwise.
+pub(super) fn set_awaiting_media(tx: &Tx<'_>, id: DocumentId, awaiting: bool, now_ms: i64) -> Result<bool, DbError> {
+    let changed = tx.execute(
+        "UPDATE records
+         SET awaiting_media = ?2, updated_at = ?3
+         WHERE document_id = ?1 AND awaiting_media <> ?2",
+        params![&id.0, awaiting, now_ms],
+    )?;
+    Ok(changed == 1)
+}
+
+pub(super) fn insert_submission(tx: &Tx<'_>, id: DocumentId, row: &SubmissionRow) -> Result<(), DbError> {
+    tx.execute(
+        "INSERT INTO submissions
+             (document_id, log_index, hash, writer, source, captured_at, code, step, commitment, received_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        params![
+            &id.0,
+            row.log_index,
+            &row.hash.0,
+            &row.writer.0,
+            row.source.as_str(),
+            row.captured_at_ms,
+            row.code.as_deref(),
+            row.step.map(|step| step as i64),
+            &row.commitment,
+            row.received_at_ms
+        ],
+    )?;
+    Ok(())
+}
+
+/// The submissions of a document in the order of the log.
+pub(super) fn submissions(tx: &Tx<'_>, id: DocumentId) -> Result<Vec<SubmissionRow>, DbError> {
+    tx.query(
+        "SELECT log_index, hash, writer, source, captured_at, code, step, commitment, received_at
+         FROM submissions
+         WHERE document_id = ?1
+         ORDER BY log_index
+         LIMIT ?2",
+        params![&id.0, ENTRIES_MAX],
+        |row| {
+            let source: String = row.get(3)?;
+            Ok(SubmissionRow {
+                log_index: row.get(0)?,
+                hash: ChangeHash(row.get(1)?),
+                writer: DeviceKey(row.get(2)?),
+                source: Source::parse(&source).ok_or_else(|| broken("source"))?,
+                captured_at_ms: row.get(4)?,
+                code: row.get(5)?,
+                step: row.get::<Option<i64>>(6)?.map(|step| step as u64),
+                commitment: row.get(7)?,
+                received_at_ms: row.get(8)?,
+            })
+        },
+    )
+}
+
+pub(super) fn insert_verdict(tx: &Tx<'_>, id: DocumentId, row: &VerdictRow) -> Result<(), DbError> {
+    tx.execute(
+        "INSERT INTO verdicts
+             (document_id, log_index, hash, seq, of_hash, outcome, risk, flags, policy, model, received_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        params![
+            &id.0,
+            row.log_index,
+            &row.hash.0,
+            row.seq as i64,
+            &row.of.0,
+            row.outcome.as_str(),
+            row.risk,
+            row.flags.as_str(),
+            row.policy.as_str(),
+            row.model.as_deref(),
+            row.received_at_ms
+        ],
+    )?;
+    Ok(())
+}
+
+/// The verdicts of a document in the order of the log.
+pub(super) fn verdicts(tx: &Tx<'_>, id: DocumentId) -> Result<Vec<VerdictRow>, DbError> {
+    use muster_sync_core::document::Outcome;
+    tx.query(
+        "SELECT log_index, hash, seq, of_hash, outcome, risk, flags, policy, model, received_at
+         FROM verdicts
+         WHERE document_id = ?1
+         ORDER BY log_index
+         LIMIT ?2",
+        params![&id.0, ENTRIES_MAX],
+        |row| {
+            let outcome: String = row.get(4)?;
+            Ok(VerdictRow {
+                log_index: row.get(0)?,
+                hash: ChangeHash(row.get(1)?),
+                seq: row.get(2)?,
+                of: ChangeHash(row.get(3)?),
+                outcome: Outcome::parse(&outcome).ok_or_else(|| broken("outcome"))?,
+                risk: row.get(5)?,
+                flags: row.get(6)?,
+                policy: row.get(7)?,
+                model: row.get(8)?,
+                received_at_ms: row.get(9)?,
+            })
+        },
+    )
+}
+
+pub(super) fn insert_decision(tx: &Tx<'_>, id: DocumentId, row: &DecisionRow) -> Result<(), DbError> {
+    tx.execute(
+        "INSERT INTO decisions
+             (document_id, log_index, kind, hash, writer, of_hash, after_hashes, says, reason, rank, by_user,
+              received_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+        params![
+            &id.0,
+            row.log_index,
+            if row.of.is_some() { "decision" } else { "mark" },
+            &row.hash.0,
+            &row.writer.0,
+            row.of.as_ref().map(|of| &of.0),
+            &row.after,
+            row.says.as_str(),
+            row.reason.as_deref(),
+            row.rank,
+            row.by.as_str(),
+            row.received_at_ms
+        ],
+    )?;
+    Ok(())
+}
+
+/// The decisions and marks of a document in the order of the log.
+pub(super) fn decisions(tx: &Tx<'_>, id: DocumentId) -> Result<Vec<DecisionRow>, DbError> {
+    tx.query(
+        "SELECT log_index, hash, writer, of_hash, after_hashes, says, reason, rank, by_user, received_at
+         FROM decisions
+         WHERE document_id = ?1
+         ORDER BY log_index
+         LIMIT ?2",
+        params![&id.0, ENTRIES_MAX],
+        |row| {
+            Ok(DecisionRow {
+                log_index: row.get(0)?,
+                hash: ChangeHash(row.get(1)?),
+                writer: DeviceKey(row.get(2)?),
+                of: row.get::<Option<[u8; 32]>>(3)?.map(ChangeHash),
+                after: row.get(4)?,
+                says: row.get(5)?,
+                reason: row.get(6)?,
+                rank: row.get(7)?,
+                by: row.get(8)?,
+                received_at_ms: row.get(9)?,
+            })
+        },
+    )
+}
+
+pub(super) fn insert_appeal(
+    tx: &Tx<'_>,
+    appended: &Appended,
+    of: &ChangeHash,
+    reason: &str,
+) -> Result<(), DbError> {
+    tx.execute(
+        "INSERT INTO appeals (document_id, log_index, hash, of_hash, reason, received_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        params![
+            &appended.document().0,
+            appended.log_index,
+            &appended.hash().0,
+            &of.0,
+            reason,
+            appended.received_at_ms
+        ],
+    )?;
+    Ok(())
+}
+
+/// The log index of the newest appeal.
+pub(super) fn newest_appeal(tx: &Tx<'_>, id: DocumentId) -> Result<Option<i64>, DbError> {
+    let newest = tx.query_one(
+        "SELECT MAX(log_index)
+         FROM appeals
+         WHERE document_id = ?1",
+        params![&id.0],
+        |row| row.get::<Option<i64>>(0),
+    )?;
+    Ok(newest.flatten())
+}
+
+/// The records of a session whose course is not known yet.
+pub(super) fn without_course(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    locator: &Locator,
+    limit: u32,
+) -> Result<Vec<DocumentId>, DbError> {
+    tx.query(
+        "SELECT document_id
+         FROM records
+         WHERE tenant_id = ?1 AND locator = ?2 AND course_id IS NULL
+         LIMIT ?3",
+        params![tenant.as_str(), locator.as_str(), limit],
+        |row| Ok(DocumentId(row.get(0)?)),
+    )
+}
+
+pub(super) fn set_course(tx: &Tx<'_>, tenant: &TenantId, locator: &Locator, course: &str) -> Result<(), DbError> {
+    tx.execute(
+        "UPDATE records
+         SET course_id = ?3
+         WHERE tenant_id = ?1 AND locator = ?2 AND course_id IS NULL",
+        params![tenant.as_str(), locator.as_str(), course],
+    )?;
+    Ok(())
+}
+
+/// Where the entries of a document stand in the log, in order.
+pub(super) fn log_indexes(tx: &Tx<'_>, id: DocumentId) -> Result<Vec<i64>, DbError> {
+    tx.query(
+        "SELECT log_index FROM submissions WHERE document_id = ?1
+         UNION ALL SELECT log_index FROM verdicts WHERE document_id = ?1
+         UNION ALL SELECT log_index FROM decisions WHERE document_id = ?1
+         UNION ALL SELECT log_index FROM appeals WHERE document_id = ?1
+         ORDER BY 1
+         LIMIT ?2",
+        params![&id.0, ENTRIES_MAX],
+        |row| row.get(0),
+    )
+}
+
+pub(super) fn insert_note(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    id: DocumentId,
+    entry: ChangeHash,
+    note: &NoteRow,
+) -> Result<(), DbError> {
+    tx.execute(
+        "INSERT INTO notes (entry_hash, tenant_id, document_id, salt, text)
+         VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (entry_hash) DO NOTHING",
+        params![&entry.0, tenant.as_str(), &id.0, &note.salt, note.text.as_str()],
+    )?;
+    Ok(())
+}
+
+/// What people wrote beside an entry.
+pub(super) fn note(tx: &Tx<'_>, entry: ChangeHash) -> Result<Option<String>, DbError> {
+    tx.query_one(
+        "SELECT text
+         FROM notes
+         WHERE entry_hash = ?1",
+        params![&entry.0],
+        |row| row.get(0),
+    )
+}

@@ -1,0 +1,31 @@
+//! The bounds of this slice.
+
+use std::time::Duration;
+
+/// Bytes of a password.
+pub(super) const PASSWORD_BYTES: std::ops::RangeInclusive<usize> = 8..=1024;
+/// Memory of one password hash, in KiB.
+pub(super) const HASH_MEMORY_KIB: u32 = 19 * 1024;
+/// Passes over that memory.
+pub(super) const HASH_PASSES: u32 = 2;
+/// Password hashes at once; each takes a core for about 30 ms.
+pub(super) const HASHES_AT_ONCE: usize = 2;
+/// Hashes that may wait for their turn.
+pub(super) const HASHES_WAITING_MAX: usize = 128;
+
+/// Failed sign-ins of one account within `FAILURES_WINDOW` before it must wait.
+pub(super) const FAILURES_MAX: u32 = 8;
+/// How long failures count.
+pub(super) const FAILURES_WINDOW: Duration = Duration::from_secs(900);
+/// Accounts whose failures are remembered.
+pub(super) const FAILURES_ACCOUNTS_MAX: u64 = 100_000;
+
+/// Users whose role and epoch are kept in memory.
+pub(super) const PRINCIPALS_MAX: u64 = 100_000;
+/// How long another process's change of a user may go unnoticed; our own is noticed at once.
+pub(super) const PRINCIPAL_TTL: Duration = Duration::from_secs(30);
+
+/// How far two servers' clocks may differ.
+pub(super) const TOKEN_LEEWAY_S: i64 = 5;
+/// Longest token that is looked at.
+pub(super) const TOKEN_BYTES_MAX: usize = 1024;

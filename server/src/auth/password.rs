@@ -1,0 +1,73 @@
+//! `POST /auth/change-password`: a new password, which ends every token of the account but the one in the reply.
+
+use axum::extract::State;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::current_user::CurrentUser;
+use super::login::{AccessToken, access_token};
+use super::state::AuthState;
+use super::throttle::account_key;
+use super::users::{self, User, remember};
+use super::{hashing, queries};
+use crate::app::App;
+use crate::config::Secret;
+use crate::error::{AppError, AppResult, ErrorEnvelope};
+use crate::http::Json;
+
+/// The old and the new password.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ChangePassword {
+    /// `old_password` is accepted for it.
+    #[serde(alias = "old_password")]
+    #[schema(value_type = String)]
+    current_password: Secret,
+    /// At least 8 bytes.
+    #[schema(value_type = String)]
+    new_password: Secret,
+}
+
+/// Changes the password and signs in afresh.
+#[utoipa::path(
+    post, path = "/auth/change-password", tag = "auth", request_body = ChangePassword,
+    responses(
+        (status = 200, body = AccessToken),
+        (status = 403, description = "the current password is wrong", body = ErrorEnvelope),
+        (status = 429, description = "too many failures", body = ErrorEnvelope)
+    )
+)]
+pub(super) async fn change_password(
+    State(app): State<App>,
+    current: CurrentUser,
+    Json(change): Json<ChangePassword>,
+) -> AppResult<Json<AccessToken>> {
+    hashing::check_password("new_password", change.new_password.reveal())?;
+    let state = AuthState::of(&app)?;
+    let account = account_key(current.tenant.as_str(), &current.id.to_string());
+    state.throttle.attempt(account, app.now_ms())?;
+    let (tenant, id) = (current.tenant.clone(), current.id);
+    let old_hash = app.db.read(move |tx| queries::password_hash(tx, &tenant, id).map_err(AppError::from)).await?;
+    if !hashing::verify(&app, change.current_password, old_hash.clone()).await? {
+        return Err(AppError::forbidden("INVALID_CREDENTIALS", "the current password is wrong"));
+    }
+    state.throttle.succeeded(account);
+    let new_hash = hashing::hash_password(&app, change.new_password).await?;
+    let user = replace(&app, &current, old_hash.unwrap_or_default(), new_hash).await?;
+    remember(&app, &user)?;
+    access_token(&app, &user).map(Json)
+}
+
+async fn replace(app: &App, current: &CurrentUser, old_hash: String, new_hash: String) -> AppResult<User> {
+    let (tenant, id, now_ms) = (current.tenant.clone(), current.id, app.now_ms());
+    let replaced = app
+        .db
+        .write(move |tx| {
+            if !queries::replace_password(tx, &tenant, id, &old_hash, &new_hash, now_ms)? {
+                return Ok(None);
+            }
+            users::find(tx, &tenant, id).map_err(AppError::from)
+        })
+        .await?;
+    replaced.ok_or_else(|| AppError::conflict("CONFLICT", "the password was changed by another request"))
+}

@@ -1,0 +1,97 @@
+//! The roles and their ranks.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::db::{Cell, FromCell};
+
+/// What a person is to the institution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// May sign in and nothing else.
+    Guest,
+    /// Attends and sits exams.
+    Student,
+    /// Teaches courses. `teacher` is accepted for it.
+    #[serde(alias = "teacher")]
+    Lecturer,
+    /// Decides flagged records.
+    Reviewer,
+    /// Runs the office.
+    Staff,
+    /// May do everything.
+    Admin,
+}
+
+/// Text that names no role.
+#[derive(Debug, Clone, Copy, thiserror::Error, PartialEq, Eq)]
+#[error("expected guest, student, lecturer, reviewer, staff or admin")]
+pub struct UnknownRole;
+
+impl Role {
+    /// Every role, lowest rank first.
+    pub const ALL: [Self; 6] = [Self::Guest, Self::Student, Self::Lecturer, Self::Reviewer, Self::Staff, Self::Admin];
+
+    /// The word in databases, tokens and replies.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Guest => "guest",
+            Self::Student => "student",
+            Self::Lecturer => "lecturer",
+            Self::Reviewer => "reviewer",
+            Self::Staff => "staff",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// The role as write scopes know it.
+    pub const fn to_core(self) -> muster_sync_core::document::Role {
+        use muster_sync_core::document::Role as Core;
+        match self {
+            Self::Guest => Core::Guest,
+            Self::Student => Core::Student,
+            Self::Lecturer => Core::Lecturer,
+            Self::Reviewer => Core::Reviewer,
+            Self::Staff => Core::Staff,
+            Self::Admin => Core::Admin,
+        }
+    }
+
+    /// The rank: of two contradicting people, the higher one wins.
+    pub const fn rank(self) -> u8 {
+        match self {
+            Self::Guest => 0,
+            Self::Student => 1,
+            Self::Lecturer | Self::Reviewer | Self::Staff => 2,
+            Self::Admin => 3,
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Role {
+    type Err = UnknownRole;
+
+    fn from_str(text: &str) -> Result<Self, UnknownRole> {
+        let text = if text == "teacher" { "lecturer" } else { text };
+        Self::ALL.into_iter().find(|role| role.as_str() == text).ok_or(UnknownRole)
+    }
+}
+
+impl FromCell for Role {
+    fn from_cell(cell: Cell<'_>) -> Option<Self> {
+        match cell {
+            Cell::Text(text) => text.parse().ok(),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! What this slice keeps in memory: the token key, roles and epochs of recent users, failed sign-ins.
+
+use moka::sync::Cache;
+
+use super::hashing::Hashing;
+use super::limits;
+use super::role::Role;
+use super::throttle::Throttle;
+use super::token::TokenKey;
+use crate::app::{App, StartError};
+use crate::clock::Entropy;
+use crate::config::{Config, JWT_SECRET_BYTES_MIN};
+use crate::error::{AppError, AppResult};
+use crate::ids::{TenantId, UserId};
+use crate::keys;
+
+/// Lives in the `App`.
+pub struct AuthState {
+    pub(super) token_key: TokenKey,
+    pub(super) principals: Cache<UserId, Principal>,
+    pub(super) hashing: Hashing,
+    pub(super) throttle: Throttle,
+}
+
+/// What a token is checked against.
+#[derive(Debug, Clone)]
+pub(super) struct Principal {
+    pub(super) tenant: TenantId,
+    pub(super) role: Role,
+    pub(super) epoch: i64,
+    pub(super) active: bool,
+}
+
+impl AuthState {
+    /// Reads the token key, or makes it at the first start.
+    pub fn open(config: &Config, entropy: &dyn Entropy) -> Result<Self, StartError> {
+        let token_key = match &config.jwt_secret {
+            Some(secret) => TokenKey::new(secret.reveal().as_bytes()),
+            None => {
+                let dir = config.data.keys_dir();
+                let key = keys::load_or_create(&dir, "token.key", JWT_SECRET_BYTES_MIN, entropy)
+                    .map_err(|error| StartError::Io(dir.join("token.key").display().to_string(), error))?;
+                TokenKey::new(&key)
+            }
+        };
+        let principals =
+            Cache::builder().max_capacity(limits::PRINCIPALS_MAX).time_to_live(limits::PRINCIPAL_TTL).build();
+        Ok(Self { token_key, principals, hashing: Hashing::new(), throttle: Throttle::new() })
+    }
+
+    pub(super) fn of(app: &App) -> AppResult<&Self> {
+        app.slice::<Self>().ok_or_else(|| AppError::internal("the app was built without AuthState"))
+    }
+
+    /// Keeps the newest epoch, also when an older row is read at the same moment.
+    pub(super) fn remember(&self, user: UserId, principal: Principal) {
+        self.principals.entry(user).and_upsert_with(|kept| match kept {
+            Some(kept) if kept.value().epoch > principal.epoch => kept.into_value(),
+            _ => principal,
+        });
+    }
+}

@@ -1,0 +1,111 @@
+//! `muster admin create`: an account from the command line, for the first one and for emergencies.
+
+use std::io::{self, BufRead, Write};
+
+use clap::{Args, Subcommand};
+
+use crate::app::StartError;
+use crate::auth::{self, DisplayName, Email, NewUser, Role};
+use crate::clock::{Clock, SystemClock, SystemEntropy};
+use crate::config::{DataConfig, DatabaseUrl, Secret};
+use crate::db::{Db, DbError};
+use crate::error::AppError;
+use crate::ids::{TenantId, UserId};
+use crate::{keys, telemetry};
+
+/// E-mail address of the account that the first start of a developer's server makes.
+const FIRST_ADMIN: &str = "admin@muster.example";
+/// Longest line that is read as a password.
+const PASSWORD_LINE_BYTES_MAX: u64 = 4096;
+
+/// `muster admin ...`
+#[derive(Debug, Subcommand)]
+pub(super) enum Admin {
+    /// Create an account.
+    Create(Create),
+}
+
+/// The account.
+#[derive(Debug, Args)]
+pub(super) struct Create {
+    #[command(flatten)]
+    data: DataConfig,
+
+    /// E-mail address.
+    #[arg(long)]
+    email: String,
+
+    /// Name as others see it. Default: the address.
+    #[arg(long)]
+    name: Option<String>,
+
+    /// guest, student, lecturer, reviewer, staff or admin.
+    #[arg(long, default_value = "admin")]
+    role: Role,
+
+    /// Read the password from standard input. Without this one is generated and shown once.
+    #[arg(long)]
+    password_stdin: bool,
+}
+
+/// Runs the command.
+pub(super) fn run(admin: Admin) -> Result<(), StartError> {
+    let Admin::Create(create) = admin;
+    telemetry::start(&create.data).map_err(StartError::Other)?;
+    let (password, generated) = if create.password_stdin {
+        (read_password().map_err(|error| StartError::Io("standard input".to_owned(), error))?, false)
+    } else {
+        (auth::generate_password(&SystemEntropy), true)
+    };
+    let DatabaseUrl::Sqlite(path) = create.data.database()?;
+    let folder = path.parent().unwrap_or(&create.data.data_dir);
+    keys::create_private_dir(folder).map_err(|error| StartError::Io(folder.display().to_string(), error))?;
+    let db = Db::open_sqlite(&path, SystemClock.now_ms())?;
+    let name = create.name.as_deref().unwrap_or(&create.email);
+    let created = account(&db, &create.email, name, create.role, &password);
+    db.close();
+    created?;
+    let shown = if generated { format!("password: {}\n", password.reveal()) } else { String::new() };
+    tell(&format!("created {} {}\n{shown}", create.role, create.email))
+}
+
+/// On a developer's machine, makes the first account so that somebody can sign in, and shows its password once.
+pub(super) fn create_first(db: &Db) -> Result<(), StartError> {
+    if !db.read_blocking::<_, DbError, _>(auth::none_exists)? {
+        return Ok(());
+    }
+    let password = auth::generate_password(&SystemEntropy);
+    account(db, FIRST_ADMIN, "Administrator", Role::Admin, &password)?;
+    tell(&format!("created the first account, shown only now:\n  {FIRST_ADMIN}\n  {}\n", password.reveal()))
+}
+
+fn account(db: &Db, email: &str, name: &str, role: Role, password: &Secret) -> Result<(), StartError> {
+    let in_words = |error: AppError| StartError::Other(error.message().to_owned());
+    let new = NewUser {
+        id: UserId::generate(&SystemClock, &SystemEntropy),
+        tenant: TenantId::default_tenant(),
+        email: Email::parse(email).map_err(in_words)?,
+        username: None,
+        display_name: DisplayName::parse(name).map_err(in_words)?,
+        role,
+        password_hash: auth::hash_password_blocking(password.reveal(), &SystemEntropy).map_err(in_words)?,
+        created_at_ms: SystemClock.now_ms(),
+    };
+    if db.write_blocking::<_, DbError, _>(move |tx| auth::insert(tx, &new))? {
+        return Ok(());
+    }
+    Err(StartError::Other(format!("there is an account with the address {email}")))
+}
+
+fn read_password() -> io::Result<Secret> {
+    let mut line = String::new();
+    io::Read::take(io::stdin().lock(), PASSWORD_LINE_BYTES_MAX).read_line(&mut line)?;
+    Ok(Secret::new(line.trim_end_matches(['\r', '\n']).to_owned()))
+}
+
+/// Writes to the terminal; passwords never go to the log.
+fn tell(text: &str) -> Result<(), StartError> {
+    let mut out = io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.map_err(|error| StartError::Io("standard output".to_owned(), error))
+}

@@ -1,0 +1,191 @@
+//! `/courses/{id}/lecturers` and `/courses/{id}/students`: who teaches and who attends.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{limits, queries};
+use crate::app::App;
+use crate::auth::permission::CoursesManage;
+use crate::auth::{self, Allowed, CurrentUser, Email, Role, User, Users};
+use crate::db::Tx;
+use crate::error::{AppError, AppResult, ErrorEnvelope};
+use crate::http::{Json, Page, Path, Query};
+use crate::ids::{CourseId, UserId};
+
+/// People, by id or by e-mail address; at most 500.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct People {
+    /// Ids.
+    #[serde(default)]
+    user_ids: Vec<UserId>,
+    /// E-mail addresses.
+    #[serde(default)]
+    emails: Vec<String>,
+}
+
+/// What became of the people.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub(super) struct Added {
+    /// How many are new.
+    added: u32,
+    /// How many were there already.
+    already: u32,
+    /// Who could not be added: there is no such person, or not with the right role. As they were sent.
+    unknown: Vec<String>,
+}
+
+/// Makes people lecturers of the course.
+#[utoipa::path(
+    post, path = "/courses/{id}/lecturers", tag = "courses",
+    params(("id" = CourseId, Path)), request_body = People,
+    responses((status = 200, body = Added), (status = 404, body = ErrorEnvelope))
+)]
+pub(super) async fn add_lecturers(
+    State(app): State<App>,
+    allowed: Allowed<CoursesManage>,
+    Path(course): Path<CourseId>,
+    Json(people): Json<People>,
+) -> AppResult<Json<Added>> {
+    people.check()?;
+    let (user, now_ms) = (allowed.user, app.now_ms());
+    let written = app.db.write(move |tx| {
+        check_manages(tx, &user, course)?;
+        add(tx, &user, &people, |person| match person.role {
+            Role::Lecturer | Role::Admin => {
+                super::add_lecturer(tx, &user.tenant, course, person.id, now_ms).map(Some).map_err(AppError::from)
+            }
+            _ => Ok(None),
+        })
+    });
+    written.await.map(Json)
+}
+
+/// Enrols students.
+#[utoipa::path(
+    post, path = "/courses/{id}/students", tag = "courses",
+    params(("id" = CourseId, Path)), request_body = People,
+    responses(
+        (status = 200, body = Added),
+        (status = 404, body = ErrorEnvelope),
+        (status = 409, description = "the course is full", body = ErrorEnvelope)
+    )
+)]
+pub(super) async fn enrol_students(
+    State(app): State<App>,
+    allowed: Allowed<CoursesManage>,
+    Path(course): Path<CourseId>,
+    Json(people): Json<People>,
+) -> AppResult<Json<Added>> {
+    people.check()?;
+    let (user, now_ms) = (allowed.user, app.now_ms());
+    let written = app.db.write(move |tx| {
+        check_manages(tx, &user, course)?;
+        let added = add(tx, &user, &people, |person| match person.role {
+            Role::Student => {
+                super::enrol(tx, &user.tenant, course, person.id, now_ms).map(Some).map_err(AppError::from)
+            }
+            _ => Ok(None),
+        })?;
+        if queries::count_students(tx, &user.tenant, course)? > limits::STUDENTS_PER_COURSE_MAX {
+            return Err(AppError::conflict("COURSE_FULL", "a course has at most 5000 students"));
+        }
+        Ok(added)
+    });
+    written.await.map(Json)
+}
+
+/// Lists the enrolled students.
+#[utoipa::path(
+    get, path = "/courses/{id}/students", tag = "courses", params(("id" = CourseId, Path), Page),
+    responses((status = 200, body = Users), (status = 404, body = ErrorEnvelope))
+)]
+pub(super) async fn list_students(
+    State(app): State<App>,
+    allowed: Allowed<CoursesManage>,
+    Path(course): Path<CourseId>,
+    Query(page): Query<Page>,
+) -> AppResult<Json<Users>> {
+    let (user, after, limit) = (allowed.user, page.after()?, page.limit());
+    let read = app.db.read(move |tx| {
+        check_manages(tx, &user, course)?;
+        let mut ids = queries::student_page(tx, &user.tenant, course, after, limit + 1)?;
+        let more = ids.len() > limit as usize;
+        ids.truncate(limit as usize);
+        let mut items = Vec::with_capacity(ids.len());
+        for id in &ids {
+            items.extend(auth::find(tx, &user.tenant, *id)?);
+        }
+        Ok::<Users, AppError>(Users { items, next: if more { ids.last().copied() } else { None } })
+    });
+    read.await.map(Json)
+}
+
+/// Ends an enrolment. Records of the past stay.
+#[utoipa::path(
+    delete, path = "/courses/{id}/students/{user_id}", tag = "courses",
+    params(("id" = CourseId, Path), ("user_id" = UserId, Path)),
+    responses((status = 204), (status = 404, body = ErrorEnvelope))
+)]
+pub(super) async fn remove_student(
+    State(app): State<App>,
+    allowed: Allowed<CoursesManage>,
+    Path((course, student)): Path<(CourseId, UserId)>,
+) -> AppResult<StatusCode> {
+    let user = allowed.user;
+    let written = app.db.write(move |tx| {
+        check_manages(tx, &user, course)?;
+        queries::remove(tx, &user.tenant, course, student).map_err(AppError::from)
+    });
+    if written.await? { Ok(StatusCode::NO_CONTENT) } else { Err(AppError::not_found("the enrolment")) }
+}
+
+impl People {
+    fn check(&self) -> AppResult<()> {
+        let count = self.user_ids.len() + self.emails.len();
+        if (1..=limits::PEOPLE_PER_REQUEST_MAX).contains(&count) {
+            return Ok(());
+        }
+        Err(AppError::validation("send 1 to 500 people in user_ids and emails"))
+    }
+}
+
+/// Lecturers manage their own courses; to others a course does not exist.
+fn check_manages(tx: &Tx<'_>, user: &CurrentUser, course: CourseId) -> AppResult<()> {
+    if super::may_see_all(tx, user, course)? {
+        return Ok(());
+    }
+    Err(AppError::not_found("the course"))
+}
+
+/// Finds each person and adds those whom `one` takes; `None` means the wrong role.
+fn add(
+    tx: &Tx<'_>,
+    user: &CurrentUser,
+    people: &People,
+    one: impl Fn(&User) -> AppResult<Option<bool>>,
+) -> AppResult<Added> {
+    let mut result = Added::default();
+    let by_id = people.user_ids.iter().map(|id| (id.to_string(), auth::find(tx, &user.tenant, *id)));
+    let by_email = people.emails.iter().map(|text| {
+        let found = match Email::parse(text) {
+            Ok(email) => auth::find_by_email(tx, &user.tenant, &email),
+            Err(_) => Ok(None),
+        };
+        (text.clone(), found)
+    });
+    for (sent, found) in by_id.chain(by_email) {
+        let added = match found? {
+            Some(person) => one(&person)?,
+            None => None,
+        };
+        match added {
+            Some(true) => result.added += 1,
+            Some(false) => result.already += 1,
+            None => result.unknown.push(sent),
+        }
+    }
+    Ok(result)
+}

@@ -1,0 +1,110 @@
+//! Courses: who teaches them, who is enrolled, and which sync channels that gives to whom.
+
+mod create;
+mod limits;
+mod list;
+mod members;
+mod queries;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::app::App;
+use crate::auth::permission::UsersRead;
+use crate::auth::{CurrentUser, Role};
+use crate::db::{DbError, Tx};
+use crate::ids::{CourseId, TenantId, UserId};
+
+/// `/courses/...`
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(list::list_courses, create::create_course))
+        .routes(routes!(list::show_course))
+        .routes(routes!(members::add_lecturers))
+        .routes(routes!(members::list_students, members::enrol_students))
+        .routes(routes!(members::remove_student))
+}
+
+/// A course.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Course {
+    /// Which.
+    pub id: CourseId,
+    /// Unique in the institution, `CS101` for example.
+    pub code: String,
+    /// In words.
+    pub title: String,
+    /// Milliseconds since the Unix epoch.
+    pub created_at_ms: i64,
+}
+
+/// A course of the tenant.
+pub fn find(tx: &Tx<'_>, tenant: &TenantId, course: CourseId) -> Result<Option<Course>, DbError> {
+    queries::by_id(tx, tenant, course)
+}
+
+/// A course of the tenant, by its code in any case.
+pub fn find_by_code(tx: &Tx<'_>, tenant: &TenantId, code: &str) -> Result<Option<Course>, DbError> {
+    queries::by_code(tx, tenant, &code.trim().to_uppercase())
+}
+
+/// Whether the user attends the course.
+pub fn is_enrolled(tx: &Tx<'_>, tenant: &TenantId, course: CourseId, user: UserId) -> Result<bool, DbError> {
+    queries::is_enrolled(tx, tenant, course, user)
+}
+
+/// Whether the user teaches the course.
+pub fn teaches(tx: &Tx<'_>, tenant: &TenantId, course: CourseId, user: UserId) -> Result<bool, DbError> {
+    queries::teaches(tx, tenant, course, user)
+}
+
+/// Whether the user may see everything about the course: its lecturers and the office.
+pub fn may_see_all(tx: &Tx<'_>, user: &CurrentUser, course: CourseId) -> Result<bool, DbError> {
+    if user.may::<UsersRead>() {
+        return Ok(find(tx, &user.tenant, course)?.is_some());
+    }
+    teaches(tx, &user.tenant, course, user.id)
+}
+
+/// Everybody who is enrolled, at most `limits::STUDENTS_PER_COURSE_MAX`.
+pub fn students_of(tx: &Tx<'_>, tenant: &TenantId, course: CourseId) -> Result<Vec<UserId>, DbError> {
+    queries::student_ids(tx, tenant, course)
+}
+
+/// The sync channels that the user may read: `user:U`, `course:C`, for lecturers also `course:C:staff`, for admins `admin`.
+pub fn channels_of(tx: &Tx<'_>, user: &CurrentUser) -> Result<Vec<String>, DbError> {
+    let mut channels = vec![format!("user:{}", user.id)];
+    for (course, taught) in queries::memberships(tx, &user.tenant, user.id)? {
+        channels.push(format!("course:{course}"));
+        if taught {
+            channels.push(format!("course:{course}:staff"));
+        }
+    }
+    if user.role == Role::Admin {
+        channels.push("admin".to_owned());
+    }
+    Ok(channels)
+}
+
+/// Creates a course; false when the code is taken.
+pub fn insert(tx: &Tx<'_>, tenant: &TenantId, course: &Course, created_by: UserId) -> Result<bool, DbError> {
+    queries::insert(tx, tenant, course, created_by)
+}
+
+/// Makes somebody a lecturer of the course; false when they were already.
+pub fn add_lecturer(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    course: CourseId,
+    user: UserId,
+    now_ms: i64,
+) -> Result<bool, DbError> {
+    queries::add_lecturer(tx, tenant, course, user, now_ms)
+}
+
+/// Enrols a student; false when they were already.
+pub fn enrol(tx: &Tx<'_>, tenant: &TenantId, course: CourseId, user: UserId, now_ms: i64) -> Result<bool, DbError> {
+    queries::enrol(tx, tenant, course, user, now_ms)
+}

@@ -1,0 +1,150 @@
+//! All SQL of this slice.
+
+use super::{Course, limits};
+use crate::db::{DbError, Row, Tx};
+use crate::ids::{CourseId, TenantId, UserId};
+use crate::params;
+
+fn course(row: &Row<'_>) -> Result<Course, DbError> {
+    Ok(Course { id: row.get(0)?, code: row.get(1)?, title: row.get(2)?, created_at_ms: row.get(3)? })
+}
+
+pub(super) fn insert(tx: &Tx<'_>, tenant: &TenantId, course: &Course, created_by: UserId) -> Result<bool, DbError> {
+    let sql = "INSERT INTO courses (id, tenant_id, code, title, created_by, created_at)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+        ON CONFLICT DO NOTHING";
+    let (id, created_by) = (course.id.to_string(), created_by.to_string());
+    let params = params![&id, tenant.as_str(), &course.code, &course.title, &created_by, course.created_at_ms];
+    Ok(tx.execute(sql, params)? == 1)
+}
+
+pub(super) fn by_id(tx: &Tx<'_>, tenant: &TenantId, id: CourseId) -> Result<Option<Course>, DbError> {
+    let sql = "SELECT id, code, title, created_at FROM courses WHERE tenant_id = ?1 AND id = ?2";
+    tx.query_one(sql, params![tenant.as_str(), &id.to_string()], course)
+}
+
+pub(super) fn by_code(tx: &Tx<'_>, tenant: &TenantId, code: &str) -> Result<Option<Course>, DbError> {
+    let sql = "SELECT id, code, title, created_at FROM courses WHERE tenant_id = ?1 AND code = ?2";
+    tx.query_one(sql, params![tenant.as_str(), code], course)
+}
+
+/// A page of all courses.
+pub(super) fn page(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    after: Option<CourseId>,
+    limit: u32,
+) -> Result<Vec<Course>, DbError> {
+    let sql = "SELECT id, code, title, created_at FROM courses
+        WHERE tenant_id = ?1 AND id > ?2
+        ORDER BY id
+        LIMIT ?3";
+    let after = after.map(|id| id.to_string()).unwrap_or_default();
+    tx.query(sql, params![tenant.as_str(), &after, limit], course)
+}
+
+/// A page of the courses that the user teaches or attends.
+pub(super) fn page_of(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    user: UserId,
+    after: Option<CourseId>,
+    limit: u32,
+) -> Result<Vec<Course>, DbError> {
+    let sql = "SELECT id, code, title, created_at FROM courses
+        WHERE tenant_id = ?1 AND id > ?3 AND id IN (
+            SELECT course_id FROM course_lecturers WHERE user_id = ?2
+            UNION
+            SELECT course_id FROM enrolments WHERE user_id = ?2
+        )
+        ORDER BY id
+        LIMIT ?4";
+    let after = after.map(|id| id.to_string()).unwrap_or_default();
+    tx.query(sql, params![tenant.as_str(), &user.to_string(), &after, limit], course)
+}
+
+/// The user's courses and whether the user teaches them.
+pub(super) fn memberships(tx: &Tx<'_>, tenant: &TenantId, user: UserId) -> Result<Vec<(CourseId, bool)>, DbError> {
+    let sql = "SELECT course_id, max(taught) FROM (
+            SELECT course_id, 1 AS taught FROM course_lecturers WHERE tenant_id = ?1 AND user_id = ?2
+            UNION ALL
+            SELECT course_id, 0 AS taught FROM enrolments WHERE tenant_id = ?1 AND user_id = ?2
+        ) AS mine
+        GROUP BY course_id
+        ORDER BY course_id
+        LIMIT ?3";
+    let user = user.to_string();
+    tx.query(sql, params![tenant.as_str(), &user, limits::COURSES_PER_USER_MAX], |row| Ok((row.get(0)?, row.get(1)?)))
+}
+
+pub(super) fn is_enrolled(tx: &Tx<'_>, tenant: &TenantId, course: CourseId, user: UserId) -> Result<bool, DbError> {
+    let sql = "SELECT 1 FROM enrolments WHERE tenant_id = ?1 AND course_id = ?2 AND user_id = ?3";
+    exists(tx, sql, tenant, course, user)
+}
+
+pub(super) fn teaches(tx: &Tx<'_>, tenant: &TenantId, course: CourseId, user: UserId) -> Result<bool, DbError> {
+    let sql = "SELECT 1 FROM course_lecturers WHERE tenant_id = ?1 AND course_id = ?2 AND user_id = ?3";
+    exists(tx, sql, tenant, course, user)
+}
+
+fn exists(tx: &Tx<'_>, sql: &str, tenant: &TenantId, course: CourseId, user: UserId) -> Result<bool, DbError> {
+    let (course, user) = (course.to_string(), user.to_string());
+    Ok(tx.query_one(sql, params![tenant.as_str(), &course, &user], |row| row.get::<i64>(0))?.is_some())
+}
+
+pub(super) fn add_lecturer(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    course: CourseId,
+    user: UserId,
+    now_ms: i64,
+) -> Result<bool, DbError> {
+    let sql = "INSERT INTO course_lecturers (tenant_id, course_id, user_id, added_at)
+        VALUES (?1, ?2, ?3, ?4)
+        ON CONFLICT DO NOTHING";
+    Ok(tx.execute(sql, params![tenant.as_str(), &course.to_string(), &user.to_string(), now_ms])? == 1)
+}
+
+pub(super) fn enrol(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    course: CourseId,
+    user: UserId,
+    now_ms: i64,
+) -> Result<bool, DbError> {
+    let sql = "INSERT INTO enrolments (tenant_id, course_id, user_id, enrolled_at)
+        VALUES (?1, ?2, ?3, ?4)
+        ON CONFLICT DO NOTHING";
+    Ok(tx.execute(sql, params![tenant.as_str(), &course.to_string(), &user.to_string(), now_ms])? == 1)
+}
+
+pub(super) fn remove(tx: &Tx<'_>, tenant: &TenantId, course: CourseId, user: UserId) -> Result<bool, DbError> {
+    let sql = "DELETE FROM enrolments WHERE tenant_id = ?1 AND course_id = ?2 AND user_id = ?3";
+    Ok(tx.execute(sql, params![tenant.as_str(), &course.to_string(), &user.to_string()])? == 1)
+}
+
+pub(super) fn count_students(tx: &Tx<'_>, tenant: &TenantId, course: CourseId) -> Result<u32, DbError> {
+    let sql = "SELECT count(*) FROM enrolments WHERE tenant_id = ?1 AND course_id = ?2";
+    let counted = tx.query_one(sql, params![tenant.as_str(), &course.to_string()], |row| row.get(0))?;
+    Ok(counted.unwrap_or(0))
+}
+
+pub(super) fn student_ids(tx: &Tx<'_>, tenant: &TenantId, course: CourseId) -> Result<Vec<UserId>, DbError> {
+    student_page(tx, tenant, course, None, limits::STUDENTS_PER_COURSE_MAX)
+}
+
+/// A page of the enrolled students' ids, in order.
+pub(super) fn student_page(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    course: CourseId,
+    after: Option<UserId>,
+    limit: u32,
+) -> Result<Vec<UserId>, DbError> {
+    let sql = "SELECT user_id FROM enrolments
+        WHERE tenant_id = ?1 AND course_id = ?2 AND user_id > ?3
+        ORDER BY user_id
+        LIMIT ?4";
+    let after = after.map(|id| id.to_string()).unwrap_or_default();
+    tx.query(sql, params![tenant.as_str(), &course.to_string(), &after, limit], |row| row.get(0))
+}

@@ -1,0 +1,129 @@
+//! Courses, their lecturers and their students.
+
+use muster_server::auth::{CurrentUser, Role};
+use muster_server::courses;
+use muster_server::db::DbError;
+use muster_server::ids::{CourseId, TenantId};
+use muster_tests::{Client, TestServer};
+use serde_json::json;
+
+async fn course(client: &Client, code: &str) -> String {
+    let body = json!({"code": code, "title": "A course"});
+    let created = client.post("/api/v1/courses", &body).await.expect(201);
+    created["id"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_lecturer_creates_a_course_and_enrols_students() {
+    let server = TestServer::start().await;
+    let (lecturer, student) = (server.client("lecturer").await, server.client("student").await);
+    let id = course(&lecturer, "cs101").await;
+    server.create_user("s@x.example", "student").await;
+    let path = format!("/api/v1/courses/{id}/students");
+    let other_lecturer = server.client("lecturer").await;
+    let people = json!({
+        "user_ids": [student.user_id(), other_lecturer.user_id()],
+        "emails": ["S@x.example", "nobody@x.example", "not an address"],
+    });
+    let added = lecturer.post(&path, &people).await.expect(200);
+    assert_eq!((&added["added"], &added["already"]), (&json!(2), &json!(0)));
+    let unknown = json!([other_lecturer.user_id(), "nobody@x.example", "not an address"]);
+    assert_eq!(added["unknown"], unknown);
+    let again = lecturer.post(&path, &people).await.expect(200);
+    assert_eq!((&again["added"], &again["already"]), (&json!(0), &json!(2)));
+    let listed = lecturer.get(&path).await.expect(200);
+    assert_eq!(listed["items"].as_array().unwrap().len(), 2);
+    let mine = student.get("/api/v1/courses").await.expect(200);
+    assert_eq!(mine["items"][0]["code"], "CS101");
+    lecturer.delete(&format!("{path}/{}", student.user_id())).await.expect(204);
+    lecturer.delete(&format!("{path}/{}", student.user_id())).await.expect_error(404, "NOT_FOUND");
+    assert_eq!(student.get("/api/v1/courses").await.expect(200)["items"], json!([]));
+}
+
+#[tokio::test]
+async fn a_course_is_only_for_its_people() {
+    let server = TestServer::start().await;
+    let (lecturer, stranger) = (server.client("lecturer").await, server.client("lecturer").await);
+    let (student, staff) = (server.client("student").await, server.client("staff").await);
+    let id = course(&lecturer, "CS101").await;
+    let (course_path, students, lecturers) = (
+        format!("/api/v1/courses/{id}"),
+        format!("/api/v1/courses/{id}/students"),
+        format!("/api/v1/courses/{id}/lecturers"),
+    );
+    let people = json!({"user_ids": [student.user_id()]});
+    stranger.get(&course_path).await.expect_error(404, "NOT_FOUND");
+    stranger.post(&students, &people).await.expect_error(404, "NOT_FOUND");
+    stranger.get(&students).await.expect_error(404, "NOT_FOUND");
+    student.get(&course_path).await.expect_error(404, "NOT_FOUND");
+    student.post(&students, &people).await.expect_error(403, "FORBIDDEN");
+    student.post("/api/v1/courses", &json!({"code": "X1", "title": "X"})).await.expect_error(403, "FORBIDDEN");
+    staff.post(&students, &people).await.expect(200);
+    student.get(&course_path).await.expect(200);
+    let colleague = json!({"user_ids": [stranger.user_id(), student.user_id()]});
+    let added = lecturer.post(&lecturers, &colleague).await.expect(200);
+    assert_eq!(added["unknown"], json!([student.user_id()]));
+    stranger.get(&students).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_code_is_unique_and_sane() {
+    let server = TestServer::start().await;
+    let lecturer = server.client("lecturer").await;
+    course(&lecturer, "CS 101/a").await;
+    let post = async |body| lecturer.post("/api/v1/courses", &body).await;
+    post(json!({"code": "cs 101/A", "title": "T"})).await.expect_error(409, "COURSE_EXISTS");
+    post(json!({"code": "", "title": "T"})).await.expect_error(422, "VALIDATION_ERROR");
+    post(json!({"code": "<b>", "title": "T"})).await.expect_error(422, "VALIDATION_ERROR");
+    post(json!({"code": "CS102", "title": " "})).await.expect_error(422, "VALIDATION_ERROR");
+    let nobody = format!("/api/v1/courses/{}/students", course(&lecturer, "CS103").await);
+    lecturer.post(&nobody, &json!({})).await.expect_error(422, "VALIDATION_ERROR");
+    let many = json!({"emails": vec!["a@x.example"; 501]});
+    lecturer.post(&nobody, &many).await.expect_error(422, "VALIDATION_ERROR");
+}
+
+#[tokio::test]
+async fn channels_follow_membership() {
+    let server = TestServer::start().await;
+    let (lecturer, student, admin) =
+        (server.client("lecturer").await, server.client("student").await, server.client("admin").await);
+    let id = course(&lecturer, "CS101").await;
+    let people = json!({"user_ids": [student.user_id()]});
+    lecturer.post(&format!("/api/v1/courses/{id}/students"), &people).await.expect(200);
+    let of = async |client: &Client, role| channels(&server, client, role).await;
+    assert_eq!(
+        of(&lecturer, Role::Lecturer).await,
+        [format!("user:{}", lecturer.user_id()), format!("course:{id}"), format!("course:{id}:staff")]
+    );
+    assert_eq!(of(&student, Role::Student).await, [format!("user:{}", student.user_id()), format!("course:{id}")]);
+    assert_eq!(of(&admin, Role::Admin).await, [format!("user:{}", admin.user_id()), "admin".to_owned()]);
+}
+
+async fn channels(server: &TestServer, client: &Client, role: Role) -> Vec<String> {
+    let user = CurrentUser { id: client.user_id().parse().unwrap(), tenant: TenantId::default_tenant(), role };
+    server.app().db.read(move |tx| courses::channels_of(tx, &user)).await.map_err(|error: DbError| error).unwrap()
+}
+
+#[tokio::test]
+async fn nothing_is_seen_across_tenants() {
+    let server = TestServer::start().await;
+    let (lecturer, student) = (server.client("lecturer").await, server.client("student").await);
+    let id = course(&lecturer, "CS101").await;
+    let people = json!({"user_ids": [student.user_id()]});
+    lecturer.post(&format!("/api/v1/courses/{id}/students"), &people).await.expect(200);
+    let (course, user) = (id.parse::<CourseId>().unwrap(), student.user_id().parse().unwrap());
+    let seen = |tenant: &str| {
+        let tenant: TenantId = tenant.parse().unwrap();
+        server.app().db.read(move |tx| {
+            let elsewhere = CurrentUser { id: user, tenant: tenant.clone(), role: Role::Student };
+            Ok::<_, DbError>((
+                courses::is_enrolled(tx, &tenant, course, user)?,
+                courses::find(tx, &tenant, course)?.is_some(),
+                courses::students_of(tx, &tenant, course)?.len(),
+                courses::channels_of(tx, &elsewhere)?.len(),
+            ))
+        })
+    };
+    assert_eq!(seen("default").await, Ok((true, true, 1, 2)));
+    assert_eq!(seen("another").await, Ok((false, false, 0, 1)));
+}

@@ -19,7 +19,7 @@ use std::path::Path;
 
 pub use error::Error;
 pub use fetch::{Options, Progress, fetch};
-pub use manifest::{Artifact, Conversion, Manifest, Pipeline, Role, Source};
+pub use manifest::{Artifact, Conversion, DetectorKind, Manifest, Pipeline, Role, Source};
 pub use networks::convert;
 pub use store::{State, read_verified, verified_path};
 

@@ -49,6 +49,16 @@ pub enum Conversion {
     FaceRecognition,
 }
 
+/// How the outputs of a detector are read.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum DetectorKind {
+    /// Boxes and scores, at two scales of the canvas.
+    Ssd,
+    /// Offsets over three grids, at one scale.
+    Yunet,
+}
+
 /// One archive of one package, pinned.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -113,6 +123,8 @@ pub struct Pipeline {
     pub version: String,
     /// The artifact that detects.
     pub detector: String,
+    /// How its outputs are read.
+    pub detector_kind: DetectorKind,
     /// The artifact that finds landmarks.
     pub landmarks: String,
     /// The artifact that embeds.

@@ -167,6 +167,16 @@ mod tests {
     }
 
     #[test]
+    fn only_one_writer_is_in_the_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = lock(dir.path()).unwrap();
+        let other = File::open(dir.path().join(LOCK_FILE)).unwrap();
+        assert!(other.try_lock().is_err());
+        drop(held);
+        other.try_lock().unwrap();
+    }
+
+    #[test]
     fn what_a_dead_process_left_is_removed_and_models_stay() {
         let dir = tempfile::tempdir().unwrap();
         let pinned = artifact(b"right");

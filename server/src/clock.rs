@@ -117,3 +117,13 @@ impl Stopwatch {
         self.0.elapsed()
     }
 }
+
+/// A time in Unix milliseconds as ISO 8601 in UTC, such as `2026-11-20T14:05:00Z`; empty for a time beyond the year 9999.
+pub fn iso_utc(time_ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(time_ms).map(|time| time.to_string()).unwrap_or_default()
+}
+
+/// Reads ISO 8601 with an offset into Unix milliseconds.
+pub fn parse_iso(text: &str) -> Option<i64> {
+    text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond)
+}

@@ -20,8 +20,10 @@ pub mod jobs;
 pub mod auth;
 pub mod accounts;
 pub mod courses;
+pub mod devices;
 pub mod class_sessions;
 pub mod attendance;
+pub mod sync;
 
 pub mod health;
 pub mod router;

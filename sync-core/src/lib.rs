@@ -20,5 +20,8 @@ pub mod decision;
 
 pub mod sync;
 
+#[cfg(feature = "store")]
+pub mod store;
+
 pub use error::Refusal;
 pub use id::{ChangeHash, DeviceKey, DocumentId, DocumentName, Locator};

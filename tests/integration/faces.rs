@@ -1,37 +1,19 @@
-//! Faces on real pictures, by the real runtime. The pictures are the six group photographs in the weights' package:
-//!
-//! - the woman on the right of sample 1 is the one in the middle of sample 3: the same person on two evenings;
-//! - the second from the left of sample 6 is nobody else in them, and beside her stands a third one;
-//! - the door on the left of sample 3 is nobody.
+//! Faces on real pictures, by the real runtime; `muster_tests::models` says who is where.
 
 use image::RgbImage;
-use image::imageops::{crop_imm, flip_horizontal, resize};
+use image::imageops::{flip_horizontal, resize};
 use muster_server::face_engine::{self, FaceError, Judgement, Reading};
-use muster_tests::models::models_dir;
-
-/// Left, top, width and height of a part of a sample.
-type Part = (u32, u32, u32, u32);
-
-const ANNA_IN_SAMPLE_1: Part = (1330, 53, 489, 525);
-const ANNA_IN_SAMPLE_3: Part = (856, 0, 704, 865);
-const BELLA_IN_SAMPLE_6: Part = (456, 98, 594, 736);
-const TWO_IN_SAMPLE_6: Part = (934, 28, 681, 829);
-const NOBODY_IN_SAMPLE_3: Part = (0, 0, 420, 700);
-
-fn sample(index: u32) -> RgbImage {
-    image::open(models_dir().join(format!("samples/sample{index}.jpg"))).unwrap().to_rgb8()
-}
-
-fn part(index: u32, (left, top, width, height): Part) -> RgbImage {
-    crop_imm(&sample(index), left, top, width, height).to_image()
-}
+use muster_tests::models::{
+    ANNA_IN_SAMPLE_1, ANNA_IN_SAMPLE_3, BELLA_IN_SAMPLE_6, NOBODY_IN_SAMPLE_3, TWO_IN_SAMPLE_6, engine, models_dir,
+    sample, sample_part,
+};
 
 fn read(picture: &RgbImage) -> Reading {
-    face_engine::open(models_dir()).read(picture).unwrap()
+    engine().read(picture).unwrap()
 }
 
 fn judged(a: &RgbImage, b: &RgbImage) -> (f32, Judgement) {
-    let engine = face_engine::open(models_dir());
+    let engine = engine();
     let [a, b] = [a, b].map(|picture| engine.read(picture).unwrap().template.unwrap());
     let distance = face_engine::distance(&a, &b).unwrap();
     (distance, engine.thresholds().unwrap().judge(distance))
@@ -39,13 +21,13 @@ fn judged(a: &RgbImage, b: &RgbImage) -> (f32, Judgement) {
 
 #[test]
 fn the_same_person_on_two_evenings_matches() {
-    let (distance, judgement) = judged(&part(1, ANNA_IN_SAMPLE_1), &part(3, ANNA_IN_SAMPLE_3));
+    let (distance, judgement) = judged(&sample_part(1, ANNA_IN_SAMPLE_1), &sample_part(3, ANNA_IN_SAMPLE_3));
     assert_eq!(judgement, Judgement::Match, "distance {distance}");
 }
 
 #[test]
 fn the_same_picture_smaller_and_mirrored_matches_closely() {
-    let picture = part(6, BELLA_IN_SAMPLE_6);
+    let picture = sample_part(6, BELLA_IN_SAMPLE_6);
     let smaller = resize(&picture, 300, 372, image::imageops::FilterType::Triangle);
     let (distance, _) = judged(&picture, &flip_horizontal(&smaller));
     assert!(distance < 0.3, "distance {distance}");
@@ -53,15 +35,15 @@ fn the_same_picture_smaller_and_mirrored_matches_closely() {
 
 #[test]
 fn another_person_is_a_mismatch() {
-    for anna in [part(1, ANNA_IN_SAMPLE_1), part(3, ANNA_IN_SAMPLE_3)] {
-        let (distance, judgement) = judged(&anna, &part(6, BELLA_IN_SAMPLE_6));
+    for anna in [sample_part(1, ANNA_IN_SAMPLE_1), sample_part(3, ANNA_IN_SAMPLE_3)] {
+        let (distance, judgement) = judged(&anna, &sample_part(6, BELLA_IN_SAMPLE_6));
         assert_eq!(judgement, Judgement::Mismatch, "distance {distance}");
     }
 }
 
 #[test]
 fn a_picture_without_a_face_has_no_face_and_no_template() {
-    for picture in [part(3, NOBODY_IN_SAMPLE_3), RgbImage::new(640, 480), RgbImage::new(1, 1)] {
+    for picture in [sample_part(3, NOBODY_IN_SAMPLE_3), RgbImage::new(640, 480), RgbImage::new(1, 1)] {
         let reading = read(&picture);
         assert!(reading.faces.is_empty() && reading.template.is_none(), "{reading:?}");
     }
@@ -69,7 +51,7 @@ fn a_picture_without_a_face_has_no_face_and_no_template() {
 
 #[test]
 fn a_picture_with_two_faces_has_both_and_no_template() {
-    let reading = read(&part(6, TWO_IN_SAMPLE_6));
+    let reading = read(&sample_part(6, TWO_IN_SAMPLE_6));
     assert_eq!(reading.faces.len(), 2);
     assert!(reading.template.is_none());
 }
@@ -82,12 +64,12 @@ fn every_face_of_the_group_pictures_is_counted_once() {
 
 #[test]
 fn an_empty_picture_is_an_error() {
-    assert!(matches!(face_engine::open(models_dir()).read(&RgbImage::new(0, 0)), Err(FaceError::EmptyPicture)));
+    assert!(matches!(engine().read(&RgbImage::new(0, 0)), Err(FaceError::EmptyPicture)));
 }
 
 #[test]
 fn bounds_are_in_pixels_of_a_picture_that_was_shrunk_first() {
-    let picture = part(6, BELLA_IN_SAMPLE_6);
+    let picture = sample_part(6, BELLA_IN_SAMPLE_6);
     let large = resize(&picture, 594 * 5, 736 * 5, image::imageops::FilterType::Triangle);
     let (small, large) = (read(&picture).faces[0].bounds, read(&large).faces[0].bounds);
     for (small, large) in [(small.left, large.left), (small.top, large.top), (small.width, large.width)] {
@@ -97,8 +79,8 @@ fn bounds_are_in_pixels_of_a_picture_that_was_shrunk_first() {
 
 #[test]
 fn threads_share_an_engine_and_agree() {
-    let engine = face_engine::open(models_dir());
-    let picture = part(1, ANNA_IN_SAMPLE_1);
+    let engine = engine();
+    let picture = sample_part(1, ANNA_IN_SAMPLE_1);
     std::thread::scope(|scope| {
         let reading = || engine.read(&picture).unwrap().template.unwrap();
         let threads: Vec<_> = (0..5).map(|_| scope.spawn(reading)).collect();

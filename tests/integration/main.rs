@@ -5,6 +5,7 @@ mod auth;
 mod blobs;
 mod courses;
 mod db_contract;
+mod devices;
 mod faces;
 mod http;
 mod jobs;

@@ -40,6 +40,8 @@ pub enum Purpose {
     FaceTemplate,
     /// Free text that a person wrote.
     Note,
+    /// The key from which the codes of a lecturer's class sessions derive.
+    CodeKey,
     /// A subject's key under the master key.
     SubjectKey,
 }
@@ -51,6 +53,7 @@ impl Purpose {
             Self::Manifest => "manifest",
             Self::FaceTemplate => "face-template",
             Self::Note => "note",
+            Self::CodeKey => "code-key",
             Self::SubjectKey => "subject-key",
         }
     }

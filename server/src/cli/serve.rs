@@ -13,8 +13,8 @@ use crate::blobs::{BlobError, BlobStore, DiskStore, S3Config, S3Store, crypt::Ma
 use crate::config::{Config, Environment, Secret, StorageBackend};
 use crate::evidence::Vault;
 use crate::jobs::{self, Handlers};
-use crate::log::ServerKey;
-use crate::{face_engine, http, router, telemetry};
+use crate::log::{Movements, ServerKey};
+use crate::{devices, face_engine, http, router, sync, telemetry};
 
 /// The settings of `muster serve`.
 #[derive(Debug, Args)]
@@ -73,7 +73,7 @@ fn furnish(builder: AppBuilder) -> Result<AppBuilder, StartError> {
         StorageBackend::S3 => Arc::new(S3Store::open(&s3_config(config)).map_err(in_words)?),
     };
     let faces = face_engine::open(&config.models_dir());
-    Ok(builder.with(server_key).with(Vault::new(store, master)).with(faces))
+    Ok(builder.with(server_key).with(Vault::new(store, master)).with(Movements::default()).with(faces))
 }
 
 fn s3_config(config: &Config) -> S3Config {
@@ -106,7 +106,7 @@ pub async fn start(builder: AppBuilder) -> Result<Running, StartError> {
 
 /// Which slice does which kind of work after a commit.
 fn handlers() -> Handlers {
-    Handlers::new()
+    Handlers::new().on(devices::RELEASE_JOB, 16, sync::release_batch)
 }
 
 /// The app with the state of every slice. Blocks.

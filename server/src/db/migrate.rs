@@ -34,6 +34,8 @@ pub const SERVER_MIGRATIONS: &[Migration] = migrations![
     4 "0004_log",
     5 "0005_evidence",
     6 "0006_attendance",
+    7 "0007_devices",
+    9 "0009_sync",
 ];
 
 const TABLE: &str = "

@@ -46,14 +46,20 @@ impl OnnxEngine {
         let unavailable = |error: muster_models::Error| Unavailable::new(error.to_string());
         let manifest = Manifest::embedded().map_err(unavailable)?;
         let environment = load_library(dir, manifest)?;
-        let mut first_error = None;
+        let mut last_error = None;
         for pipeline in &manifest.pipelines {
             match ModelFiles::read(dir, manifest, pipeline) {
                 Ok(files) => return Self::start(pipeline, environment, files),
-                Err(error) => _ = first_error.get_or_insert(error),
+                // The last pipeline is the one that can be fetched; what keeps it from running is the reason.
+                Err(error) => {
+                    if !matches!(error, muster_models::Error::Missing { .. }) {
+                        tracing::warn!(pipeline = %pipeline.version, %error, "Face pipeline cannot be used");
+                    }
+                    last_error = Some(error);
+                }
             }
         }
-        Err(first_error.map_or_else(|| Unavailable::new("the manifest has no pipeline"), unavailable))
+        Err(last_error.map_or_else(|| Unavailable::new("the manifest has no pipeline"), unavailable))
     }
 
     fn start(pipeline: &'static Pipeline, environment: Environment, files: ModelFiles) -> Result<Self, Unavailable> {
@@ -85,7 +91,12 @@ impl FaceEngine for OnnxEngine {
         }
         let pyramid = Pyramid::new(pixels, PYRAMID_SIDE_MIN_PX);
         let mut sessions = self.sessions.take(|| Sessions::open(&self.environment, &self.files))?;
-        let mut faces = detect::faces(&mut sessions.detector, &pyramid, self.pipeline.detector_score_min)?;
+        let mut faces = detect::faces(
+            &mut sessions.detector,
+            self.pipeline.detector_kind,
+            &pyramid,
+            self.pipeline.detector_score_min,
+        )?;
         for face in &mut faces {
             face.bounds = face.bounds.enlarged(enlargement);
         }

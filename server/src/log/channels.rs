@@ -4,7 +4,10 @@ use std::fmt;
 
 use muster_sync_core::DocumentName;
 use sha2::{Digest, Sha256};
+use tokio::sync::broadcast;
 
+use crate::app::App;
+use crate::error::{AppError, AppResult};
 use crate::ids::TenantId;
 
 /// A stream of changes that some people may read.
@@ -23,11 +26,7 @@ pub enum Channel {
 impl Channel {
     /// The number under which the database keeps it: the first 8 bytes of a hash of tenant and name.
     pub fn key(&self, tenant: &TenantId) -> i64 {
-        let hash = Sha256::new().chain_update(tenant.as_str()).chain_update([0]).chain_update(self.to_string());
-        let digest = hash.finalize();
-        let mut first = [0; 8];
-        first.copy_from_slice(&digest[..8]);
-        i64::from_be_bytes(first)
+        channel_key(tenant, &self.to_string())
     }
 }
 
@@ -57,4 +56,48 @@ pub fn channels_of(name: &DocumentName, course: Option<&str>) -> Vec<Channel> {
         }
     }
     channels
+}
+
+/// The key of a channel by its name; see [`Channel::key`].
+pub fn channel_key(tenant: &TenantId, name: &str) -> i64 {
+    let digest = Sha256::new().chain_update(tenant.as_str()).chain_update([0]).chain_update(name).finalize();
+    let mut first = [0; 8];
+    first.copy_from_slice(&digest[..8]);
+    i64::from_be_bytes(first)
+}
+
+/// Movements of channels that a slow listener may be behind before it is told to ask for everything.
+const MOVEMENTS_KEPT: usize = 4_096;
+
+/// Tells listeners that channels moved; a hint, which nothing depends on.
+pub struct Movements(broadcast::Sender<i64>);
+
+impl Default for Movements {
+    fn default() -> Self {
+        Self(broadcast::Sender::new(MOVEMENTS_KEPT))
+    }
+}
+
+/// Says that `channels` got something; call it after the commit.
+pub fn announce(app: &App, tenant: &TenantId, channels: &[Channel]) {
+    let Some(movements) = app.slice::<Movements>() else { return };
+    if movements.0.receiver_count() == 0 {
+        return;
+    }
+    let mut keys: Vec<_> = channels.iter().map(|channel| channel.key(tenant)).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    for key in keys {
+        // Nobody listening is no failure.
+        let _ = movements.0.send(key);
+    }
+}
+
+/// Listens to the keys of channels that move.
+///
+/// # Errors
+/// When the server was built without them.
+pub fn watch(app: &App) -> AppResult<broadcast::Receiver<i64>> {
+    let movements = app.slice::<Movements>().ok_or_else(|| AppError::internal("the server announces nothing"))?;
+    Ok(movements.0.subscribe())
 }

@@ -129,7 +129,7 @@ where
     T: Send + 'static,
     F: Fn(&Tx<'_>, &[Appended]) -> Result<T, AppError> + Send + Sync + 'static,
 {
-    let then = Arc::new(then);
+    let (then, tenant_of_entries) = (Arc::new(then), tenant.clone());
     for _ in 0..ATTEMPTS_MAX {
         let drafts = Arc::new(draft(app, tenant, &entries).await?);
         let (tenant, then, received_at_ms) = (tenant.clone(), Arc::clone(&then), app.now_ms());
@@ -138,7 +138,12 @@ where
             then(tx, &appended).map_err(Stopped::Failed)
         });
         match written.await {
-            Ok(value) => return Ok(value),
+            Ok(value) => {
+                let moved: Vec<_> = entries.iter().flat_map(|(_, channels, _)| channels.iter().cloned()).collect();
+                super::announce(app, &tenant_of_entries, &moved);
+                app.wake_jobs();
+                return Ok(value);
+            }
             Err(Stopped::Failed(error)) => return Err(error),
             Err(Stopped::Stale) => {}
         }

@@ -5,5 +5,8 @@
 mod changes;
 mod decisions;
 mod fixtures;
+mod golden;
+mod hostile;
+mod raw;
 mod scopes;
 mod wire;

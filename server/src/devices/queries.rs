@@ -1,0 +1,381 @@
+//! All SQL that the ingest transaction runs on `devices` and `device_requests`; what people list is in `views.rs`.
+
+use muster_sync_core::{
+    DeviceKey,
+    document::{Request, Role},
+};
+
+use super::owner::{BindingFacts, DeviceStatus, Owner};
+use super::rules::{Ownership, RequestStatus, Standing};
+use crate::db::{DbError, Tx};
+use crate::ids::{TenantId, UserId};
+use crate::params;
+
+fn wrong(column: &'static str) -> DbError {
+    DbError::Other(format!("{column} holds a word that this program does not know"))
+}
+
+pub(super) fn role(text: &str) -> Result<Role, DbError> {
+    Role::parse(text).ok_or_else(|| wrong("users.role"))
+}
+
+pub(super) fn request_status(text: &str) -> Result<RequestStatus, DbError> {
+    RequestStatus::parse(text).ok_or_else(|| wrong("device_requests.status"))
+}
+
+pub(super) fn owner_of(tx: &Tx<'_>, tenant: &TenantId, key: &DeviceKey) -> Result<Option<Owner>, DbError> {
+    tx.query_one(
+        "SELECT d.user_id, u.role, CASE WHEN d.status = 'bound' AND u.status = 'active' THEN 1 ELSE 0 END
+         FROM devices d
+         JOIN users u ON u.id = d.user_id
+         WHERE d.tenant_id = ?1 AND d.device_key = ?2",
+        params![tenant.as_str(), &key.0],
+        |row| {
+            let active: bool = row.get(2)?;
+            let status = if active { DeviceStatus::Bound } else { DeviceStatus::Revoked };
+            Ok(Owner { user: row.get(0)?, role: role(&row.get::<String>(1)?)?, status })
+        },
+    )
+}
+
+pub(super) fn binding(tx: &Tx<'_>, tenant: &TenantId, key: &DeviceKey) -> Result<Option<BindingFacts>, DbError> {
+    tx.query_one(
+        "SELECT user_id, bound_at, revoked_at, CASE level WHEN 'hardware' THEN 1 ELSE 0 END, forked_at
+         FROM devices
+         WHERE tenant_id = ?1 AND device_key = ?2",
+        params![tenant.as_str(), &key.0],
+        |row| {
+            Ok(BindingFacts {
+                user: row.get(0)?,
+                bound_at_ms: row.get(1)?,
+                revoked_at_ms: row.get(2)?,
+                hardware: row.get(3)?,
+                forked_at_ms: row.get(4)?,
+            })
+        },
+    )
+}
+
+/// The owner of a key and the sealed code key.
+pub(super) fn sealed_code_key(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    key: &DeviceKey,
+) -> Result<Option<(UserId, Vec<u8>)>, DbError> {
+    tx.query_one(
+        "SELECT user_id, sealed_code_key
+         FROM devices
+         WHERE tenant_id = ?1 AND device_key = ?2 AND sealed_code_key IS NOT NULL",
+        params![tenant.as_str(), &key.0],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )
+}
+
+pub(super) fn flag_fork(tx: &Tx<'_>, tenant: &TenantId, key: &DeviceKey, now_ms: i64) -> Result<(), DbError> {
+    tx.execute(
+        "UPDATE devices
+         SET forked_at = ?3
+         WHERE tenant_id = ?1 AND device_key = ?2 AND forked_at IS NULL",
+        params![tenant.as_str(), &key.0, now_ms],
+    )?;
+    tx.execute(
+        "UPDATE device_requests
+         SET forked_at = ?3
+         WHERE tenant_id = ?1 AND device_key = ?2 AND forked_at IS NULL",
+        params![tenant.as_str(), &key.0, now_ms],
+    )?;
+    Ok(())
+}
+
+/// What binding `key` to `user` depends on; `None` if the tenant has no such user.
+pub(super) fn standing(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    user: &str,
+    key: &DeviceKey,
+    request: Option<&[u8; 32]>,
+) -> Result<Option<Standing>, DbError> {
+    tx.query_one(
+        "SELECT u.role, own.user_id, own.status,
+                (SELECT COUNT(*)
+                 FROM devices other
+                 WHERE other.tenant_id = ?1 AND other.user_id = ?2 AND other.status = 'bound'
+                   AND other.device_key <> ?3),
+                (SELECT asked.status
+                 FROM device_requests asked
+                 WHERE asked.tenant_id = ?1 AND asked.request_hash = ?4 AND asked.user_id = ?2)
+         FROM users u
+         LEFT JOIN devices own ON own.tenant_id = ?1 AND own.device_key = ?3
+         WHERE u.tenant_id = ?1 AND u.id = ?2",
+        params![tenant.as_str(), user, &key.0, request],
+        |row| {
+            let ownership = match row.get::<Option<String>>(1)? {
+                None => Ownership::Nobody,
+                Some(owner) if owner == user => Ownership::Same { bound: row.get::<String>(2)? == "bound" },
+                Some(_) => Ownership::Another,
+            };
+            let request = row.get::<Option<String>>(4)?;
+            Ok(Standing {
+                role: role(&row.get::<String>(0)?)?,
+                others_bound: row.get(3)?,
+                ownership,
+                request: request.as_deref().map(request_status).transpose()?,
+            })
+        },
+    )
+}
+
+/// What [`insert_request`] stores.
+pub(super) struct NewRequest<'a> {
+    pub(super) hash: &'a [u8; 32],
+    pub(super) user: &'a str,
+    pub(super) request: &'a Request,
+    pub(super) sealed_code_key: Option<&'a [u8]>,
+    pub(super) status: RequestStatus,
+    pub(super) note: Option<&'a str>,
+    pub(super) now_ms: i64,
+}
+
+pub(super) fn insert_request(tx: &Tx<'_>, tenant: &TenantId, new: &NewRequest<'_>) -> Result<(), DbError> {
+    let decided_at_ms = (new.status != RequestStatus::Pending).then_some(new.now_ms);
+    tx.execute(
+        "INSERT INTO device_requests
+             (tenant_id, request_hash, kind, user_id, device_key, purpose, level, platform, model, legacy_id_hash,
+              sealed_code_key, status, note, created_at, decided_at)
+         VALUES (?1, ?2, 'key', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
+         ON CONFLICT (tenant_id, request_hash) DO NOTHING",
+        params![
+            tenant.as_str(),
+            new.hash,
+            new.user,
+            &new.request.key.0,
+            new.request.purpose.as_str(),
+            new.request.level.as_str(),
+            new.request.platform.as_str(),
+            new.request.model.as_ref().map(|model| model.as_str()),
+            new.request.legacy_id_hash.as_ref(),
+            new.sealed_code_key,
+            new.status.as_str(),
+            new.note,
+            new.now_ms,
+            decided_at_ms
+        ],
+    )?;
+    Ok(())
+}
+
+/// Supersedes what waits of a user besides the newest `keep` requests, and every older request of the same key.
+pub(super) fn supersede_older(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    newest: &NewRequest<'_>,
+    keep: u64,
+) -> Result<(), DbError> {
+    tx.execute(
+        "UPDATE device_requests
+         SET status = 'superseded', decided_at = ?5
+         WHERE tenant_id = ?1 AND user_id = ?2 AND kind = 'key' AND status = 'pending' AND request_hash <> ?3
+           AND (device_key = ?4
+                OR request_hash NOT IN (
+                    SELECT kept.request_hash
+                    FROM device_requests kept
+                    WHERE kept.tenant_id = ?1 AND kept.user_id = ?2 AND kept.kind = 'key' AND kept.status = 'pending'
+                      AND kept.request_hash <> ?3
+                    ORDER BY kept.created_at DESC, kept.request_hash
+                    LIMIT ?6))",
+        params![
+            tenant.as_str(),
+            newest.user,
+            newest.hash,
+            &newest.request.key.0,
+            newest.now_ms,
+            keep.saturating_sub(1) as i64
+        ],
+    )?;
+    Ok(())
+}
+
+/// Gives a device that was bound before its request came what the request says about it.
+pub(super) fn complete_device(tx: &Tx<'_>, tenant: &TenantId, new: &NewRequest<'_>) -> Result<(), DbError> {
+    tx.execute(
+        "UPDATE devices
+         SET level = ?4, platform = ?5, model = ?6, legacy_id_hash = ?7,
+             sealed_code_key = COALESCE(sealed_code_key, ?8)
+         WHERE tenant_id = ?1 AND device_key = ?2 AND user_id = ?3",
+        params![
+            tenant.as_str(),
+            &new.request.key.0,
+            new.user,
+            new.request.level.as_str(),
+            new.request.platform.as_str(),
+            new.request.model.as_ref().map(|model| model.as_str()),
+            new.request.legacy_id_hash.as_ref(),
+            new.sealed_code_key
+        ],
+    )?;
+    Ok(())
+}
+
+/// A key that a decision binds.
+pub(super) struct NewBinding<'a> {
+    pub(super) key: &'a DeviceKey,
+    pub(super) user: &'a str,
+    pub(super) by: &'a str,
+    pub(super) now_ms: i64,
+}
+
+/// Binds a key with what its newest request says about it; a key that is bound stays as it is.
+pub(super) fn bind(tx: &Tx<'_>, tenant: &TenantId, new: &NewBinding<'_>) -> Result<(), DbError> {
+    tx.execute(
+        "INSERT INTO devices
+             (tenant_id, device_key, user_id, status, level, platform, model, legacy_id_hash, sealed_code_key,
+              bound_at, bound_by, forked_at)
+         SELECT ?1, ?2, ?3, 'bound', COALESCE(asked.level, 'software'), COALESCE(asked.platform, 'unknown'),
+                asked.model, asked.legacy_id_hash, asked.sealed_code_key, CAST(?4 AS BIGINT), ?5, asked.forked_at
+         FROM (SELECT 1 AS one) row
+         LEFT JOIN (SELECT 1 AS one, level, platform, model, legacy_id_hash, sealed_code_key, forked_at
+                    FROM device_requests
+                    WHERE tenant_id = ?1 AND device_key = ?2 AND user_id = ?3
+                    ORDER BY created_at DESC, request_hash
+                    LIMIT 1) asked ON asked.one = row.one
+         WHERE TRUE
+         ON CONFLICT (tenant_id, device_key) DO UPDATE
+         SET status = 'bound', bound_at = excluded.bound_at, bound_by = excluded.bound_by,
+             level = excluded.level, platform = excluded.platform, model = excluded.model,
+             legacy_id_hash = excluded.legacy_id_hash,
+             sealed_code_key = COALESCE(excluded.sealed_code_key, devices.sealed_code_key),
+             revoked_at = NULL, revoked_by = NULL, revoke_reason = NULL
+         WHERE devices.status = 'revoked' AND devices.user_id = excluded.user_id",
+        params![tenant.as_str(), &new.key.0, new.user, new.now_ms, new.by],
+    )?;
+    Ok(())
+}
+
+/// A decision on requests.
+pub(super) struct Decided<'a> {
+    pub(super) status: RequestStatus,
+    pub(super) by: &'a str,
+    pub(super) reason: Option<&'a str>,
+    pub(super) now_ms: i64,
+}
+
+/// Decides every request of a key that waits.
+pub(super) fn decide_by_key(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    user: &str,
+    key: &DeviceKey,
+    decided: &Decided<'_>,
+) -> Result<(), DbError> {
+    tx.execute(
+        "UPDATE device_requests
+         SET status = ?4, decided_at = ?5, decided_by = ?6, reason = ?7, note = NULL
+         WHERE tenant_id = ?1 AND user_id = ?2 AND device_key = ?3 AND status = 'pending'",
+        params![tenant.as_str(), user, &key.0, decided.status.as_str(), decided.now_ms, decided.by, decided.reason],
+    )?;
+    Ok(())
+}
+
+/// Decides one request, if it waits.
+pub(super) fn decide_by_hash(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    user: &str,
+    hash: &[u8; 32],
+    decided: &Decided<'_>,
+) -> Result<(), DbError> {
+    tx.execute(
+        "UPDATE device_requests
+         SET status = ?4, decided_at = ?5, decided_by = ?6, reason = ?7
+         WHERE tenant_id = ?1 AND user_id = ?2 AND request_hash = ?3 AND status = 'pending'",
+        params![tenant.as_str(), user, hash, decided.status.as_str(), decided.now_ms, decided.by, decided.reason],
+    )?;
+    Ok(())
+}
+
+/// Notes on the requests of a key why a decision had no effect.
+pub(super) fn note(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    user: &str,
+    key: &DeviceKey,
+    note: &'static str,
+) -> Result<(), DbError> {
+    tx.execute(
+        "UPDATE device_requests
+         SET note = ?4
+         WHERE tenant_id = ?1 AND user_id = ?2 AND device_key = ?3",
+        params![tenant.as_str(), user, &key.0, note],
+    )?;
+    Ok(())
+}
+
+/// The key that a request asks for.
+pub(super) fn key_of_request(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    user: &str,
+    hash: &[u8; 32],
+) -> Result<Option<DeviceKey>, DbError> {
+    tx.query_one(
+        "SELECT device_key
+         FROM device_requests
+         WHERE tenant_id = ?1 AND user_id = ?2 AND request_hash = ?3 AND kind = 'key'",
+        params![tenant.as_str(), user, hash],
+        |row| Ok(DeviceKey(row.get(0)?)),
+    )
+}
+
+/// Who ends bindings, and why.
+pub(super) struct Revoked<'a> {
+    pub(super) by: &'a str,
+    pub(super) reason: Option<&'a str>,
+    pub(super) now_ms: i64,
+}
+
+pub(super) fn revoke(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    user: &str,
+    key: &DeviceKey,
+    revoked: &Revoked<'_>,
+) -> Result<(), DbError> {
+    tx.execute(
+        "UPDATE devices
+         SET status = 'revoked', revoked_at = ?4, revoked_by = ?5, revoke_reason = ?6
+         WHERE tenant_id = ?1 AND user_id = ?2 AND device_key = ?3 AND status = 'bound'",
+        params![tenant.as_str(), user, &key.0, revoked.now_ms, revoked.by, revoked.reason],
+    )?;
+    Ok(())
+}
+
+/// Ends every binding of a user but that of `key`.
+pub(super) fn revoke_others(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    user: &str,
+    key: &DeviceKey,
+    revoked: &Revoked<'_>,
+) -> Result<(), DbError> {
+    tx.execute(
+        "UPDATE devices
+         SET status = 'revoked', revoked_at = ?4, revoked_by = ?5, revoke_reason = ?6
+         WHERE tenant_id = ?1 AND user_id = ?2 AND device_key <> ?3 AND status = 'bound'",
+        params![tenant.as_str(), user, &key.0, revoked.now_ms, revoked.by, revoked.reason],
+    )?;
+    Ok(())
+}
+
+/// Asks for another look at what waits in quarantine for a key.
+pub(super) fn enqueue_release(tx: &Tx<'_>, tenant: &TenantId, key: &DeviceKey, now_ms: i64) -> Result<(), DbError> {
+    tx.execute(
+        "INSERT INTO jobs (kind, tenant_id, subject, state, due_at, claim, attempts, created_at)
+         VALUES (?1, ?2, ?3, 'pending', ?4, 0, 0, ?4)
+         ON CONFLICT (kind, tenant_id, subject) DO UPDATE
+         SET state = CASE jobs.state WHEN 'running' THEN 'running' ELSE 'pending' END,
+             wanted_at = CASE jobs.state WHEN 'running' THEN excluded.due_at ELSE jobs.wanted_at END,
+             due_at = CASE jobs.state WHEN 'running' THEN jobs.due_at ELSE excluded.due_at END",
+        params![super::RELEASE_JOB, tenant.as_str(), &key.0, now_ms],
+    )?;
+    Ok(())
+}

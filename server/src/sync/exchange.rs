@@ -1,0 +1,157 @@
+//! `POST /sync`: pushes and cursors up; fates, changes, an anchor and new cursors down.
+
+use std::collections::HashMap;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response as HttpResponse};
+use muster_sync_core::{
+    ChangeHash,
+    change::SignedChange,
+    sync::message::{
+        self, CONTENT_TYPE, Cursor, Fate, FateKind, PROTOCOL_VERSION, Pulled, Push, Request, RequestError, WireName,
+    },
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::ingest::{self, Outcome, Sender};
+use super::prepare::{self, Incoming};
+use super::pull;
+use crate::app::App;
+use crate::auth::CurrentUser;
+use crate::db::{DbError, Tx};
+use crate::error::{AppError, AppResult};
+use crate::http::Json;
+use crate::log::ServerKey;
+
+/// Exchanges changes: a CBOR body both ways, described in `sync-core/PROTOCOL.md`.
+#[utoipa::path(
+    post, path = "/sync", tag = "sync",
+    request_body(content = Vec<u8>, content_type = "application/vnd.muster.sync+cbor"),
+    responses((status = 200, content_type = "application/vnd.muster.sync+cbor", body = Vec<u8>))
+)]
+pub(super) async fn exchange(
+    State(app): State<App>,
+    user: CurrentUser,
+    headers: HeaderMap,
+    body: Bytes,
+) -> AppResult<HttpResponse> {
+    check_content_type(&headers)?;
+    let request = Request::decode(&body).map_err(request_error)?;
+    let server = app.slice::<ServerKey>().ok_or_else(|| AppError::internal("the server has no key"))?;
+    let sender = Sender { tenant: user.tenant.clone(), user: user.id };
+    let incoming = request.pushes.iter().map(incoming).collect();
+    let prepared = prepare::prepare(&app, &sender, incoming).await?;
+    let outcomes = ingest::ingest(&app, sender, prepared).await?;
+    let fates = outcomes.iter().map(|outcome| fate(server, outcome)).collect();
+    let page = if request.pull { Some(read_page(&app, user, &request).await?) } else { None };
+    let anchor = request.device.zip(request.nonce);
+    let anchor = anchor.map(|(device, nonce)| server.anchor(app.now_ms(), device, nonce));
+    let response = message::Response {
+        version: PROTOCOL_VERSION,
+        fates,
+        changes: page.iter().flat_map(|page| &page.changes).map(pulled).collect(),
+        cursors: page.iter().flat_map(|page| &page.cursors).map(cursor).collect(),
+        more: page.as_ref().is_some_and(|page| page.more),
+        anchor,
+        wanted: page.iter().flat_map(|page| &page.wanted).map(|sha256| ChangeHash(*sha256)).collect(),
+    };
+    let bytes = minicbor::to_vec(&response).map_err(AppError::internal)?;
+    Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], bytes).into_response())
+}
+
+fn check_content_type(headers: &HeaderMap) -> AppResult<()> {
+    let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let essence = given.split(';').next().unwrap_or("").trim();
+    if essence == CONTENT_TYPE || essence == "application/cbor" {
+        return Ok(());
+    }
+    Err(AppError::unsupported_media(format!("send the body as Content-Type: {CONTENT_TYPE}")))
+}
+
+fn request_error(error: RequestError) -> AppError {
+    let status = match error {
+        RequestError::TooLarge => axum::http::StatusCode::PAYLOAD_TOO_LARGE,
+        RequestError::NotCbor => axum::http::StatusCode::BAD_REQUEST,
+        RequestError::Version(_) | RequestError::TooManyPushes(_) | RequestError::TooManyCursors(_) => {
+            axum::http::StatusCode::UNPROCESSABLE_ENTITY
+        }
+    };
+    AppError::new(status, error.code(), error.to_string())
+}
+
+fn incoming(push: &Push<'_>) -> Incoming {
+    Incoming {
+        name: push.name.parse(),
+        signed: SignedChange { bytes: push.change.to_vec(), signature: push.signature },
+        manifest: push.manifest.map(<[u8]>::to_vec),
+        code_key: push.code_key,
+    }
+}
+
+fn fate(server: &ServerKey, outcome: &Outcome) -> Fate {
+    match *outcome {
+        Outcome::Accepted { document, hash, log_index, received_at_ms } => Fate {
+            kind: FateKind::Accepted,
+            reason: None,
+            receipt: Some(server.receipt(document, hash, log_index, received_at_ms)),
+        },
+        Outcome::Quarantined(reason) => not_accepted(FateKind::Quarantined, reason),
+        Outcome::Refused(reason) => not_accepted(FateKind::Refused, reason),
+    }
+}
+
+fn not_accepted(kind: FateKind, reason: &str) -> Fate {
+    Fate { kind, reason: Some(reason.to_owned()), receipt: None }
+}
+
+async fn read_page(app: &App, user: CurrentUser, request: &Request<'_>) -> AppResult<pull::Page> {
+    let after: HashMap<String, u64> =
+        request.cursors.iter().map(|cursor| (cursor.channel.to_owned(), cursor.number)).collect();
+    let page = app.db.read(move |tx: &Tx<'_>| pull::page(tx, &user, &after)).await;
+    page.map_err(|error: DbError| AppError::from(error))
+}
+
+fn pulled(stored: &crate::log::Stored) -> Pulled<'_> {
+    Pulled {
+        name: WireName { kind: stored.kind, key: &stored.key1, key2: &stored.key2 },
+        change: &stored.change,
+        signature: stored.signature,
+        log_index: stored.log_index.unsigned_abs(),
+        received_at_ms: stored.received_at_ms,
+    }
+}
+
+fn cursor((channel, number): &(String, u64)) -> Cursor<'_> {
+    Cursor { channel, number: *number }
+}
+
+/// What a phone pins before its first exchange.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ServerFacts {
+    /// The server's Ed25519 public key in hexadecimal: receipts, anchors and verdicts are signed with it.
+    server_key: String,
+    /// The version of the sync protocol.
+    protocol: u16,
+    /// The tenant that the caller belongs to.
+    tenant: String,
+    /// The caller's user id, which stands in the names of documents.
+    user_id: String,
+    /// The caller's role.
+    role: String,
+}
+
+/// Says what a phone has to know about this server and its user.
+#[utoipa::path(get, path = "/server", tag = "sync", responses((status = 200, body = ServerFacts)))]
+pub(super) async fn server_facts(State(app): State<App>, user: CurrentUser) -> AppResult<Json<ServerFacts>> {
+    let server = app.slice::<ServerKey>().ok_or_else(|| AppError::internal("the server has no key"))?;
+    Ok(Json(ServerFacts {
+        server_key: server.public().to_string(),
+        protocol: PROTOCOL_VERSION,
+        tenant: user.tenant.to_string(),
+        user_id: user.id.to_string(),
+        role: user.role.to_string(),
+    }))
+}

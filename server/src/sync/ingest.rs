@@ -1,0 +1,317 @@
+//! Admission, inside the transaction: binding, scope, chain, append, project. It reads like a table of contents.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use muster_sync_core::{
+    ChangeHash, DeviceKey, DocumentId, DocumentName, Locator,
+    change::SignedChange,
+    document::{ChainStep, Container, Entry, Writer, may_write},
+};
+
+use super::prepare::{Checked, Prepared};
+use super::{quarantine, queries};
+use crate::app::App;
+use crate::db::{DbError, Tx};
+use crate::devices::{self, DeviceStatus};
+use crate::error::{AppError, AppResult};
+use crate::evidence;
+use crate::ids::{TenantId, UserId};
+use crate::log::{self, Appended, Channel, ServerKey};
+use crate::{attendance, class_sessions, courses};
+
+/// Who sent a request. Changes are judged by their author; the sender matters only for a device that is not bound yet.
+#[derive(Debug, Clone)]
+pub struct Sender {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The signed-in user.
+    pub user: UserId,
+}
+
+/// What became of a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// In the log.
+    Accepted {
+        /// The document.
+        document: DocumentId,
+        /// The change.
+        hash: ChangeHash,
+        /// Its place.
+        log_index: i64,
+        /// Since when, Unix milliseconds.
+        received_at_ms: i64,
+    },
+    /// Authentic, and waiting.
+    Quarantined(&'static str),
+    /// Not taken.
+    Refused(&'static str),
+}
+
+/// What one transaction carries along.
+pub(super) struct Admission<'a> {
+    pub(super) tx: &'a Tx<'a>,
+    pub(super) sender: &'a Sender,
+    pub(super) server: DeviceKey,
+    pub(super) now_ms: i64,
+    /// Courses of class sessions, so that a push of many records asks once.
+    courses: RefCell<HashMap<Locator, Option<String>>>,
+    /// Channels that got something.
+    moved: RefCell<Vec<Channel>>,
+}
+
+/// Admits prepared changes in one transaction and returns after the commit that holds it.
+///
+/// # Errors
+/// When the database fails: then nothing was taken, and all of it can be pushed again.
+pub(super) async fn ingest(app: &App, sender: Sender, prepared: Vec<Prepared>) -> AppResult<Vec<Outcome>> {
+    if prepared.is_empty() {
+        return Ok(Vec::new());
+    }
+    let server = app.slice::<ServerKey>().ok_or_else(|| AppError::internal("the server has no key"))?.public();
+    let now_ms = app.now_ms();
+    let (prepared, tenant) = (Arc::new(prepared), sender.tenant.clone());
+    let written = app.db.write(move |tx: &Tx<'_>| {
+        let admission = Admission::new(tx, &sender, server, now_ms);
+        let outcomes: Result<Vec<_>, DbError> = prepared.iter().map(|change| admission.admit(change)).collect();
+        Ok::<_, DbError>((outcomes?, admission.moved.take()))
+    });
+    let (outcomes, moved) = written.await.map_err(AppError::from)?;
+    log::announce(app, &tenant, &moved);
+    app.wake_jobs();
+    Ok(outcomes)
+}
+
+impl<'a> Admission<'a> {
+    pub(super) fn new(tx: &'a Tx<'a>, sender: &'a Sender, server: DeviceKey, now_ms: i64) -> Self {
+        Self { tx, sender, server, now_ms, courses: RefCell::default(), moved: RefCell::default() }
+    }
+
+    /// The channels that got something.
+    pub(super) fn moved(&self) -> Vec<Channel> {
+        self.moved.take()
+    }
+
+    fn admit(&self, change: &Prepared) -> Result<Outcome, DbError> {
+        match &change.checked {
+            Ok(checked) => self.judge(checked, &change.signed),
+            Err((code, sentence)) => self.refuse(&change.signed, code, sentence),
+        }
+    }
+
+    /// Judges a change that is authentic and well-formed.
+    pub(super) fn judge(&self, change: &Checked, signed: &SignedChange) -> Result<Outcome, DbError> {
+        let valid = &change.valid;
+        if let Some((log_index, hash, received_at_ms)) =
+            log::find(self.tx, valid.document, &valid.writer, valid.seq)?
+        {
+            if hash == valid.hash {
+                return Ok(Outcome::Accepted { document: valid.document, hash, log_index, received_at_ms });
+            }
+            devices::flag_fork(self.tx, &self.sender.tenant, &valid.writer, self.now_ms)?;
+            return self.quarantine(change, signed, "chain_fork");
+        }
+        if let Some(outcome) = self.judge_writer(change, signed)? {
+            return Ok(outcome);
+        }
+        if let Some(outcome) = self.judge_chain(change, signed)? {
+            return Ok(outcome);
+        }
+        if self.lacks_manifest(change)? {
+            return self.refuse(signed, "manifest_missing", "the submission came without its evidence manifest");
+        }
+        let outcome = self.append(change, signed)?;
+        self.release_successors(change)?;
+        Ok(outcome)
+    }
+
+    /// Binding and write scope: by the author, never by the sender.
+    fn judge_writer(&self, change: &Checked, signed: &SignedChange) -> Result<Option<Outcome>, DbError> {
+        let valid = &change.valid;
+        if valid.writer == self.server {
+            let sentence = "only the server itself writes under its key";
+            return self.refuse(signed, "writer_not_allowed", sentence).map(Some);
+        }
+        let (user, role);
+        let writer = match devices::owner_of(self.tx, &self.sender.tenant, &valid.writer)? {
+            None if valid.container == Container::Requests => {
+                user = self.sender.user.to_string();
+                Writer::Applicant { user: &user, key: valid.writer }
+            }
+            None => return self.quarantine(change, signed, "device_unbound").map(Some),
+            Some(owner) if owner.status != DeviceStatus::Bound => {
+                return self.quarantine(change, signed, "device_revoked").map(Some);
+            }
+            Some(owner) => {
+                user = owner.user.to_string();
+                role = owner.role;
+                if is_of_other_user(&change.name, valid.container, &user) {
+                    return self.quarantine(change, signed, "device_of_other_user").map(Some);
+                }
+                let Some(teaches) = self.teaches(change, owner.user)? else {
+                    return self.quarantine(change, signed, "session_unknown").map(Some);
+                };
+                Writer::Device { user: &user, role, teaches }
+            }
+        };
+        match may_write(&change.name, &valid.entry, writer) {
+            Ok(()) => Ok(None),
+            Err(refusal) => self.refuse(signed, refusal.code(), &refusal.to_string()).map(Some),
+        }
+    }
+
+    /// Whether the author teaches the course that the entry belongs to; `None` while that course is not known.
+    fn teaches(&self, change: &Checked, user: UserId) -> Result<Option<bool>, DbError> {
+        let course = match (&change.valid.entry, &change.name) {
+            (Entry::Plan(plan), _) => Some(plan.course.as_str().to_owned()),
+            (Entry::PlanChanges(_), DocumentName::ClassSession { locator })
+            | (Entry::Decisions(_) | Entry::Marks(_), DocumentName::Attendance { locator, .. }) => {
+                match self.course_of(locator)? {
+                    Some(course) => Some(course),
+                    None => return Ok(None),
+                }
+            }
+            _ => None,
+        };
+        let Some(Ok(course)) = course.map(|course| course.parse()) else { return Ok(Some(false)) };
+        courses::teaches(self.tx, &self.sender.tenant, course, user).map(Some)
+    }
+
+    fn course_of(&self, locator: &Locator) -> Result<Option<String>, DbError> {
+        if let Some(course) = self.courses.borrow().get(locator) {
+            return Ok(course.clone());
+        }
+        let course = class_sessions::course_of(self.tx, &self.sender.tenant, locator)?;
+        self.courses.borrow_mut().insert(*locator, course.clone());
+        Ok(course)
+    }
+
+    fn judge_chain(&self, change: &Checked, signed: &SignedChange) -> Result<Option<Outcome>, DbError> {
+        let valid = &change.valid;
+        let tip = match change.genesis {
+            Some(genesis) => genesis,
+            None => match log::tip(self.tx, valid.document, &valid.writer)? {
+                Some(tip) => tip,
+                None => return self.quarantine(change, signed, "chain_gap").map(Some),
+            },
+        };
+        match tip.step(valid) {
+            Ok(ChainStep::Next) => Ok(None),
+            Ok(ChainStep::Gap) => self.quarantine(change, signed, "chain_gap").map(Some),
+            Ok(ChainStep::Behind) => self.quarantine(change, signed, "chain_fork").map(Some),
+            Err(refusal) => self.refuse(signed, refusal.code(), &refusal.to_string()).map(Some),
+        }
+    }
+
+    fn lacks_manifest(&self, change: &Checked) -> Result<bool, DbError> {
+        let Entry::Submissions(submission) = &change.valid.entry else { return Ok(false) };
+        if change.evidence.is_some() {
+            return Ok(false);
+        }
+        Ok(!queries::has_manifest(self.tx, &self.sender.tenant, &submission.commitment)?)
+    }
+
+    fn append(&self, change: &Checked, signed: &SignedChange) -> Result<Outcome, DbError> {
+        let tenant = &self.sender.tenant;
+        let course = match (&change.name, &change.valid.entry) {
+            (DocumentName::ClassSession { .. }, Entry::Plan(plan)) => Some(plan.course.as_str().to_owned()),
+            (DocumentName::ClassSession { locator } | DocumentName::Attendance { locator, .. }, _) => {
+                self.course_of(locator)?
+            }
+            (DocumentName::DeviceBinding { .. }, _) => None,
+        };
+        let channels = log::channels_of(&change.name, course.as_deref());
+        let appended =
+            log::append(self.tx, tenant, &change.name, &change.valid, signed, self.now_ms, &channels)?;
+        self.keep_evidence(change)?;
+        self.project(&appended, change, course.as_deref())?;
+        self.moved.borrow_mut().extend(channels);
+        Ok(Outcome::Accepted {
+            document: appended.document(),
+            hash: appended.hash(),
+            log_index: appended.log_index,
+            received_at_ms: appended.received_at_ms,
+        })
+    }
+
+    /// Each slice projects its own entries.
+    fn project(&self, appended: &Appended, change: &Checked, course: Option<&str>) -> Result<(), DbError> {
+        match appended.valid.container {
+            Container::Plan | Container::PlanChanges => {
+                class_sessions::project(self.tx, appended)?;
+                self.session_appeared(appended)
+            }
+            Container::Submissions
+            | Container::Appeals
+            | Container::Verdicts
+            | Container::Decisions
+            | Container::Marks => attendance::project(self.tx, appended, course),
+            Container::Requests | Container::Bindings | Container::Resets => {
+                devices::project(self.tx, appended, change.code_key.as_deref())
+            }
+        }
+    }
+
+    /// A plan may come after what it explains: submissions get their course, and what waited for it is judged again.
+    fn session_appeared(&self, appended: &Appended) -> Result<(), DbError> {
+        let (DocumentName::ClassSession { locator }, Entry::Plan(plan)) = (&appended.name, &appended.valid.entry)
+        else {
+            return Ok(());
+        };
+        self.courses.borrow_mut().remove(locator);
+        let course = plan.course.as_str();
+        attendance::session_appeared(self.tx, &self.sender.tenant, locator, course, self.now_ms)?;
+        quarantine::release_where(self, quarantine::Which::Session(locator))
+    }
+
+    /// Changes that came before this one of the same chain.
+    fn release_successors(&self, change: &Checked) -> Result<(), DbError> {
+        let valid = &change.valid;
+        quarantine::release_where(self, quarantine::Which::Next(valid.document, &valid.writer, valid.seq + 1))
+    }
+
+    fn keep_evidence(&self, change: &Checked) -> Result<(), DbError> {
+        let (Some(evidence), DocumentName::Attendance { student, .. }) = (&change.evidence, &change.name) else {
+            return Ok(());
+        };
+        let (tx, tenant, now_ms) = (self.tx, &self.sender.tenant, self.now_ms);
+        evidence::put_manifest(tx, tenant, student, &evidence.commitment, &evidence.sealed, now_ms)?;
+        for image in &evidence.images {
+            evidence::expect_image(tx, tenant, student, Some(change.valid.document), image, now_ms)?;
+        }
+        Ok(())
+    }
+
+    fn quarantine(
+        &self,
+        change: &Checked,
+        signed: &SignedChange,
+        reason: &'static str,
+    ) -> Result<Outcome, DbError> {
+        let outcome = quarantine::keep(self, change, signed, reason)?;
+        if matches!(outcome, Outcome::Quarantined(_)) {
+            self.keep_evidence(change)?;
+        }
+        Ok(outcome)
+    }
+
+    pub(super) fn refuse(
+        &self,
+        signed: &SignedChange,
+        code: &'static str,
+        sentence: &str,
+    ) -> Result<Outcome, DbError> {
+        queries::keep_refusal(self.tx, self.sender, &signed.bytes, code, sentence, self.now_ms)?;
+        Ok(Outcome::Refused(code))
+    }
+}
+
+/// A student's own containers, written by a device that belongs to somebody else: authentic, and for a person to see.
+fn is_of_other_user(name: &DocumentName, container: Container, user: &str) -> bool {
+    match (name, container) {
+        (DocumentName::Attendance { student, .. }, Container::Submissions | Container::Appeals) => student != user,
+        _ => false,
+    }
+}

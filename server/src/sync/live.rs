@@ -1,0 +1,62 @@
+//! `GET /sync/live`: server-sent events that say which channel moved. What moved comes through `POST /sync`.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use futures_util::stream::{self, Stream};
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::app::App;
+use crate::auth::CurrentUser;
+use crate::courses;
+use crate::db::{DbError, Tx};
+use crate::error::{AppError, AppResult};
+use crate::log;
+
+/// A comment goes out this often, so that proxies and phones know that the stream lives.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// A stream ends after this time; the client comes back with a fresh token, and with the channels that it then has.
+const STREAM_MAX: Duration = Duration::from_secs(15 * 60);
+
+/// Says which of the caller's channels moved, as `event: moved` with the channel's name, until 15 minutes have passed.
+#[utoipa::path(
+    get, path = "/sync/live", tag = "sync",
+    responses((status = 200, content_type = "text/event-stream", body = String))
+)]
+pub(super) async fn live(
+    State(app): State<App>,
+    user: CurrentUser,
+) -> AppResult<Sse<impl Stream<Item = Result<Event, Infallible>>>> {
+    let moved = log::watch(&app)?;
+    let tenant = user.tenant.clone();
+    let channels = app.db.read(move |tx: &Tx<'_>| courses::channels_of(tx, &user)).await;
+    let channels = channels.map_err(|error: DbError| AppError::from(error))?;
+    let names: HashMap<i64, String> =
+        channels.into_iter().map(|channel| (log::channel_key(&tenant, &channel), channel)).collect();
+    let deadline = tokio::time::Instant::now() + STREAM_MAX;
+    let first = Event::default().event("ready").data(names.len().to_string());
+    let rest = stream::unfold((app, moved, names), move |(app, mut moved, names)| async move {
+        loop {
+            let key = tokio::select! {
+                () = app.stopped() => return None,
+                () = tokio::time::sleep_until(deadline) => return None,
+                key = moved.recv() => key,
+            };
+            let event = match key {
+                Ok(key) => match names.get(&key) {
+                    Some(name) => Event::default().event("moved").data(name),
+                    None => continue,
+                },
+                // Too many to tell apart: the client asks for everything.
+                Err(RecvError::Lagged(_)) => Event::default().event("moved").data("*"),
+                Err(RecvError::Closed) => return None,
+            };
+            return Some((Ok(event), (app, moved, names)));
+        }
+    });
+    let events = futures_util::StreamExt::chain(stream::once(async { Ok(first) }), rest);
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+}

@@ -1,0 +1,50 @@
+//! Sync: phones push what they signed and pull what concerns them.
+//!
+//! [`exchange`] is the endpoint, [`prepare`] checks what needs no state, [`ingest`] admits inside the transaction,
+//! [`quarantine`] keeps and releases what waits, [`pull`] pages the channels, [`live`] says that a channel moved.
+
+mod exchange;
+mod ingest;
+mod live;
+mod prepare;
+mod pull;
+mod quarantine;
+mod queries;
+
+use axum::extract::DefaultBodyLimit;
+use muster_sync_core::limits;
+use tower_http::compression::{CompressionLayer, predicate::SizeAbove};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::app::App;
+
+pub use ingest::{Outcome, Sender};
+pub use prepare::{Incoming, prepare};
+pub use quarantine::release_batch;
+
+/// Responses below this many bytes are not worth compressing.
+const COMPRESSED_BYTES_MIN: u64 = 1024;
+
+/// `POST /sync`, `GET /sync/live`, `GET /server`, `GET /admin/quarantine`, `GET /admin/refusals`.
+pub fn routes() -> OpenApiRouter<App> {
+    let compression = CompressionLayer::new().compress_when(SizeAbove::new(COMPRESSED_BYTES_MIN));
+    let exchange = OpenApiRouter::new()
+        .routes(routes!(exchange::exchange))
+        .layer(compression)
+        .layer(DefaultBodyLimit::max(limits::SYNC_REQUEST_BYTES_MAX));
+    OpenApiRouter::new()
+        .merge(exchange)
+        .routes(routes!(live::live))
+        .routes(routes!(exchange::server_facts))
+        .routes(routes!(quarantine::list_waiting))
+        .routes(routes!(quarantine::list_refused))
+}
+
+/// Admits changes of one sender, exactly as the sync endpoint does: for endpoints that take a signed change.
+///
+/// # Errors
+/// When the database or the vault fails; a change that is not admitted is an [`Outcome`], not an error.
+pub async fn admit(app: &App, sender: Sender, incoming: Vec<Incoming>) -> crate::error::AppResult<Vec<Outcome>> {
+    let prepared = prepare(app, &sender, incoming).await?;
+    ingest::ingest(app, sender, prepared).await
+}

@@ -1,0 +1,58 @@
+//! The way down: one page of what the user's channels hold after the client's cursors.
+
+use std::collections::{HashMap, HashSet};
+
+use muster_sync_core::limits;
+
+use crate::auth::CurrentUser;
+use crate::courses;
+use crate::db::{DbError, Tx};
+use crate::evidence;
+use crate::log::{self, Stored};
+
+/// Images that one response may ask for.
+const WANTED_MAX: usize = 100;
+/// What a change adds to a page beside its bytes: name, signature, numbers.
+const CHANGE_OVERHEAD_BYTES: usize = 160;
+
+/// One page.
+pub(super) struct Page {
+    pub(super) changes: Vec<Stored>,
+    /// (channel, number up to which the client now has everything), for every channel of the user.
+    pub(super) cursors: Vec<(String, u64)>,
+    pub(super) more: bool,
+    pub(super) wanted: Vec<[u8; 32]>,
+}
+
+/// Reads the next page. A channel that the client does not name starts at 0; one that is not the user's is left out.
+pub(super) fn page(tx: &Tx<'_>, user: &CurrentUser, after: &HashMap<String, u64>) -> Result<Page, DbError> {
+    let mut page = Page { changes: Vec::new(), cursors: Vec::new(), more: false, wanted: Vec::new() };
+    let mut taken = HashSet::new();
+    let mut size_bytes = 0;
+    for channel in courses::channels_of(tx, user)?.into_iter().take(limits::CURSORS_MAX) {
+        let mut cursor = after.get(&channel).copied().unwrap_or(0);
+        let room = limits::CHANGES_PER_PAGE_MAX - page.changes.len();
+        let is_full = room == 0 || size_bytes >= limits::PAGE_SIZE_BYTES_MAX;
+        // One entry more than there is room for tells whether another page follows.
+        let asked = if is_full { 1 } else { room + 1 };
+        let numbered = i64::try_from(cursor).unwrap_or(i64::MAX);
+        let entries = log::page_of(tx, log::channel_key(&user.tenant, &channel), numbered, asked)?;
+        for (number, log_index) in entries {
+            let full = page.changes.len() >= limits::CHANGES_PER_PAGE_MAX || size_bytes >= limits::PAGE_SIZE_BYTES_MAX;
+            if full {
+                page.more = true;
+                break;
+            }
+            if taken.insert(log_index)
+                && let Some(stored) = log::read(tx, &user.tenant, log_index)?
+            {
+                size_bytes += stored.change.len() + CHANGE_OVERHEAD_BYTES;
+                page.changes.push(stored);
+            }
+            cursor = number.unsigned_abs();
+        }
+        page.cursors.push((channel, cursor));
+    }
+    page.wanted = evidence::wanted_by(tx, &user.tenant, &user.id.to_string(), WANTED_MAX)?;
+    Ok(page)
+}

@@ -1,0 +1,157 @@
+//! What one change costs, step by step: to refuse, to validate, to author, and to fold a record's state.
+
+#![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark that cannot go on should say where")]
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use muster_sync_core::{
+    ChangeHash, DocumentName, Locator,
+    change::{Author, SignedChange, decode, encode, inspect, validate},
+    decision::{Record, state},
+    document::*,
+    signing::{self, SigningKey, SoftwareKey},
+    time::session_code::{CodeKey, SessionSecret},
+};
+use std::hint::black_box;
+
+const TENANT: &str = "default";
+const TIME_S: i64 = 1_763_640_000;
+
+fn key(seed: u8) -> SoftwareKey {
+    SoftwareKey::from_seed(&[seed; 32].into())
+}
+
+fn name() -> DocumentName {
+    DocumentName::Attendance { locator: Locator::parse("K7M2QX").unwrap(), student: "student-1".into() }
+}
+
+fn submission() -> Submission {
+    Submission {
+        captured_at_ms: TIME_S * 1000,
+        code: Code::new("123456"),
+        step: Some(117_576_000),
+        commitment: [9; 32],
+        schema: 1,
+        source: Source::Phone,
+        by: None,
+    }
+}
+
+fn author<'a>(key: &'a SoftwareKey, name: &'a DocumentName) -> Author<'a> {
+    Author { key, tenant: TENANT, name, tip: None, time_s: TIME_S }
+}
+
+fn honest() -> SignedChange {
+    author(&key(1), &name()).append(&submission().into()).unwrap().0
+}
+
+/// The honest change with the run length of its put operations replaced by 100,000,000, and the lengths repaired.
+fn bomb() -> Vec<u8> {
+    let honest = honest().bytes;
+    let mut content = honest[11..].to_vec();
+    let at = content.windows(4).position(|window| window == [0x7f, 0, 6, 1]).unwrap() + 2;
+    content.splice(at..=at, [0x80, 0xc2, 0xd7, 0x2f]);
+    let table = content.windows(2).position(|window| window == [0x42, 4]).unwrap() + 1;
+    content[table] += 3;
+    let mut bytes = honest[..9].to_vec();
+    bytes.extend([content.len() as u8 | 0x80, (content.len() >> 7) as u8]);
+    bytes.extend(content);
+    bytes
+}
+
+/// A record with one flagged submission, a decision, a contradicting one, and one that settles it.
+fn record() -> Record {
+    let hash = |id| ChangeHash([id; 32]);
+    let decision = |action, after: &[ChangeHash]| Decision {
+        of: hash(1),
+        after: join_hashes(after),
+        action,
+        reason: Code::new("seen_in_class"),
+        rank: 2,
+        by: Label::new("lecturer-1").unwrap(),
+        note_hash: None,
+    };
+    let verdict = Verdict {
+        of: hash(1),
+        outcome: Outcome::Flagged,
+        risk: 40,
+        checks: vec![0x80],
+        policy: Code::new("2026-11").unwrap(),
+        model: None,
+    };
+    Record {
+        submissions: [hash(1)].into(),
+        verdicts: vec![(1, verdict)],
+        decisions: [
+            (hash(2), decision(DecisionAction::Confirm, &[])),
+            (hash(3), decision(DecisionAction::Reject, &[])),
+            (hash(4), decision(DecisionAction::Late, &[hash(2), hash(3)])),
+        ]
+        .into(),
+        marks: [].into(),
+    }
+}
+
+fn refuse(criterion: &mut Criterion) {
+    let (honest, bomb) = (honest(), bomb());
+    assert_eq!(inspect(&bomb).unwrap_err().code(), "too_many_ops");
+    criterion.bench_function("guard/honest", |bench| bench.iter(|| inspect(black_box(&honest.bytes)).is_ok()));
+    criterion.bench_function("guard/bomb", |bench| bench.iter(|| inspect(black_box(&bomb)).is_err()));
+}
+
+fn validation(criterion: &mut Criterion) {
+    let (key, name, honest) = (key(1), name(), honest());
+    let (hash, body) = decode(&honest.bytes).unwrap();
+    let message = signing::change_message(name.id(TENANT), hash);
+    let writer = key.public_key();
+    let mut group = criterion.benchmark_group("validate");
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("decode", |bench| bench.iter(|| decode(black_box(&honest.bytes)).is_ok()));
+    group.bench_function("reencode", |bench| bench.iter(|| encode(black_box(&body))));
+    group.bench_function("verify_strict", |bench| {
+        bench.iter(|| signing::verify_strict(&writer, black_box(&message), &honest.signature).is_ok())
+    });
+    group.bench_function("scope_and_schema", |bench| {
+        let writer = Writer::Device { user: "student-1", role: Role::Student, teaches: false };
+        bench.iter(|| {
+            let container = Container::at(name.kind(), body.container_op).unwrap();
+            let entry = Entry::read(container, black_box(&body.fields)).unwrap();
+            may_write(&name, &entry, writer).is_ok()
+        })
+    });
+    group.bench_function("whole", |bench| {
+        bench.iter(|| validate(TENANT, &name, black_box(&honest.bytes), &honest.signature).is_ok())
+    });
+    group.finish();
+}
+
+fn authoring(criterion: &mut Criterion) {
+    let (key, name, entry) = (key(1), name(), Entry::from(submission()));
+    let message = signing::change_message(name.id(TENANT), ChangeHash([1; 32]));
+    let tip = genesis::tip(name.id(TENANT), name.kind());
+    criterion.bench_function("author/sign", |bench| bench.iter(|| key.sign(black_box(&message)).unwrap()));
+    criterion.bench_function("author/first_record", |bench| {
+        bench.iter(|| author(&key, &name).append(black_box(&entry)).unwrap())
+    });
+    criterion.bench_function("author/next_record", |bench| {
+        bench.iter(|| Author { tip: Some(tip), ..author(&key, &name) }.append(black_box(&entry)).unwrap())
+    });
+}
+
+fn judging(criterion: &mut Criterion) {
+    let record = record();
+    criterion.bench_function("decision/fold", |bench| bench.iter(|| state(black_box(&record))));
+    let class_session = DocumentName::ClassSession { locator: Locator::parse("K7M2QX").unwrap() }.id(TENANT);
+    let secret = SessionSecret::derive(&CodeKey([3; 32]), class_session, CodeMode::Rotating, 15, 0);
+    let step = secret.step_at(TIME_S * 1000);
+    let code = secret.code(step);
+    let lecture_ms = (TIME_S * 1000, (TIME_S + 5_400) * 1000);
+    criterion.bench_function("session_code/scanned", |bench| {
+        bench.iter(|| secret.find_step(black_box(&code), Some(step), lecture_ms))
+    });
+    criterion.bench_function("session_code/typed_wrong", |bench| {
+        bench.iter(|| secret.find_step(black_box("00000x"), None, lecture_ms))
+    });
+}
+
+criterion_group!(change, refuse, validation, authoring, judging);
+criterion_main!(change);

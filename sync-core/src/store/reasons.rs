@@ -1,0 +1,86 @@
+//! Reason codes in plain words: what it means for a person, and what to do.
+
+/// Codes and their sentences. Codes of the server's admission and of its checks, and those of the phone itself.
+const SENTENCES: &[(&str, &str)] = &[
+    // The phone's own.
+    ("not_sent_yet", "Only this phone has it. It is sent by itself as soon as there is a network."),
+    ("not_answered_yet", "It was sent, and the answer has not come yet. It is sent again by itself."),
+    ("not_judged_yet", "The server has it. Its checks have not finished; look again later."),
+    ("login_expired", "Your sign-in has expired. Sign in again; nothing is lost."),
+    ("key_replaced", "It was signed by a device key that is no longer on this phone. Ask your lecturer to mark you."),
+    ("unspecified", "The server gave no reason. Ask your lecturer and show this screen."),
+    // Quarantine.
+    ("device_not_bound", "This phone is not approved yet. Ask the administration to approve it; the record waits."),
+    ("key_not_bound", "This phone is not approved yet. Ask the administration to approve it; the record waits."),
+    ("key_unbound", "This phone is not approved yet. Ask the administration to approve it; the record waits."),
+    ("unbound", "This phone is not approved yet. Ask the administration to approve it; the record waits."),
+    ("device_revoked", "This phone was replaced by another one. Ask the administration which phone is yours."),
+    ("key_revoked", "This phone was replaced by another one. Ask the administration which phone is yours."),
+    ("device_of_other_user", "This phone is registered to somebody else. Ask the administration to look at it."),
+    ("key_of_other_user", "This phone is registered to somebody else. Ask the administration to look at it."),
+    ("foreign_key", "This phone is registered to somebody else. Ask the administration to look at it."),
+    ("session_unknown", "The server does not know this class session yet. It waits until the lecturer's phone has synced."),
+    ("dependency_missing", "An earlier record of this phone is missing. It is sent again by itself."),
+    ("chain_gap", "An earlier record of this phone is missing. It is sent again by itself."),
+    ("chain_broken", "The server has other records of this phone. It is signed and sent again by itself."),
+    ("chain_fork", "Two copies of this phone's data exist. Use one phone only, and ask the administration."),
+    ("equivocation", "Two copies of this phone's data exist. Use one phone only, and ask the administration."),
+    ("discarded", "The administration looked at it and did not take it. Ask there for the reason."),
+    // Refusals.
+    ("change_too_large", "The record is too large. Update the app and capture again."),
+    ("change_truncated", "The record was damaged. Update the app and capture again."),
+    ("change_malformed", "The record was damaged. Update the app and capture again."),
+    ("change_kind", "The record was damaged. Update the app and capture again."),
+    ("checksum_mismatch", "The record was damaged. Update the app and capture again."),
+    ("not_canonical", "The record was damaged. Update the app and capture again."),
+    ("too_many_ops", "The record is too large. Update the app and capture again."),
+    ("key_weak", "This phone's key is not safe. Reinstall the app and ask for a new approval."),
+    ("signature_invalid", "The signature is wrong. Reinstall the app and ask for a new approval."),
+    ("document_mismatch", "The record belongs to another session. Capture again."),
+    ("document_name", "The session or user id is malformed. Capture again."),
+    ("out_of_scope", "The record says something that this phone may not write. Update the app."),
+    ("field_invalid", "A part of the record is not valid. Update the app and capture again."),
+    ("writer_not_allowed", "You may not write this record: you are not enrolled in the course, or not its lecturer."),
+    ("manifest_invalid", "The evidence does not match the record. Capture again."),
+    ("manifest_missing", "The evidence did not arrive with the record. Capture again."),
+    // Checks that flag.
+    ("in_review", "A person looks at it. You see the decision here."),
+    ("code_wrong", "The session code was wrong. A person looks at it; ask your lecturer if you were there."),
+    ("code_missing", "There was no session code. A person looks at it; ask your lecturer if you were there."),
+    ("outside_window", "It was captured outside the session's time. A person looks at it."),
+    ("outside_geofence", "The position was outside the room's area. A person looks at it."),
+    ("position_missing", "There was no position. A person looks at it; allow the app to use the position."),
+    ("mock_location", "The phone reported a simulated position. Switch that off; a person looks at it."),
+    ("clock_skew", "This phone's clock is wrong. Set it to automatic; a person looks at it."),
+    ("duplicate", "There is already a record of you in this session. A person looks at it."),
+    ("not_enrolled", "You are not enrolled in this course. Ask your lecturer to enrol you."),
+    ("face_mismatch", "The picture does not match your reference photo. A person looks at it."),
+    ("face_unavailable", "The picture could not be compared. A person looks at it."),
+    ("face_not_found", "There is no face in the picture. A person looks at it; next time hold the phone still."),
+    ("media_missing", "The picture did not arrive. Open the app with a network, so that it is uploaded."),
+    // Images.
+    ("image_refused", "The server did not take a picture of this record. Ask your lecturer if it matters."),
+];
+
+/// The sentence of a reason code; for a code that this version does not know, one that names it.
+#[must_use]
+pub fn reason_in_words(code: &str) -> String {
+    match SENTENCES.iter().find(|(known, _)| *known == code) {
+        Some((_, sentence)) => (*sentence).to_owned(),
+        None => format!("The server gave the reason \"{code}\". Ask your lecturer and show this screen."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_code_stands_once_and_every_sentence_ends() {
+        let codes: BTreeSet<_> = SENTENCES.iter().map(|(code, _)| code).collect();
+        assert_eq!(codes.len(), SENTENCES.len());
+        assert!(SENTENCES.iter().all(|(_, sentence)| sentence.ends_with('.')));
+        assert!(reason_in_words("made_up").contains("made_up"));
+    }
+}

@@ -1,0 +1,137 @@
+//! Checks a whole answer before any of it is kept: an answer that is wrong in one place is not trusted in another.
+
+use super::{
+    client::Arrival,
+    message::{Fate, FateKind, Pulled, RequestError, Response},
+};
+use crate::{
+    DeviceKey, Refusal,
+    change::validate,
+    document::Entry,
+    limits,
+    store::{PulledChange, PushRow, SettledExchange},
+    time::AnchorReading,
+};
+
+/// What was wrong with an answer. It changed nothing on the phone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// There was nothing under way that it could answer.
+    #[error("an answer to nothing that was asked")]
+    NotAsked,
+    /// Another status than success.
+    #[error("the server answered with status {0}")]
+    Status(u16),
+    /// The body is not a response.
+    #[error("the answer is not a sync response: {0}")]
+    Malformed(RequestError),
+    /// Not one fate for each push.
+    #[error("{got} fates for {asked} pushes")]
+    FateCount {
+        /// How many came.
+        got: usize,
+        /// How many were pushed.
+        asked: usize,
+    },
+    /// A change is said to be accepted, without a receipt or with one that does not verify.
+    #[error("an accepted change without a valid receipt")]
+    ReceiptInvalid,
+    /// A pulled change is forged, damaged or written by somebody who may not write it.
+    #[error("a pulled change is not valid: {0}")]
+    PulledInvalid(Refusal),
+    /// The anchor is for another device or nonce, or does not verify.
+    #[error("the anchor does not verify")]
+    AnchorInvalid,
+    /// More than a response may hold.
+    #[error("the answer is over a limit")]
+    OverLimit,
+}
+
+/// What a right answer must fit.
+pub(super) struct Expected<'a> {
+    pub(super) tenant: String,
+    pub(super) server_key: Option<DeviceKey>,
+    pub(super) device: DeviceKey,
+    pub(super) pushes: &'a [PushRow],
+    pub(super) nonce: [u8; 16],
+}
+
+/// The checked answer, and how many changes of a newer protocol were left out.
+pub(super) fn check<'a>(
+    body: &[u8],
+    expected: &Expected<'a>,
+    arrival: Arrival,
+) -> Result<(SettledExchange<'a>, usize), Problem> {
+    let response = Response::decode(body).map_err(Problem::Malformed)?;
+    if response.changes.len() > limits::CHANGES_PER_PAGE_MAX || response.cursors.len() > limits::CURSORS_MAX {
+        return Err(Problem::OverLimit);
+    }
+    let server_key = expected.server_key.ok_or(Problem::AnchorInvalid)?;
+    let fates = check_fates(response.fates, expected.pushes, &server_key)?;
+    let anchor = match response.anchor {
+        Some(anchor) => {
+            let own = anchor.device == expected.device && anchor.nonce == expected.nonce;
+            if !own || anchor.verify(&server_key).is_err() {
+                return Err(Problem::AnchorInvalid);
+            }
+            Some(AnchorReading { anchor, monotonic_ms: arrival.monotonic_ms, boot_id: arrival.boot_id })
+        }
+        None => None,
+    };
+    let n_changes = response.changes.len();
+    let mut pulled = Vec::with_capacity(n_changes);
+    for change in &response.changes {
+        pulled.extend(check_pulled(change, &expected.tenant, &server_key)?);
+    }
+    let skipped = n_changes - pulled.len();
+    let exchange = SettledExchange {
+        fates,
+        pulled,
+        cursors: response.cursors.iter().map(|cursor| (cursor.channel.to_owned(), cursor.number)).collect(),
+        more: response.more,
+        anchor,
+        wanted: response.wanted.iter().take(limits::PUSHES_PER_REQUEST_MAX).map(|sha256| sha256.0).collect(),
+    };
+    Ok((exchange, skipped))
+}
+
+fn check_fates<'a>(
+    fates: Vec<Fate>,
+    pushes: &'a [PushRow],
+    server_key: &DeviceKey,
+) -> Result<Vec<(&'a PushRow, Fate)>, Problem> {
+    if fates.len() != pushes.len() {
+        return Err(Problem::FateCount { got: fates.len(), asked: pushes.len() });
+    }
+    for (push, fate) in pushes.iter().zip(&fates) {
+        let proven = |receipt: &crate::time::Receipt| receipt.verify(server_key, push.document, push.hash).is_ok();
+        if fate.kind == FateKind::Accepted && !fate.receipt.as_ref().is_some_and(proven) {
+            return Err(Problem::ReceiptInvalid);
+        }
+    }
+    Ok(pushes.iter().zip(fates).collect())
+}
+
+/// A valid change, `None` for one of a newer protocol, and an error for one that no honest server passes on.
+fn check_pulled(pulled: &Pulled<'_>, tenant: &str, server_key: &DeviceKey) -> Result<Option<PulledChange>, Problem> {
+    // A kind of document that this version does not know.
+    let Ok(name) = pulled.name.parse() else { return Ok(None) };
+    let valid = match validate(tenant, &name, pulled.change, &pulled.signature) {
+        Ok(valid) => valid,
+        // The signature is checked before the schema: these are entries of a newer schema.
+        Err(Refusal::Scope { what: "the document has no such container" } | Refusal::Field { .. }) => return Ok(None),
+        Err(refusal) => return Err(Problem::PulledInvalid(refusal)),
+    };
+    // Verdicts are the server's own. Who else may write what, the server has judged before it took the change.
+    if matches!(valid.entry, Entry::Verdicts(_)) && valid.writer != *server_key {
+        return Err(Problem::PulledInvalid(Refusal::WriterNotAllowed { container: "verdicts" }));
+    }
+    Ok(Some(PulledChange {
+        name,
+        valid,
+        bytes: pulled.change.to_vec(),
+        signature: pulled.signature,
+        log_index: pulled.log_index,
+        received_at_ms: pulled.received_at_ms,
+    }))
+}

@@ -1,0 +1,563 @@
+//! A bound device that lies: correctly signed changes whose numbers, runs, columns and actors are not what they should be.
+//!
+//! Every named attack has its reason code here. The mutator looks for the unnamed ones: `MUSTER_HOSTILE_MUTATIONS=1000000`
+//! makes it look longer, `MUSTER_HOSTILE_SEED` elsewhere.
+
+use crate::{
+    fixtures::*,
+    raw::{Column, Op, Raw, Token, sign, typed},
+};
+use automerge::{Automerge, ReadDoc};
+use muster_sync_core::{
+    DocumentName,
+    change::{Author, Scalar, SignedChange, Valid, decode, validate},
+    document::*,
+    limits,
+    signing::SigningKey,
+};
+
+/// A change that must not be taken, and the code that says why.
+pub struct Case {
+    pub what: &'static str,
+    pub name: DocumentName,
+    pub change: SignedChange,
+    pub code: &'static str,
+}
+
+/// The judgement of one change that arrives first in its writer's chain; a gap is a wait and not a refusal.
+fn judge(name: &DocumentName, change: &SignedChange, tip: ChainTip) -> Result<Valid, &'static str> {
+    let valid = validate(TENANT, name, &change.bytes, &change.signature).map_err(|refusal| refusal.code())?;
+    match tip.step(&valid).map_err(|refusal| refusal.code())? {
+        ChainStep::Next => Ok(valid),
+        ChainStep::Gap => Err("(gap)"),
+        ChainStep::Behind => Err("(behind)"),
+    }
+}
+
+fn raw(change: &SignedChange) -> Raw {
+    Raw::new(&decode(&change.bytes).unwrap().1)
+}
+
+fn honest() -> Raw {
+    raw(&chain(&key(1), &attendance(), &[submission().into()])[0])
+}
+
+fn field<'a>(raw: &'a mut Raw, name: &str) -> &'a mut Op {
+    raw.ops.iter_mut().find(|op| op.key == name.as_bytes()).unwrap()
+}
+
+fn put(raw: &Raw, key: &str, value: Scalar<'_>) -> Op {
+    let (value_type, value) = typed(&value);
+    Op { key: key.as_bytes().to_vec(), value_type, value, ..raw.ops[1].clone() }
+}
+
+/// Every named attack.
+pub fn cases() -> Vec<Case> {
+    let mut all = Vec::new();
+    let mut add = |what, code, change| all.push(Case { what, name: attendance(), change, code });
+    chunk_cases(&mut add);
+    header_cases(&mut add);
+    column_cases(&mut add);
+    scope_cases(&mut add);
+    value_cases(&mut add);
+    signature_cases(&mut add);
+    all
+}
+
+type Add<'a> = dyn FnMut(&'static str, &'static str, SignedChange) + 'a;
+
+fn chunk_cases(add: &mut Add<'_>) {
+    let signed = |raw: &Raw| raw.signed(&attendance());
+    let resign = |bytes| sign(bytes, &key(1).public_key().0, &attendance());
+    add("a DEFLATE chunk", "change_kind", signed(&Raw { kind: 2, ..honest() }));
+    let mut document = Automerge::new();
+    document.apply_changes([genesis::change(attendance().id(TENANT), 2)]).unwrap();
+    add("a document chunk", "change_kind", resign(document.save()));
+    let mut wrong = signed(&honest());
+    wrong.bytes[4] ^= 1;
+    add("a wrong checksum", "checksum_mismatch", wrong);
+    let mut magic = signed(&honest());
+    magic.bytes[0] ^= 1;
+    add("wrong magic bytes", "change_malformed", magic);
+    let mut longer = signed(&honest()).bytes;
+    longer.push(0);
+    add("a byte after the chunk", "change_malformed", resign(longer));
+    let bytes = signed(&honest()).bytes;
+    add("a chunk without its last byte", "change_truncated", resign(bytes[..bytes.len() - 1].to_vec()));
+    let trailing = Raw { trailing: vec![0xc0, 0xff], ..honest() };
+    add("bytes after the columns", "change_malformed", signed(&trailing));
+    let mut padded = vec![0x80 | bytes[9], bytes[10] | 0x80, 0];
+    padded.splice(0..0, bytes[..9].iter().copied());
+    padded.extend(&bytes[11..]);
+    add("a padded chunk length", "not_canonical", resign(padded));
+    let mut large = honest();
+    field(&mut large, "code").value = vec![b'1'; limits::CHANGE_SIZE_BYTES_MAX];
+    add("a change over the size limit", "change_too_large", signed(&large));
+}
+
+fn header_cases(add: &mut Add<'_>) {
+    let mut with = |what, code, edit: &dyn Fn(&mut Raw)| {
+        let mut raw = honest();
+        edit(&mut raw);
+        add(what, code, raw.signed(&attendance()));
+    };
+    with("no dependency", "chain_broken", &|raw| raw.deps.clear());
+    with("two dependencies", "chain_broken", &|raw| raw.deps.push([1; 32]));
+    with("another dependency than the chain's tip", "chain_broken", &|raw| raw.deps[0][0] ^= 1);
+    with("seq 0", "change_malformed", &|raw| raw.seq = 0);
+    with("a seq over the limit", "change_malformed", &|raw| raw.seq = limits::SEQ_MAX + 1);
+    with("a gap before seq", "(gap)", &|raw| {
+        raw.seq = 3;
+        raw.ops[0].key = muster_sync_core::change::entry_key(&key(1).public_key(), 3).into_bytes();
+    });
+    let shift = |raw: &mut Raw, start_op| {
+        raw.start_op = start_op;
+        raw.ops[1..].iter_mut().for_each(|op| op.object = Some((0, start_op)));
+    };
+    with("start_op at the end of its range", "change_malformed", &|raw| shift(raw, u64::from(u32::MAX)));
+    with("start_op at the limit", "chain_broken", &|raw| shift(raw, limits::START_OP_MAX));
+    with("start_op inside genesis", "chain_broken", &|raw| shift(raw, 2));
+    with("start_op 0", "change_malformed", &|raw| shift(raw, 0));
+    with("a time at the end of i64", "change_malformed", &|raw| raw.time_s = i64::MAX);
+    with("a time before 1970", "change_malformed", &|raw| raw.time_s = -1);
+    with("a message", "change_malformed", &|raw| raw.message = b"hello".to_vec());
+    with("an unused actor", "change_malformed", &|raw| raw.others.push(vec![0xff; 32]));
+    with("no other actor", "change_malformed", &|raw| raw.others.clear());
+    with("a short writer", "change_malformed", &|raw| raw.actor.truncate(16));
+    with("another document", "document_mismatch", &|raw| raw.others[0][0] ^= 1);
+}
+
+fn column_cases(add: &mut Add<'_>) {
+    let mut with = |what, code, edit: &dyn Fn(&mut Vec<Column>)| {
+        let raw = honest();
+        let mut layout = raw.layout();
+        edit(&mut layout.columns);
+        add(what, code, sign(layout.chunk(), &raw.actor, &attendance()));
+    };
+    let plain = |spec, data| Column { spec: Token::Uleb(spec), claimed: None, data };
+    // The columns in order: object actor, object counter, key, insert, action, value meta, value, predecessor count.
+    with("a run-length bomb of 100,000,000 operations", "too_many_ops", &|columns| {
+        columns[4].data[2] = Token::Leb(100_000_000);
+    });
+    with("a run of i64::MIN operations", "too_many_ops", &|columns| columns[4].data[2] = Token::Leb(i64::MIN));
+    with("a run of null actions", "change_malformed", &|columns| {
+        columns[4].data = vec![Token::Leb(0), Token::Uleb(u64::MAX)];
+    });
+    with("a bomb in another column", "change_malformed", &|columns| columns[7].data[0] = Token::Leb(i64::MAX));
+    with("a bomb of nulls in another column", "change_malformed", &|columns| {
+        columns[0].data = vec![Token::Leb(0), Token::Uleb(u64::MAX)];
+    });
+    with("a column that is too short", "change_malformed", &|columns| columns[7].data[0] = Token::Leb(6));
+    with("a compressed column", "change_malformed", &|columns| columns[6].spec = Token::Uleb(0x57 | 8));
+    with("columns out of order", "change_malformed", &|columns| columns.swap(0, 1));
+    with("a column twice", "change_malformed", &|columns| columns.insert(1, columns[0].clone()));
+    with("a column of sequence elements", "change_malformed", &|columns| {
+        columns.insert(2, plain(0x13, vec![Token::Leb(7), Token::Leb(1)]));
+    });
+    with("predecessors in the future", "change_malformed", &|columns| {
+        columns[7].data = vec![Token::Leb(7), Token::Uleb(1)];
+        columns.push(plain(0x71, vec![Token::Leb(7), Token::Uleb(0)]));
+        columns.push(plain(0x73, vec![Token::Leb(7), Token::Leb(100)]));
+    });
+    with("predecessor counts alone", "out_of_scope", &|columns| columns[7].data[1] = Token::Uleb(1));
+    with("a column that claims more than there is", "change_truncated", &|columns| {
+        columns[7].claimed = Some(Token::Uleb(u64::MAX));
+    });
+    with("a padded column length", "not_canonical", &|columns| columns[0].claimed = Some(Token::Padded(4)));
+    with("a padded number in a column", "not_canonical", &|columns| columns[0].data[1] = Token::Padded(1));
+    with("a run cut in two", "not_canonical", &|columns| {
+        columns[7].data = vec![Token::Leb(3), Token::Uleb(0), Token::Leb(4), Token::Uleb(0)];
+    });
+    with("a run written as literals", "not_canonical", &|columns| {
+        columns[7].data = std::iter::once(Token::Leb(-7)).chain(vec![Token::Uleb(0); 7]).collect();
+    });
+    with("a run of no nulls", "not_canonical", &|columns| {
+        columns[7].data.splice(0..0, [Token::Leb(0), Token::Uleb(0)]);
+    });
+    with("an empty column that is declared", "change_malformed", &|columns| columns.push(plain(0x71, vec![])));
+}
+
+fn scope_cases(add: &mut Add<'_>) {
+    let mut with = |what, code, edit: &dyn Fn(&mut Raw)| {
+        let mut raw = honest();
+        edit(&mut raw);
+        add(what, code, raw.signed(&attendance()));
+    };
+    with("no operation", "out_of_scope", &|raw| raw.ops.clear());
+    with("a duplicate field", "out_of_scope", &|raw| raw.ops.insert(1, raw.ops[1].clone()));
+    with("unsorted fields", "out_of_scope", &|raw| raw.ops.swap(1, 2));
+    with("the entry key of another writer", "out_of_scope", &|raw| {
+        raw.ops[0].key = muster_sync_core::change::entry_key(&key(2).public_key(), 1).into_bytes();
+    });
+    with("the entry key of another seq", "out_of_scope", &|raw| {
+        raw.ops[0].key = muster_sync_core::change::entry_key(&key(1).public_key(), 2).into_bytes();
+    });
+    with("an entry in a second container", "out_of_scope", &|raw| {
+        raw.ops.push(Op { object: Some((1, 4)), ..raw.ops[0].clone() });
+    });
+    with("a container that the document has not", "out_of_scope", &|raw| raw.ops[0].object = Some((1, 6)));
+    with("a field in somebody else's entry", "out_of_scope", &|raw| raw.ops[1].object = Some((1, 7)));
+    with("an entry at the root", "change_malformed", &|raw| raw.ops[0].object = None);
+    with("an entry inside an entry", "out_of_scope", &|raw| raw.ops[1].action = 0);
+    with("a list as entry", "out_of_scope", &|raw| raw.ops[0].action = 2);
+    with("a text object as entry", "out_of_scope", &|raw| raw.ops[0].action = 4);
+    with("a deletion", "out_of_scope", &|raw| raw.ops[1].action = 3);
+    with("an increment", "out_of_scope", &|raw| raw.ops[1].action = 5);
+    with("a mark", "out_of_scope", &|raw| raw.ops[1].action = 7);
+    with("an insertion", "out_of_scope", &|raw| raw.ops[1].insert = true);
+    with("an actor index out of range", "change_malformed", &|raw| raw.ops[0].object = Some((2, 1)));
+    with("65 operations", "too_many_ops", &|raw| {
+        let more = (raw.ops.len()..65).map(|index| put(raw, &format!("z{index:02}"), Scalar::Bool(true)));
+        let more: Vec<_> = more.collect();
+        raw.ops.extend(more);
+    });
+}
+
+fn value_cases(add: &mut Add<'_>) {
+    let mut with = |what, code, edit: &dyn Fn(&mut Raw)| {
+        let mut raw = honest();
+        edit(&mut raw);
+        add(what, code, raw.signed(&attendance()));
+    };
+    with("a null field", "out_of_scope", &|raw| {
+        (field(raw, "step").value_type, field(raw, "step").value) = (0, vec![])
+    });
+    with("a float", "out_of_scope", &|raw| (field(raw, "step").value_type, field(raw, "step").value) = (5, vec![0; 8]));
+    with("a counter", "out_of_scope", &|raw| field(raw, "captured_at_ms").value_type = 8);
+    with("a timestamp", "out_of_scope", &|raw| field(raw, "captured_at_ms").value_type = 9);
+    with("an unknown value type", "out_of_scope", &|raw| field(raw, "step").value_type = 15);
+    with("a padded integer", "not_canonical", &|raw| field(raw, "schema").value = vec![0x81, 0]);
+    with("bytes after an integer", "change_malformed", &|raw| field(raw, "schema").value = vec![1, 1]);
+    with("a true with bytes", "change_malformed", &|raw| {
+        (field(raw, "step").value_type, field(raw, "step").value) = (2, vec![1]);
+    });
+    with("text that is not UTF-8", "change_malformed", &|raw| field(raw, "code").value = vec![0xff]);
+    with("a name that is not UTF-8", "change_malformed", &|raw| raw.ops[1].key = vec![b'c', 0xff]);
+    with("text over its limit", "field_invalid", &|raw| {
+        let long = "x".repeat(limits::TEXT_SIZE_BYTES_MAX + 1);
+        raw.ops.push(put(raw, "zz", Scalar::Text(&long)));
+    });
+    with("bytes over their limit", "field_invalid", &|raw| {
+        let long = vec![0; limits::BYTES_SIZE_BYTES_MAX + 1];
+        raw.ops.push(put(raw, "zz", Scalar::Bytes(&long)));
+    });
+    with("a name over its limit", "field_invalid", &|raw| {
+        let long = "z".repeat(limits::NAME_SIZE_BYTES_MAX + 1);
+        raw.ops.push(put(raw, &long, Scalar::Bool(true)));
+    });
+    with("a missing field", "field_invalid", &|raw| raw.ops.retain(|op| op.key != b"commitment"));
+    with("a field of another type", "field_invalid", &|raw| field(raw, "schema").value_type = 4);
+    with("a field outside its range", "field_invalid", &|raw| field(raw, "schema").value = vec![0]);
+    with("a code with a space", "field_invalid", &|raw| field(raw, "code").value = b"12 456".to_vec());
+}
+
+fn signature_cases(add: &mut Add<'_>) {
+    let mut other = honest().signed(&attendance());
+    other.signature = honest().signed(&class_session()).signature;
+    add("the signature for another document", "signature_invalid", other);
+    let stranger = sign(honest().layout().chunk(), &key(2).public_key().0, &attendance());
+    add("the signature of another key", "signature_invalid", stranger);
+    let mut identity = [0; 32];
+    identity[0] = 1;
+    let mut weak = honest();
+    weak.actor = identity.to_vec();
+    weak.ops[0].key = muster_sync_core::change::entry_key(&muster_sync_core::DeviceKey(identity), 1).into_bytes();
+    let mut weak = weak.signed(&attendance());
+    // With the identity as key, (R, S) = (identity, 0) satisfies the lax equation for every message.
+    weak.signature = [0; 64];
+    weak.signature[0] = 1;
+    add("the identity point as key", "key_weak", weak);
+}
+
+#[test]
+fn every_named_attack_is_refused_for_its_reason() {
+    let tip = genesis::tip(attendance().id(TENANT), attendance().kind());
+    for case in cases() {
+        assert_eq!(judge(&case.name, &case.change, tip).map(|_| "taken"), Err(case.code), "{}", case.what);
+    }
+}
+
+#[test]
+fn the_protocol_s_rules_give_automerge_s_bytes() {
+    // The encoder of these tests is written from PROTOCOL.md, without Automerge.
+    for (name, entry) in one_of_each() {
+        for change in chain(&key(1), &name, &[entry.clone(), entry]) {
+            assert_eq!(raw(&change).signed(&name), change);
+        }
+    }
+}
+
+#[test]
+fn what_a_newer_client_adds_is_kept() {
+    let tip = genesis::tip(attendance().id(TENANT), attendance().kind());
+    let mut newer = honest();
+    for name in ["", "\0", "zz_new", "zz_\u{1f980}"] {
+        let at = newer.ops[1..].partition_point(|op| op.key.as_slice() < name.as_bytes()) + 1;
+        newer.ops.insert(at, put(&newer, name, Scalar::Text("value")));
+    }
+    newer.ops.push(put(&newer, "zzz", Scalar::Int(i64::MIN)));
+    newer.ops.push(put(&newer, "zzzz", Scalar::Uint(u64::MAX)));
+    let change = newer.signed(&attendance());
+    let valid = judge(&attendance(), &change, tip).unwrap();
+    survives(&attendance(), &[change], &valid);
+    let mut full = honest();
+    for index in full.ops.len()..limits::OPS_PER_CHANGE_MAX {
+        full.ops.push(put(&full, &format!("z{index:02}"), Scalar::Bool(true)));
+    }
+    let change = full.signed(&attendance());
+    let valid = judge(&attendance(), &change, tip).unwrap();
+    survives(&attendance(), &[change], &valid);
+}
+
+/// What was taken must materialise, save, load, and let its writer and others write on.
+fn survives(name: &DocumentName, changes: &[SignedChange], last: &Valid) {
+    let author = key(1);
+    let next = Author { key: &author, tenant: TENANT, name, tip: Some(last.tip()), time_s: 1_763_640_000 };
+    let entry = last.entry.clone();
+    let (after, _) = next.append(&entry).unwrap();
+    let other = chain(&key(2), name, &[entry]).remove(0);
+    let own = if last.writer == author.public_key() { Some(&after) } else { None };
+    let all = changes.iter().chain(own).chain([&other]);
+    let document = materialise(name.id(TENANT), name.kind(), all.map(|change| &change.bytes[..])).unwrap();
+    let saved = document.document.save();
+    let loaded = Automerge::load(&saved).unwrap();
+    assert_eq!(loaded.get_heads(), document.document.get_heads());
+    assert_eq!(loaded.hydrate(None), document.document.hydrate(None));
+    // Signatures survive compaction only if every change comes back as it was.
+    for change in changes {
+        let hash = decode(&change.bytes).unwrap().0;
+        let again = loaded.get_change_by_hash(&automerge::ChangeHash(hash.0)).unwrap();
+        assert_eq!(again.raw_bytes(), change.bytes);
+    }
+}
+
+/// SplitMix64: small, seeded, the same everywhere.
+struct Dice(u64);
+
+impl Dice {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        (self.next() % n.max(1) as u64) as usize
+    }
+
+    fn pick<T: Clone>(&mut self, of: &[T]) -> T {
+        of[self.below(of.len())].clone()
+    }
+
+    /// A number that parsers get wrong, or one close to `near`.
+    fn number(&mut self, near: u64) -> u64 {
+        let edges = [0, 1, 2, 6, 7, 63, 64, 65, 127, 128, 255, 1 << 14, 1 << 24, 1 << 31, 1 << 32, 1 << 63];
+        match self.below(5) {
+            0 => near.wrapping_add(1),
+            1 => near.wrapping_sub(1),
+            2 => near ^ (1 << self.below(64)),
+            3 => self.pick(&edges),
+            _ => self.pick(&[u64::MAX, u64::MAX - 1, u64::from(u32::MAX), limits::START_OP_MAX, limits::SEQ_MAX]),
+        }
+    }
+
+    fn bytes(&mut self, len_max: usize) -> Vec<u8> {
+        (0..self.below(len_max + 1)).map(|_| self.next() as u8).collect()
+    }
+}
+
+/// Changes what a change says; it is still written canonically.
+fn mutate_meaning(raw: &mut Raw, dice: &mut Dice) {
+    let keys = [key(1).public_key().0.to_vec(), key(2).public_key().0.to_vec(), vec![0; 32], raw.others.concat()];
+    match dice.below(18) {
+        0 => raw.seq = dice.number(raw.seq),
+        1 => raw.start_op = dice.number(raw.start_op),
+        2 => raw.time_s = dice.number(raw.time_s as u64) as i64,
+        3 => match dice.below(3) {
+            0 => raw.deps.push([dice.next() as u8; 32]),
+            1 => raw.deps.clear(),
+            _ => raw.deps = vec![[dice.next() as u8; 32]],
+        },
+        4 => raw.actor = dice.pick(&keys),
+        5 => match dice.below(3) {
+            0 => raw.others.push(dice.pick(&keys)),
+            1 => raw.others.clear(),
+            _ => raw.others = vec![dice.bytes(40)],
+        },
+        6 => raw.kind = dice.pick(&[0, 2, 3, 255]),
+        7 => raw.message = dice.bytes(4),
+        8 => raw.trailing = dice.bytes(8),
+        _ => mutate_ops(raw, dice),
+    }
+}
+
+fn mutate_ops(raw: &mut Raw, dice: &mut Dice) {
+    if raw.ops.len() < 2 {
+        return;
+    }
+    let at = dice.below(raw.ops.len());
+    let other = dice.below(raw.ops.len());
+    let op = &mut raw.ops[at];
+    match dice.below(12) {
+        0 => op.object = op.object.map(|(actor, counter)| (dice.number(actor), counter)),
+        1 => op.object = op.object.map(|(actor, counter)| (actor, dice.number(counter))),
+        2 => op.object = None,
+        3 => {
+            let random = dice.bytes(70);
+            op.key = dice.pick(&[vec![], vec![0], random, b"a".to_vec(), "é".into(), vec![0xff]]);
+        }
+        4 => op.insert = !op.insert,
+        5 => op.action = dice.number(op.action) % 12,
+        6 => op.value_type = dice.below(16) as u64,
+        7 => op.value = dice.bytes(12),
+        8 => op.n_predecessors = dice.number(0),
+        9 => raw.ops.swap(at, other),
+        10 => drop(raw.ops.remove(at)),
+        _ => add_field(raw, dice),
+    }
+}
+
+/// A field that no schema knows, at its place: mostly taken, so that what is taken is looked at too.
+fn add_field(raw: &mut Raw, dice: &mut Dice) {
+    let names = ["", "\0", "\u{1f980}", "captured", "zz", "by", "radius_m", "\u{feff}"];
+    let name = dice.pick(&names);
+    let bytes = dice.bytes(300);
+    let number = dice.number(0);
+    let value = match dice.below(5) {
+        0 => Scalar::Bool(number & 1 == 0),
+        1 => Scalar::Int(number as i64),
+        2 => Scalar::Uint(number),
+        3 => Scalar::Text(dice.pick(&["", "\0", "\u{1f980}", "e\u{301}", "\u{202e}"])),
+        _ => Scalar::Bytes(&bytes),
+    };
+    let field = Op { object: Some((0, raw.start_op)), ..put(raw, name, value) };
+    let at = raw.ops[1..].partition_point(|op| op.key.as_slice() < name.as_bytes()) + 1;
+    raw.ops.insert(at, Op { action: 1, insert: false, n_predecessors: 0, ..field });
+}
+
+/// Changes how a change is written: numbers, runs, the column table.
+fn mutate_form(columns: &mut Vec<Column>, head: &mut [Token], dice: &mut Dice) {
+    if columns.is_empty() || head.is_empty() {
+        return;
+    }
+    let at = dice.below(columns.len());
+    let other = dice.below(columns.len());
+    match dice.below(9) {
+        0 => mutate_token(&mut head[dice.below(head.len())], dice),
+        1 => columns[at].claimed = Some(Token::Uleb(dice.number(columns[at].data.len() as u64))),
+        2 => {
+            let specs = [0x01, 0x02, 0x09, 0x11, 0x13, 0x15, 0x34, 0x42, 0x56, 0x57, 0x5f, 0x70, 0x71, 0x73, 0x94];
+            columns[at].spec = Token::Uleb(dice.pick(&specs));
+        }
+        3 => columns.swap(at, other),
+        4 => drop(columns.remove(at)),
+        5 => columns.insert(at, columns[other].clone()),
+        _ => mutate_runs(&mut columns[at].data, dice),
+    }
+}
+
+fn mutate_runs(data: &mut Vec<Token>, dice: &mut Dice) {
+    if data.is_empty() {
+        return;
+    }
+    let at = dice.below(data.len());
+    let other = dice.below(data.len());
+    match (dice.below(8), data[at].clone()) {
+        (0, Token::Leb(run @ 2..)) if at + 1 < data.len() => {
+            // The same values in two runs.
+            let value = data[at + 1].clone();
+            let cut = 1 + dice.below(run as usize - 1) as i64;
+            data.splice(at..at + 2, [Token::Leb(cut), value.clone(), Token::Leb(run - cut), value]);
+        }
+        (1, Token::Leb(run @ 2..=64)) if at + 1 < data.len() => {
+            let value = data[at + 1].clone();
+            let literals = std::iter::once(Token::Leb(-run)).chain(vec![value; run as usize]);
+            data.splice(at..at + 2, literals);
+        }
+        (2, _) => drop(data.splice(at..at, [Token::Leb(0), Token::Uleb(dice.below(3) as u64)])),
+        (3, _) => drop(data.remove(at)),
+        (4, _) => data.insert(at, data[other].clone()),
+        (5, _) => data.swap(at, other),
+        _ => mutate_token(&mut data[at], dice),
+    }
+}
+
+fn mutate_token(token: &mut Token, dice: &mut Dice) {
+    *token = match token.clone() {
+        Token::Uleb(value) if dice.below(3) == 0 => Token::Padded(value),
+        Token::Uleb(value) | Token::Padded(value) => Token::Uleb(dice.number(value)),
+        Token::Leb(value) => match dice.below(3) {
+            0 => Token::Leb(value.wrapping_neg()),
+            _ => Token::Leb(dice.number(value as u64) as i64),
+        },
+        Token::Bytes(mut bytes) if !bytes.is_empty() => {
+            let at = dice.below(bytes.len());
+            bytes[at] = dice.number(u64::from(bytes[at])) as u8;
+            Token::Bytes(bytes)
+        }
+        Token::Bytes(_) => Token::Bytes(dice.bytes(3)),
+    };
+}
+
+/// One mutated change.
+fn mutate(raw: &Raw, name: &DocumentName, dice: &mut Dice) -> SignedChange {
+    let mut raw = raw.clone();
+    for _ in 0..dice.pick(&[0, 1, 1, 2]) {
+        mutate_meaning(&mut raw, dice);
+    }
+    if dice.below(8) == 0 {
+        add_field(&mut raw, dice);
+    }
+    let mut layout = raw.layout();
+    for _ in 0..dice.pick(&[0, 1, 1, 2]) {
+        mutate_form(&mut layout.columns, &mut layout.head, dice);
+    }
+    let mut bytes = layout.chunk();
+    if dice.below(8) == 0 {
+        let at = 8 + dice.below(bytes.len() - 8);
+        bytes[at] = dice.next() as u8;
+    }
+    sign(bytes, &raw.actor, name)
+}
+
+#[test]
+fn no_signed_mutation_panics_and_whatever_is_taken_survives() {
+    let number = |name| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
+    let n_mutations = number("MUSTER_HOSTILE_MUTATIONS").unwrap_or(20_000);
+    let mut dice = Dice(number("MUSTER_HOSTILE_SEED").unwrap_or(20_261_120));
+    let chains: Vec<_> = one_of_each()
+        .into_iter()
+        .map(|(name, entry)| {
+            let changes = chain(&key(1), &name, &[entry.clone(), entry]);
+            let tips = [genesis::tip(name.id(TENANT), name.kind()), judged(&name, &changes[0]).tip()];
+            (raw(&changes[0]), raw(&changes[1]), name, changes, tips)
+        })
+        .collect();
+    let mut codes = std::collections::BTreeMap::<&str, u64>::new();
+    for _ in 0..n_mutations {
+        let (first, second, name, changes, tips) = &chains[dice.below(chains.len())];
+        let place = dice.below(2);
+        let change = mutate([first, second][place], name, &mut dice);
+        let judgement = judge(name, &change, tips[place]);
+        *codes.entry(judgement.as_ref().map_or_else(|code| *code, |_| "taken")).or_default() += 1;
+        let history: Vec<_> = changes[..place].iter().chain([&change]).cloned().collect();
+        match judgement {
+            Ok(valid) => survives(name, &history, &valid),
+            // Valid alone but not next in its chain: a document is not made of it, and says so instead of panicking.
+            Err("(gap)" | "(behind)" | "chain_broken") => {
+                let _ = materialise(name.id(TENANT), name.kind(), history.iter().map(|change| &change.bytes[..]));
+            }
+            Err(_) => {}
+        }
+    }
+    let taken = codes.get("taken").copied().unwrap_or(0);
+    assert!(taken > n_mutations / 50, "the mutator is too wild to test anything: {codes:?}");
+    assert!(codes.len() > 10, "the mutator is too tame to test anything: {codes:?}");
+    eprintln!("{n_mutations} mutations: {codes:?}");
+}
+
+fn judged(name: &DocumentName, change: &SignedChange) -> Valid {
+    validate(TENANT, name, &change.bytes, &change.signature).unwrap()
+}

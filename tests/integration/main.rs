@@ -10,4 +10,5 @@ mod devices;
 mod faces;
 mod http;
 mod jobs;
+mod sync;
 mod tidy;

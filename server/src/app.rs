@@ -10,8 +10,8 @@ use tokio::sync::watch;
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::config::{Config, DatabaseUrl};
 use crate::db::Db;
-use crate::keys;
-use crate::{clock, ids};
+use crate::limits::{self, ConnectionLimits};
+use crate::{clock, ids, keys};
 
 pub use crate::clock::ManualClock;
 
@@ -29,6 +29,8 @@ pub struct AppState {
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub entropy: Arc<dyn Entropy>,
+    /// What a connection may take.
+    pub connection_limits: ConnectionLimits,
     slices: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
     stopping: watch::Sender<bool>,
     jobs_enqueued: watch::Sender<u64>,
@@ -39,6 +41,7 @@ pub struct AppBuilder {
     config: Config,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
+    connection_limits: ConnectionLimits,
     slices: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
 }
 
@@ -62,7 +65,13 @@ pub enum StartError {
 impl AppBuilder {
     /// With the machine's clock and randomness.
     pub fn new(config: Config) -> Self {
-        Self { config, clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy), slices: HashMap::new() }
+        Self {
+            config,
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy),
+            connection_limits: limits::CONNECTION,
+            slices: HashMap::new(),
+        }
     }
 
     /// With another clock.
@@ -74,6 +83,12 @@ impl AppBuilder {
     /// With another source of randomness.
     pub fn entropy(mut self, entropy: Arc<dyn Entropy>) -> Self {
         self.entropy = entropy;
+        self
+    }
+
+    /// With other limits for connections.
+    pub fn connection_limits(mut self, limits: ConnectionLimits) -> Self {
+        self.connection_limits = limits;
         self
     }
 
@@ -109,6 +124,7 @@ impl AppBuilder {
             db,
             clock: self.clock,
             entropy: self.entropy,
+            connection_limits: self.connection_limits,
             slices: self.slices,
             stopping: watch::Sender::new(false),
             jobs_enqueued: watch::Sender::new(0),

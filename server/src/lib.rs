@@ -2,8 +2,8 @@
 
 pub mod clock;
 pub mod limits;
-pub mod telemetry;
 pub mod config;
+pub mod telemetry;
 pub mod keys;
 pub mod error;
 pub mod db;

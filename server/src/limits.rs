@@ -18,25 +18,44 @@ pub const WRITER_BUSY_WAITING: usize = 64;
 pub const DATABASE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Prepared statements kept per connection.
 pub const STATEMENTS_CACHED_MAX: usize = 256;
+/// Page cache of the writer's connection, in KiB.
+pub const WRITER_CACHE_KIB: i64 = 32 * 1024;
+/// Page cache of each reader's connection, in KiB.
+pub const READER_CACHE_KIB: i64 = 8 * 1024;
 /// Fewest reader connections.
 pub const READERS_MIN: usize = 2;
 /// Most reader connections.
 pub const READERS_MAX: usize = 16;
 
-/// A request's head must be there within this time; checked every `CONNECTION_CHECK`.
-pub const HEADER_TIMEOUT: Duration = Duration::from_secs(8);
-/// A request's body must be there within this time.
-pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-/// A connection without a request is closed after this time.
-pub const IDLE_TIMEOUT: Duration = Duration::from_secs(55);
-/// A client that takes nothing of its reply for this long is dropped.
-pub const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(55);
-/// How often a connection's timeouts are looked at.
-pub const CONNECTION_CHECK: Duration = Duration::from_secs(2);
-/// Open connections.
-pub const CONNECTIONS_MAX: usize = 16_384;
-/// Requests that may be worked on at once.
-pub const REQUESTS_IN_FLIGHT_MAX: usize = 2_048;
+/// What a connection may take.
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectionLimits {
+    /// A request's head must be there within this time; noticed at the next check.
+    pub head_timeout: Duration,
+    /// A request's body must be there within this time.
+    pub body_timeout: Duration,
+    /// A connection without a request is closed after this time; noticed at the next check.
+    pub idle_timeout: Duration,
+    /// A client that takes nothing of its reply for this long is dropped; noticed at the next check.
+    pub write_stall_timeout: Duration,
+    /// How often the timeouts are looked at.
+    pub check_every: Duration,
+    /// Open connections.
+    pub connections_max: usize,
+    /// Requests that may be worked on at once.
+    pub requests_in_flight_max: usize,
+}
+
+/// The limits of a server: head within 10 s, body within 30 s, idle for 60 s at most, checks included.
+pub const CONNECTION: ConnectionLimits = ConnectionLimits {
+    head_timeout: Duration::from_secs(8),
+    body_timeout: Duration::from_secs(30),
+    idle_timeout: Duration::from_secs(57),
+    write_stall_timeout: Duration::from_secs(57),
+    check_every: Duration::from_secs(2),
+    connections_max: 16_384,
+    requests_in_flight_max: 2_048,
+};
 /// A graceful stop waits this long for requests that have begun.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(20);
 /// Waiting connections that the kernel keeps before they are accepted.

@@ -4,7 +4,6 @@ use muster_server::db::{DbError, Tx};
 use muster_server::devices::{self, DeviceStatus};
 use muster_server::ids::TenantId;
 use muster_server::log::{self, Channel};
-use muster_server::params;
 use muster_sync_core::change::{Author, validate};
 use muster_sync_core::document::{
     Binding, BindingAction, ChainTip, Code, Entry, KeyLevel, Label, Request, RequestPurpose, Reset, ResetAction,
@@ -71,21 +70,6 @@ fn decided(action: BindingAction, key: DeviceKey, of: Option<ChangeHash>) -> Bin
     Binding { key, action, of, reason: Code::new("seen_in_person"), by: Label::new("an-admin").unwrap() }
 }
 
-async fn add_user(server: &TestServer, number: u8, role: &'static str) -> String {
-    let id = format!("0190e1f4-0000-7000-8000-0000000000{number:02}");
-    let user = id.clone();
-    let written = server.app().db.write(move |tx: &Tx<'_>| {
-        tx.execute(
-            "INSERT INTO users
-                 (id, tenant_id, email, display_name, role, password_hash, status, epoch, created_at, updated_at)
-             VALUES (?1, 'default', ?2, 'Somebody', ?3, '', 'active', 0, 0, 0)",
-            params![&user, &format!("{user}@uni.example"), role],
-        )
-    });
-    written.await.map_err(|error: DbError| error).unwrap();
-    id
-}
-
 async fn owner(server: &TestServer, key: DeviceKey) -> Option<(String, DeviceStatus)> {
     let tenant = TenantId::default_tenant();
     let read = server.app().db.read(move |tx: &Tx<'_>| devices::owner_of(tx, &tenant, &key));
@@ -96,7 +80,7 @@ async fn owner(server: &TestServer, key: DeviceKey) -> Option<(String, DeviceSta
 #[tokio::test]
 async fn a_binding_that_an_admins_phone_signed_binds_once_and_only_a_reset_replaces_it() {
     let server = TestServer::start().await;
-    let student = add_user(&server, 1, "student").await;
+    let student = server.create_user("s@uni.example", "student").await;
     let (first, second, admin) = (Phone::new(1), Phone::new(2), Phone::new(9));
     let server = &server;
 

@@ -1,12 +1,14 @@
 //! The server through its public door, a file per slice.
-#![allow(clippy::unwrap_used, reason = "a test ends where its premise fails")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where its premise fails")]
 
 mod auth;
 mod blobs;
 mod class_sessions;
+mod connection;
 mod courses;
 mod db_contract;
 mod devices;
 mod faces;
 mod http;
 mod jobs;
+mod tidy;

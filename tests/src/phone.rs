@@ -105,13 +105,7 @@ impl Phone {
     }
 
     /// A submission with this manifest.
-    pub fn submission_with(
-        &mut self,
-        locator: Locator,
-        code: &str,
-        captured_at_ms: i64,
-        manifest: &Manifest,
-    ) -> Item {
+    pub fn submission_with(&mut self, locator: Locator, code: &str, captured_at_ms: i64, manifest: &Manifest) -> Item {
         let bytes = manifest.to_bytes();
         let submission = Submission {
             captured_at_ms,
@@ -188,9 +182,10 @@ impl Answer {
     pub fn of(reply: Reply) -> Self {
         assert_eq!(reply.status.as_u16(), 200, "{}", String::from_utf8_lossy(&reply.bytes));
         let response = message::Response::decode(&reply.bytes).expect("a sync response");
-        let changes = response.changes.iter().map(|pulled| {
-            (pulled.name.parse().expect("a document name"), pulled.change.to_vec(), pulled.log_index)
-        });
+        let changes = response
+            .changes
+            .iter()
+            .map(|pulled| (pulled.name.parse().expect("a document name"), pulled.change.to_vec(), pulled.log_index));
         Self {
             changes: changes.collect(),
             cursors: response.cursors.iter().map(|cursor| (cursor.channel.to_owned(), cursor.number)).collect(),

@@ -12,6 +12,7 @@ use muster_server::clock::{Clock, SystemEntropy};
 use muster_server::config::Config;
 use muster_server::db::DbError;
 use muster_server::ids::{TenantId, UserId};
+use muster_server::limits::ConnectionLimits;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -41,6 +42,7 @@ pub struct TestServerBuilder {
     clock: Option<Arc<ManualClock>>,
     arguments: Vec<String>,
     data: Option<TempDir>,
+    connection_limits: Option<ConnectionLimits>,
 }
 
 impl TestServerBuilder {
@@ -53,6 +55,12 @@ impl TestServerBuilder {
     /// A command line option of `muster serve` with its value.
     pub fn option(mut self, name: &str, value: &str) -> Self {
         self.arguments.extend([name.to_owned(), value.to_owned()]);
+        self
+    }
+
+    /// Other limits for connections.
+    pub fn connection_limits(mut self, limits: ConnectionLimits) -> Self {
+        self.connection_limits = Some(limits);
         self
     }
 
@@ -69,6 +77,9 @@ impl TestServerBuilder {
         let mut builder = AppBuilder::new(config);
         if let Some(clock) = &self.clock {
             builder = builder.clock(Arc::clone(clock) as Arc<dyn Clock>);
+        }
+        if let Some(limits) = self.connection_limits {
+            builder = builder.connection_limits(limits);
         }
         let running = serve::start(builder).await.expect("the server starts");
         let http = reqwest::Client::builder().no_proxy().build().expect("a client");
@@ -279,7 +290,7 @@ impl Reply {
     /// # Panics
     /// When it is not.
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.bytes).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+        serde_json::from_slice(&self.bytes).expect("the body is JSON")
     }
 
     /// Checks the status and gives the body.

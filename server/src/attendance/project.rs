@@ -106,7 +106,8 @@ impl Facts {
 
     /// As `sync_core::decision` takes it. The checks play no part in the state and are left out.
     pub(super) fn record(&self) -> Result<Record, DbError> {
-        let mut record = Record { submissions: self.submissions.iter().map(|row| row.hash).collect(), ..Record::default() };
+        let mut record =
+            Record { submissions: self.submissions.iter().map(|row| row.hash).collect(), ..Record::default() };
         for row in &self.verdicts {
             record.verdicts.push((row.seq, verdict_entry(row)?));
         }

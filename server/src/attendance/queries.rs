@@ -12,7 +12,8 @@ use crate::params;
 pub(super) const ENTRIES_MAX: u32 = 1_000;
 
 /// The columns that [`record`] reads.
-pub(super) const RECORD_COLUMNS: &str = "r.document_id, r.locator, r.student_id, r.course_id, r.state, r.awaiting_media,
+pub(super) const RECORD_COLUMNS: &str =
+    "r.document_id, r.locator, r.student_id, r.course_id, r.state, r.awaiting_media,
     r.risk, r.flags, r.submission_count, r.appeal_open, r.captured_at, r.received_at, r.decided_by, r.decided_at,
     r.decision, r.decision_reason, r.updated_at";
 
@@ -274,23 +275,11 @@ pub(super) fn decisions(tx: &Tx<'_>, id: DocumentId) -> Result<Vec<DecisionRow>,
     )
 }
 
-pub(super) fn insert_appeal(
-    tx: &Tx<'_>,
-    appended: &Appended,
-    of: &ChangeHash,
-    reason: &str,
-) -> Result<(), DbError> {
+pub(super) fn insert_appeal(tx: &Tx<'_>, appended: &Appended, of: &ChangeHash, reason: &str) -> Result<(), DbError> {
     tx.execute(
         "INSERT INTO appeals (document_id, log_index, hash, of_hash, reason, received_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        params![
-            &appended.document().0,
-            appended.log_index,
-            &appended.hash().0,
-            &of.0,
-            reason,
-            appended.received_at_ms
-        ],
+        params![&appended.document().0, appended.log_index, &appended.hash().0, &of.0, reason, appended.received_at_ms],
     )?;
     Ok(())
 }

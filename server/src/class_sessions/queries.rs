@@ -25,7 +25,9 @@ fn class_session(row: &Row<'_>) -> Result<ClassSession, DbError> {
     let (code_mode, ended_as): (String, Option<String>) = (row.get(8)?, row.get(15)?);
     let broken = |what: &str| DbError::Other(format!("a class session has an unreadable {what}"));
     let geofence = match (row.get(10)?, row.get(11)?, row.get(12)?) {
-        (Some(latitude_e7), Some(longitude_e7), Some(radius_m)) => Some(Geofence { latitude_e7, longitude_e7, radius_m }),
+        (Some(latitude_e7), Some(longitude_e7), Some(radius_m)) => {
+            Some(Geofence { latitude_e7, longitude_e7, radius_m })
+        }
         _ => None,
     };
     let ended = match (row.get::<Option<i64>>(14)?, ended_as.as_deref().and_then(PlanAction::parse)) {

@@ -33,6 +33,8 @@ impl Sqlite {
         let writer = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
         writer.pragma_update(None, "journal_mode", "WAL")?;
         writer.pragma_update(None, "synchronous", "FULL")?;
+        // Negative means KiB, positive would mean pages.
+        writer.pragma_update(None, "cache_size", -limits::WRITER_CACHE_KIB)?;
         let writes = Arc::new(Queue::new(limits::WRITE_QUEUE_MAX));
         let reads = Arc::new(Queue::new(limits::READ_QUEUE_MAX));
         let mut handles = Vec::new();
@@ -41,6 +43,7 @@ impl Sqlite {
         let cores = std::thread::available_parallelism().map_or(limits::READERS_MIN, usize::from);
         for _ in 0..cores.clamp(limits::READERS_MIN, limits::READERS_MAX) {
             let reader = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+            reader.pragma_update(None, "cache_size", -limits::READER_CACHE_KIB)?;
             let queue = Arc::clone(&reads);
             handles.push(spawn("db-reader", move || read_loop(&reader, &queue))?);
         }

@@ -10,6 +10,7 @@ use super::queries::{self, Decided, NewBinding, NewRequest, Revoked};
 use super::rules::{Obstacle, Ownership, RequestStatus, requests_max};
 use crate::db::{DbError, Tx};
 use crate::ids::TenantId;
+use crate::jobs;
 use crate::log::Appended;
 
 /// The request commits to a code key that did not come with it, or another one came.
@@ -99,7 +100,7 @@ fn bind(tx: &Tx<'_>, place: &Place<'_>, key: &DeviceKey, by: &str, reason: Optio
     queries::bind(tx, place.tenant, &new)?;
     let decided = Decided { status: RequestStatus::Approved, by, reason, now_ms: place.now_ms };
     queries::decide_by_key(tx, place.tenant, place.user, key, &decided)?;
-    queries::enqueue_release(tx, place.tenant, key, place.now_ms)
+    jobs::enqueue(tx, place.tenant, super::RELEASE_JOB, &key.0, place.now_ms)
 }
 
 fn denied(tx: &Tx<'_>, place: &Place<'_>, binding: &Binding) -> Result<(), DbError> {

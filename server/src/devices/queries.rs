@@ -365,17 +365,3 @@ pub(super) fn revoke_others(
     )?;
     Ok(())
 }
-
-/// Asks for another look at what waits in quarantine for a key.
-pub(super) fn enqueue_release(tx: &Tx<'_>, tenant: &TenantId, key: &DeviceKey, now_ms: i64) -> Result<(), DbError> {
-    tx.execute(
-        "INSERT INTO jobs (kind, tenant_id, subject, state, due_at, claim, attempts, created_at)
-         VALUES (?1, ?2, ?3, 'pending', ?4, 0, 0, ?4)
-         ON CONFLICT (kind, tenant_id, subject) DO UPDATE
-         SET state = CASE jobs.state WHEN 'running' THEN 'running' ELSE 'pending' END,
-             wanted_at = CASE jobs.state WHEN 'running' THEN excluded.due_at ELSE jobs.wanted_at END,
-             due_at = CASE jobs.state WHEN 'running' THEN jobs.due_at ELSE excluded.due_at END",
-        params![super::RELEASE_JOB, tenant.as_str(), &key.0, now_ms],
-    )?;
-    Ok(())
-}

@@ -90,12 +90,7 @@ pub async fn store_image(
 ///
 /// # Errors
 /// When the store fails, or when the image does not open under the subject's key.
-pub async fn load_image(
-    app: &App,
-    tenant: &TenantId,
-    subject: &str,
-    sha256: [u8; 32],
-) -> AppResult<Option<Vec<u8>>> {
+pub async fn load_image(app: &App, tenant: &TenantId, subject: &str, sha256: [u8; 32]) -> AppResult<Option<Vec<u8>>> {
     let key = BlobKey::new(tenant.as_str(), subject, sha256).map_err(AppError::internal)?;
     let sealed = vault(app)?.store.get(&key, BLOB_BYTES_MAX).await.map_err(blob_error)?;
     let Some(sealed) = sealed else { return Ok(None) };

@@ -115,12 +115,7 @@ pub async fn manifest(
 ///
 /// # Errors
 /// When it cannot be stored.
-pub async fn store_manifest(
-    app: &App,
-    tenant: &TenantId,
-    subject: &str,
-    manifest: &Manifest,
-) -> AppResult<[u8; 32]> {
+pub async fn store_manifest(app: &App, tenant: &TenantId, subject: &str, manifest: &Manifest) -> AppResult<[u8; 32]> {
     let bytes = manifest.to_bytes();
     let sealed = seal_manifest(app, tenant, subject, &bytes).await?;
     let commitment = commitment(&bytes);

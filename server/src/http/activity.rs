@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-use crate::limits;
+use crate::limits::ConnectionLimits;
 
 const HEAD: u8 = 0;
 const SERVING: u8 = 1;
@@ -18,6 +18,7 @@ const IDLE: u8 = 2;
 
 /// Shared by a connection's socket, its requests and its watchdog. Requests touch it without locks or allocations.
 pub(super) struct Activity {
+    limits: ConnectionLimits,
     opened: Instant,
     phase: AtomicU8,
     since_ms: AtomicU64,
@@ -28,14 +29,19 @@ pub(super) struct Activity {
 
 impl Activity {
     /// A new connection owes us a head.
-    pub(super) fn new() -> Arc<Self> {
+    pub(super) fn new(limits: ConnectionLimits) -> Arc<Self> {
         Arc::new(Self {
+            limits,
             opened: Instant::now(),
             phase: AtomicU8::new(HEAD),
             since_ms: AtomicU64::new(0),
             write_stalled_ms: AtomicU64::new(0),
             body_late: AtomicBool::new(false),
         })
+    }
+
+    pub(super) fn limits(&self) -> &ConnectionLimits {
+        &self.limits
     }
 
     pub(super) fn serving(&self) {
@@ -77,13 +83,13 @@ impl Activity {
         let now = self.now_ms();
         let over = |since: u64, limit: Duration| now.saturating_sub(since) > limit.as_millis() as u64;
         let stalled = self.write_stalled_ms.load(Ordering::Relaxed);
-        if stalled != 0 && over(stalled - 1, limits::WRITE_STALL_TIMEOUT) {
+        if stalled != 0 && over(stalled - 1, self.limits.write_stall_timeout) {
             return true;
         }
         let since = self.since_ms.load(Ordering::Relaxed);
         match self.phase.load(Ordering::Relaxed) {
-            HEAD => over(since, limits::HEADER_TIMEOUT),
-            IDLE => over(since, limits::IDLE_TIMEOUT),
+            HEAD => over(since, self.limits.head_timeout),
+            IDLE => over(since, self.limits.idle_timeout),
             _ => false,
         }
     }

@@ -11,9 +11,8 @@ use thiserror::Error;
 use tokio::time::Sleep;
 
 use super::activity::Activity;
-use crate::limits;
 
-/// A request's body, which must be complete within `limits::BODY_TIMEOUT` after the first wait for it.
+/// A request's body, which must be complete within its time after the first wait for it.
 pub(super) struct Timed {
     inner: Incoming,
     deadline: Option<Pin<Box<Sleep>>>,
@@ -42,7 +41,8 @@ impl HttpBody for Timed {
         if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) {
             return Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)));
         }
-        let deadline = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(limits::BODY_TIMEOUT)));
+        let timeout = self.activity.limits().body_timeout;
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
         if deadline.as_mut().poll(cx).is_ready() {
             self.activity.body_is_late();
             return Poll::Ready(Some(Err(BodyError::Late)));

@@ -44,9 +44,10 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Serves until the app stops, then waits for requests in flight, at most `limits::SHUTDOWN_GRACE`.
 pub async fn serve(app: App, listener: TcpListener, router: Router) {
-    let gate = Arc::new(Gate::new(router, app.draw()));
+    let limits = app.connection_limits;
+    let gate = Arc::new(Gate::new(router, limits.requests_in_flight_max, app.draw()));
     let graceful = GracefulShutdown::new();
-    let connections = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
+    let connections = Arc::new(Semaphore::new(limits.connections_max));
     let mut stopped = pin!(app.stopped());
     loop {
         let accepted = tokio::select! {
@@ -56,7 +57,11 @@ pub async fn serve(app: App, listener: TcpListener, router: Router) {
         };
         match accepted {
             Ok((socket, peer)) => match Arc::clone(&connections).try_acquire_owned() {
-                Ok(place) => drop(tokio::spawn(connection(Arc::clone(&gate), socket, peer, graceful.watcher(), place))),
+                Ok(place) => {
+                    let activity = Activity::new(limits);
+                    let (gate, watcher) = (Arc::clone(&gate), graceful.watcher());
+                    tokio::spawn(connection(gate, socket, peer, activity, watcher, place));
+                }
                 Err(_) => refuse(&socket),
             },
             Err(error) => {
@@ -82,12 +87,13 @@ async fn connection(
     gate: Arc<Gate>,
     socket: TcpStream,
     peer: SocketAddr,
+    activity: Arc<Activity>,
     watcher: Watcher,
     _place: OwnedSemaphorePermit,
 ) {
     // Replies are small and complete: waiting to fill a packet only delays them.
     let _ = socket.set_nodelay(true);
-    let activity = Activity::new();
+    let check_every = activity.limits().check_every;
     let service = {
         let activity = Arc::clone(&activity);
         service_fn(move |request| {
@@ -101,7 +107,7 @@ async fn connection(
         .max_buf_size(limits::HEAD_BYTES_MAX)
         .serve_connection(io, service);
     let mut served = pin!(watcher.watch(served));
-    let mut check = pin!(tokio::time::sleep(limits::CONNECTION_CHECK));
+    let mut check = pin!(tokio::time::sleep(check_every));
     loop {
         tokio::select! {
             biased;
@@ -115,7 +121,7 @@ async fn connection(
                 if activity.expired() {
                     return;
                 }
-                check.as_mut().reset(tokio::time::Instant::now() + limits::CONNECTION_CHECK);
+                check.as_mut().reset(tokio::time::Instant::now() + check_every);
             }
         }
     }

@@ -37,13 +37,14 @@ impl RequestId {
 pub(super) struct Gate {
     router: Router,
     in_flight: AtomicUsize,
+    in_flight_max: usize,
     request_ids: AtomicU64,
 }
 
 impl Gate {
     /// `draw` makes the request ids of this process differ from those of any other.
-    pub(super) fn new(router: Router, draw: u64) -> Self {
-        Self { router, in_flight: AtomicUsize::new(0), request_ids: AtomicU64::new(draw) }
+    pub(super) fn new(router: Router, in_flight_max: usize, draw: u64) -> Self {
+        Self { router, in_flight: AtomicUsize::new(0), in_flight_max, request_ids: AtomicU64::new(draw) }
     }
 
     /// Answers one request.
@@ -104,7 +105,7 @@ impl Gate {
     fn enter(&self) -> Option<Place<'_>> {
         let place = Place(&self.in_flight);
         let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
-        (before < limits::REQUESTS_IN_FLIGHT_MAX).then_some(place)
+        (before < self.in_flight_max).then_some(place)
     }
 
     fn overloaded(&self) -> Response<Body> {

@@ -9,6 +9,6 @@ mod server_key;
 mod write;
 
 pub use channels::{Channel, Movements, announce, channel_key, channels_of, watch};
-pub use queries::{Stored, find, entries_of, page_of, read, tip};
+pub use queries::{Stored, entries_of, find, page_of, read, tip};
 pub use server_key::ServerKey;
 pub use write::{Appended, append, append_as_server, place_in};

@@ -5,10 +5,7 @@ use std::path::Path;
 use muster_sync_core::{
     ChangeHash, DeviceKey, DocumentId,
     signing::{SigningKey, SoftwareKey},
-    time::{
-        Anchor, Receipt,
-        session_code::CodeKey,
-    },
+    time::{Anchor, Receipt, session_code::CodeKey},
 };
 use zeroize::Zeroizing;
 

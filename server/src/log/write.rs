@@ -181,8 +181,11 @@ async fn draft(
     let writer = key.public();
     let documents: Vec<_> = entries.iter().map(|(name, ..)| name.id(tenant.as_str())).collect();
     let asked = documents.clone();
-    let stored: Vec<Option<ChainTip>> =
-        app.db.read(move |tx| asked.iter().map(|id| queries::tip(tx, *id, &writer)).collect()).await.map_err(AppError::from)?;
+    let stored: Vec<Option<ChainTip>> = app
+        .db
+        .read(move |tx| asked.iter().map(|id| queries::tip(tx, *id, &writer)).collect())
+        .await
+        .map_err(AppError::from)?;
     let mut tips: BTreeMap<DocumentId, Option<ChainTip>> = documents.into_iter().zip(stored).collect();
     let mut drafts = Vec::with_capacity(entries.len());
     for (name, channels, entry) in entries {

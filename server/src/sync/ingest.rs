@@ -104,9 +104,7 @@ impl<'a> Admission<'a> {
     /// Judges a change that is authentic and well-formed.
     pub(super) fn judge(&self, change: &Checked, signed: &SignedChange) -> Result<Outcome, DbError> {
         let valid = &change.valid;
-        if let Some((log_index, hash, received_at_ms)) =
-            log::find(self.tx, valid.document, &valid.writer, valid.seq)?
-        {
+        if let Some((log_index, hash, received_at_ms)) = log::find(self.tx, valid.document, &valid.writer, valid.seq)? {
             if hash == valid.hash {
                 return Ok(Outcome::Accepted { document: valid.document, hash, log_index, received_at_ms });
             }
@@ -223,8 +221,7 @@ impl<'a> Admission<'a> {
             (DocumentName::DeviceBinding { .. }, _) => None,
         };
         let channels = log::channels_of(&change.name, course.as_deref());
-        let appended =
-            log::append(self.tx, tenant, &change.name, &change.valid, signed, self.now_ms, &channels)?;
+        let appended = log::append(self.tx, tenant, &change.name, &change.valid, signed, self.now_ms, &channels)?;
         self.keep_evidence(change)?;
         self.project(&appended, change, course.as_deref())?;
         self.moved.borrow_mut().extend(channels);
@@ -284,12 +281,7 @@ impl<'a> Admission<'a> {
         Ok(())
     }
 
-    fn quarantine(
-        &self,
-        change: &Checked,
-        signed: &SignedChange,
-        reason: &'static str,
-    ) -> Result<Outcome, DbError> {
+    fn quarantine(&self, change: &Checked, signed: &SignedChange, reason: &'static str) -> Result<Outcome, DbError> {
         let outcome = quarantine::keep(self, change, signed, reason)?;
         if matches!(outcome, Outcome::Quarantined(_)) {
             self.keep_evidence(change)?;
@@ -297,12 +289,7 @@ impl<'a> Admission<'a> {
         Ok(outcome)
     }
 
-    pub(super) fn refuse(
-        &self,
-        signed: &SignedChange,
-        code: &'static str,
-        sentence: &str,
-    ) -> Result<Outcome, DbError> {
+    pub(super) fn refuse(&self, signed: &SignedChange, code: &'static str, sentence: &str) -> Result<Outcome, DbError> {
         queries::keep_refusal(self.tx, self.sender, &signed.bytes, code, sentence, self.now_ms)?;
         Ok(Outcome::Refused(code))
     }

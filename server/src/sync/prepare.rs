@@ -9,8 +9,8 @@ use muster_sync_core::{
 };
 
 use super::ingest::Sender;
-use crate::app::App;
 use crate::accounts;
+use crate::app::App;
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult};
 use crate::{devices, evidence};

@@ -96,7 +96,9 @@ async fn release(app: &App, tenant: &TenantId, device: DeviceKey) -> AppResult<(
     loop {
         let (tenant_of_job, now_ms) = (tenant.clone(), app.now_ms());
         let written = app.db.write(move |tx: &Tx<'_>| {
-            let Some(owner) = crate::devices::owner_of(tx, &tenant_of_job, &device)? else { return Ok((0, Vec::new())) };
+            let Some(owner) = crate::devices::owner_of(tx, &tenant_of_job, &device)? else {
+                return Ok((0, Vec::new()));
+            };
             let sender = Sender { tenant: tenant_of_job.clone(), user: owner.user };
             let admission = Admission::new(tx, &sender, server, now_ms);
             release_where(&admission, Which::Device(&device))?;

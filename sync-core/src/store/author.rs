@@ -2,9 +2,10 @@
 
 use super::{DeviceStore, StoreError, account, changes, outbox, set_code_key};
 use crate::{
-    ChangeHash, DocumentName, limits,
+    ChangeHash, DocumentName,
     change::{self, Author},
     document::{Code, Entry, KeyLevel, Label, Request, RequestPurpose},
+    limits,
     signing::SigningKey,
     time::session_code::CodeKey,
 };

@@ -107,7 +107,8 @@ fn check_images(images: &[CaptureImage]) -> Result<Vec<ImageRef>, StoreError> {
         if size_bytes > limits::IMAGE_SIZE_BYTES_MAX {
             return Err(StoreError::Image { index, what: "is larger than 5 MB" });
         }
-        let image_type = image_type(&image.bytes).ok_or(StoreError::Image { index, what: "is neither JPEG nor PNG" })?;
+        let image_type =
+            image_type(&image.bytes).ok_or(StoreError::Image { index, what: "is neither JPEG nor PNG" })?;
         let sha256 = Sha256::digest(&image.bytes).into();
         Ok(ImageRef { purpose: image.purpose, sha256, size_bytes, image_type })
     });

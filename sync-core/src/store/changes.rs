@@ -151,12 +151,7 @@ impl Entries {
                 .filter(|found| found.on_server)
                 .map(|found| (found.seq, found.entry.clone()))
                 .collect(),
-            decisions: self
-                .decisions
-                .iter()
-                .filter(on_server)
-                .map(|found| (found.hash, found.entry.clone()))
-                .collect(),
+            decisions: self.decisions.iter().filter(on_server).map(|found| (found.hash, found.entry.clone())).collect(),
             marks: self
                 .marks
                 .iter()

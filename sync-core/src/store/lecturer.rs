@@ -4,9 +4,7 @@ use super::{DeviceStore, StoreError, account, author, changes, code_key, records
 use crate::{
     ChangeHash, DocumentName, Locator,
     decision::{self, RecordState},
-    document::{
-        Code, CodeMode, Decision, DecisionAction, Label, Plan, PlanAction, PlanChange, Role, join_hashes,
-    },
+    document::{Code, CodeMode, Decision, DecisionAction, Label, Plan, PlanAction, PlanChange, Role, join_hashes},
     limits,
     signing::SigningKey,
     time::session_code::{CodeClaim, SessionSecret},
@@ -178,10 +176,10 @@ impl DeviceStore {
             let entries = changes::entries(tx, name.id(&account.tenant), name.kind())?;
             let newest_submission = || entries.submissions.iter().filter(|found| found.on_server).max_by_key(|f| f.seq);
             let newest = || entries.newest_verdict().map(|found| found.hash).or(newest_submission().map(|f| f.hash));
-            let of = input.of.or_else(newest).ok_or_else(|| StoreError::RecordUnknown {
-                locator: input.locator,
-                student: input.student.clone(),
-            })?;
+            let of = input
+                .of
+                .or_else(newest)
+                .ok_or_else(|| StoreError::RecordUnknown { locator: input.locator, student: input.student.clone() })?;
             let mut seen = decision::heads(&entries.record());
             seen.extend(own_waiting(&entries).map(|found| found.hash));
             seen.truncate(limits::DECISION_AFTER_MAX);
@@ -205,7 +203,8 @@ impl DeviceStore {
     /// # Errors
     /// When the file cannot be read.
     pub fn class_records(&self, locator: Locator) -> Result<Vec<ClassRecordView>, StoreError> {
-        let sql = "SELECT DISTINCT key2 FROM changes WHERE kind = 2 AND key = ?1 AND log_index IS NOT NULL ORDER BY key2";
+        let sql =
+            "SELECT DISTINCT key2 FROM changes WHERE kind = 2 AND key = ?1 AND log_index IS NOT NULL ORDER BY key2";
         let mut statement = self.db.prepare_cached(sql)?;
         let students: Vec<String> =
             statement.query_map([locator.as_str()], |row| row.get(0))?.collect::<Result<_, _>>()?;

@@ -129,10 +129,21 @@ impl DeviceStore {
     /// # Errors
     /// When the file cannot be read.
     pub fn cursors(&self) -> Result<Vec<(String, u64)>, StoreError> {
-        let mut statement =
-            self.db.prepare_cached("SELECT channel, number FROM cursors ORDER BY channel LIMIT ?1")?;
+        let mut statement = self.db.prepare_cached("SELECT channel, number FROM cursors ORDER BY channel LIMIT ?1")?;
         let rows = statement.query_map([limits::CURSORS_MAX], |row| Ok((row.get(0)?, row.get(1)?)))?;
         Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Caps the file for as long as it is open, so that images cannot fill the phone: beyond it, writing is
+    /// [`StoreError::Full`]. Never below what the file has already.
+    ///
+    /// # Errors
+    /// When SQLite does not answer.
+    pub fn limit_size(&mut self, size_bytes_max: u64) -> Result<(), StoreError> {
+        let page_bytes: u64 = self.db.query_row("PRAGMA page_size", [], |row| row.get(0))?;
+        let pages = size_bytes_max.div_ceil(page_bytes.max(1)).min(u64::from(u32::MAX - 1));
+        self.db.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))?;
+        Ok(())
     }
 
     /// One transaction: all of it, or nothing.
@@ -180,7 +191,8 @@ fn setting<T: FromSql>(db: &Connection, name: &str) -> Result<Option<T>, StoreEr
 }
 
 fn set_setting(db: &Connection, name: &str, value: &dyn rusqlite::ToSql) -> Result<(), StoreError> {
-    let sql = "INSERT INTO settings (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+    let sql =
+        "INSERT INTO settings (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
     db.prepare_cached(sql)?.execute(params![name, value])?;
     Ok(())
 }

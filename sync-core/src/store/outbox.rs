@@ -148,7 +148,8 @@ impl DeviceStore {
             return Ok(());
         }
         self.write(|tx| {
-            let mut statement = tx.prepare_cached("UPDATE outbox SET state = 'sent' WHERE id = ?1 AND state = 'queued'")?;
+            let mut statement =
+                tx.prepare_cached("UPDATE outbox SET state = 'sent' WHERE id = ?1 AND state = 'queued'")?;
             for push in pushes {
                 statement.execute([push.id])?;
             }

@@ -2,12 +2,12 @@
 
 use super::{DeviceStore, StoreError, account, changes, outbox::read_name};
 use crate::{
-    ChangeHash, DeviceKey, DocumentId, DocumentName,
+    DeviceKey, DocumentId, DocumentName,
     change::{self, Author, SignedChange, Valid},
     document::{ChainTip, genesis},
     signing::SigningKey,
 };
-use rusqlite::{Transaction, params};
+use rusqlite::{OptionalExtension, Transaction, params};
 
 struct Broken {
     document: DocumentId,
@@ -69,8 +69,9 @@ fn rebuild_chain(tx: &Transaction<'_>, signer: &dyn SigningKey, chain: &Broken) 
             let author = Author { key: signer, tenant: &tenant, name: &chain.name, tip, time_s: old.time_s };
             let (signed, next) = author.append(&old.entry)?;
             let new = change::validate(&tenant, &chain.name, &signed.bytes, &signed.signature)?;
-            replace(tx, &live, &chain.name, &old, &new, &signed)?;
-            tip = Some(next);
+            if replace(tx, &live, &chain.name, &old, &new, &signed)? {
+                tip = Some(next);
+            }
         } else {
             let sql = "UPDATE outbox SET state = 'refused', reason = ?2 WHERE id = ?1";
             tx.execute(sql, params![live.id, KEY_REPLACED])?;
@@ -98,7 +99,7 @@ fn live_changes(tx: &Transaction<'_>, chain: &Broken) -> Result<Vec<Live>, Store
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Puts the newly signed change in the place of the old one: the outbox row and its record stay.
+/// Puts the newly signed change in the place of the old one: the outbox row and its record stay. `false` if it cannot be.
 fn replace(
     tx: &Transaction<'_>,
     live: &Live,
@@ -106,14 +107,18 @@ fn replace(
     old: &Valid,
     new: &Valid,
     signed: &SignedChange,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
+    let sql = "SELECT reason FROM outbox WHERE change_hash = ?1";
+    let twin = tx.prepare_cached(sql)?.query_row([new.hash.0], |row| row.get::<_, Option<String>>(0)).optional()?;
+    if let Some(reason) = twin {
+        // The very same claim in the very same place was refused before: it would be refused again.
+        let sql = "UPDATE outbox SET state = 'refused', reason = ?2 WHERE id = ?1";
+        tx.execute(sql, params![live.id, reason])?;
+        return Ok(false);
+    }
     changes::insert(tx, name, new, &signed.bytes, &signed.signature, None)?;
     let sql = "UPDATE outbox SET change_hash = ?2, state = 'queued' WHERE id = ?1";
     tx.execute(sql, params![live.id, new.hash.0])?;
-    remove(tx, old.hash)
-}
-
-fn remove(tx: &Transaction<'_>, hash: ChangeHash) -> Result<(), StoreError> {
-    tx.execute("DELETE FROM changes WHERE hash = ?1 AND log_index IS NULL", [hash.0])?;
-    Ok(())
+    tx.execute("DELETE FROM changes WHERE hash = ?1 AND log_index IS NULL", [old.hash.0])?;
+    Ok(true)
 }

@@ -35,7 +35,7 @@ const CHAIN_FAILURES_MAX: u32 = 3;
 /// Longest reason code that is kept, in bytes.
 const REASON_SIZE_BYTES_MAX: usize = 64;
 /// Reasons that say "this does not continue your chain as I know it": the phone pulls and signs anew.
-const CHAIN_REASONS: [&str; 5] = ["chain_broken", "chain_fork", "chain_gap", "dependency_missing", "equivocation"];
+const CHAIN_REASONS: [&str; 3] = ["chain_broken", "chain_fork", "chain_gap"];
 
 impl DeviceStore {
     /// Keeps the answer. Twice the same answer leaves what one leaves.
@@ -60,7 +60,8 @@ impl DeviceStore {
             }
             tx.execute("DELETE FROM cursors", [])?;
             if !pull_again {
-                let mut statement = tx.prepare_cached("INSERT OR REPLACE INTO cursors (channel, number) VALUES (?1, ?2)")?;
+                let mut statement =
+                    tx.prepare_cached("INSERT OR REPLACE INTO cursors (channel, number) VALUES (?1, ?2)")?;
                 for (channel, number) in &exchange.cursors {
                     statement.execute(params![channel, number])?;
                 }
@@ -114,7 +115,8 @@ fn break_chain(tx: &Transaction<'_>, push: &PushRow, reason: &str) -> Result<boo
         return set_state(tx, push, "quarantined", reason).map(|_| false);
     }
     let sql = "SELECT break_state FROM chains WHERE document = ?1 AND writer = ?2";
-    let break_state: u8 = tx.prepare_cached(sql)?.query_row(params![push.document.0, push.writer.0], |row| row.get(0))?;
+    let break_state: u8 =
+        tx.prepare_cached(sql)?.query_row(params![push.document.0, push.writer.0], |row| row.get(0))?;
     if break_state == 2 {
         // The change before it was refused in this very answer: nothing has to be pulled to know where to continue.
         return set_state(tx, push, "queued", reason).map(|_| false);

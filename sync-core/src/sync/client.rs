@@ -241,13 +241,7 @@ impl SyncClient {
         Ok(self.exchange_settled(&exchange, skipped, arrival.monotonic_ms, random))
     }
 
-    fn exchange_settled(
-        &mut self,
-        exchange: &SettledExchange<'_>,
-        skipped: usize,
-        now_ms: u64,
-        random: u64,
-    ) -> Report {
+    fn exchange_settled(&mut self, exchange: &SettledExchange<'_>, skipped: usize, now_ms: u64, random: u64) -> Report {
         self.connection = Delay::default();
         self.pushes_max = limits::PUSHES_PER_REQUEST_MAX;
         self.pull_wanted = exchange.more;

@@ -10,17 +10,37 @@ use muster_sync_core::{signing::SigningKey, store::*};
 fn what_was_written_after_a_refused_change_is_signed_anew_without_it() {
     let mut peer = Peer::new();
     let mut phone = Phone::new(&peer);
-    let ids: Vec<_> = (0..3).map(|_| phone.capture(1)).collect();
+    let ids: Vec<_> = (0..4).map(|salt| capture(&mut phone, salt)).collect();
+    let twin = capture(&mut phone, 0);
     let later = phone.record(ids[2]).change;
     peer.refused.insert(phone.record(ids[0]).change, "manifest_invalid");
     phone.sync(&mut peer);
     let states: Vec<_> = ids.iter().map(|id| phone.status(*id)).collect();
-    assert_eq!(states, [RecordStatus::Refused, RecordStatus::Received, RecordStatus::Received]);
+    let received = RecordStatus::Received;
+    assert_eq!(states, [RecordStatus::Refused, received, received, received]);
+    assert_eq!(phone.status(twin), received, "the same claim in another place is another change");
     assert_ne!(phone.record(ids[2]).change, later);
     let next = phone.capture(1);
     phone.sync(&mut peer);
     assert_eq!(phone.status(next), RecordStatus::Received);
-    assert_eq!(peer.log.len(), 3);
+    assert_eq!(peer.log.len(), 5);
+}
+
+#[test]
+fn the_same_claim_in_the_same_place_as_a_refused_one_is_refused_like_it() {
+    let mut peer = Peer::new();
+    let mut phone = Phone::new(&peer);
+    let ids: Vec<_> = [0, 0, 1].map(|salt| capture(&mut phone, salt)).into();
+    peer.refused.insert(phone.record(ids[0]).change, "manifest_invalid");
+    phone.sync(&mut peer);
+    assert_eq!(phone.record(ids[1]).reason.as_deref(), Some("manifest_invalid"));
+    assert_eq!(phone.status(ids[2]), RecordStatus::Received);
+}
+
+fn capture(phone: &mut Phone, salt: u8) -> RecordId {
+    let mut input = input(1);
+    input.salt = [salt; 32];
+    phone.store.capture(&phone.key, &input).unwrap()
 }
 
 #[test]
@@ -30,10 +50,7 @@ fn a_restored_backup_pulls_its_own_chain_and_continues_it() {
     phone.capture(1);
     phone.sync(&mut peer);
     let backup = phone.dir.path().join("backup.db");
-    rusqlite::Connection::open(phone.path())
-        .unwrap()
-        .execute("VACUUM INTO ?1", [backup.to_str().unwrap()])
-        .unwrap();
+    rusqlite::Connection::open(phone.path()).unwrap().execute("VACUUM INTO ?1", [backup.to_str().unwrap()]).unwrap();
     phone.capture(1);
     phone.sync(&mut peer);
 

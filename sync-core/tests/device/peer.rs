@@ -11,33 +11,33 @@ use muster_sync_core::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-pub const TENANT: &str = "default";
+pub(crate) const TENANT: &str = "default";
 
 #[derive(Clone)]
-pub struct Logged {
-    pub name: DocumentName,
-    pub bytes: Vec<u8>,
-    pub signature: [u8; 64],
-    pub hash: ChangeHash,
-    pub received_at_ms: i64,
+pub(crate) struct Logged {
+    pub(crate) name: DocumentName,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) signature: [u8; 64],
+    pub(crate) hash: ChangeHash,
+    pub(crate) received_at_ms: i64,
 }
 
-pub struct Peer {
-    pub key: SoftwareKey,
-    pub now_ms: i64,
-    pub log: Vec<Logged>,
-    pub tips: BTreeMap<(DocumentId, DeviceKey), ChainTip>,
-    pub unbound: BTreeSet<DeviceKey>,
+pub(crate) struct Peer {
+    pub(crate) key: SoftwareKey,
+    pub(crate) now_ms: i64,
+    pub(crate) log: Vec<Logged>,
+    pub(crate) tips: BTreeMap<(DocumentId, DeviceKey), ChainTip>,
+    pub(crate) unbound: BTreeSet<DeviceKey>,
     /// Reason codes for changes that the script refuses, by hash.
-    pub refused: BTreeMap<ChangeHash, &'static str>,
-    pub retried: BTreeSet<ChangeHash>,
-    pub page: usize,
-    pub pushed: Vec<ChangeHash>,
-    pub images: BTreeSet<[u8; 32]>,
+    pub(crate) refused: BTreeMap<ChangeHash, &'static str>,
+    pub(crate) retried: BTreeSet<ChangeHash>,
+    pub(crate) page: usize,
+    pub(crate) pushed: Vec<ChangeHash>,
+    pub(crate) images: BTreeSet<[u8; 32]>,
 }
 
 impl Peer {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             key: SoftwareKey::from_seed(&[200; 32].into()),
             now_ms: 1_763_640_000_000,
@@ -52,12 +52,12 @@ impl Peer {
         }
     }
 
-    pub fn exchange(&mut self, body: &[u8]) -> Vec<u8> {
+    pub(crate) fn exchange(&mut self, body: &[u8]) -> Vec<u8> {
         self.exchange_with(body, |_| {})
     }
 
     /// Answers, after `spoil` has changed the answer.
-    pub fn exchange_with(&mut self, body: &[u8], spoil: impl FnOnce(&mut Response<'_>)) -> Vec<u8> {
+    pub(crate) fn exchange_with(&mut self, body: &[u8], spoil: impl FnOnce(&mut Response<'_>)) -> Vec<u8> {
         let request = Request::decode(body).expect("the phone sends valid requests");
         let fates: Vec<_> = request.pushes.iter().map(|push| self.admit(push)).collect();
         let from = request.cursors.first().map_or(0, |cursor| cursor.number as usize);
@@ -102,14 +102,14 @@ impl Peer {
             return fate(FateKind::Refused, reason);
         }
         if self.unbound.contains(&valid.writer) && valid.container != Container::Requests {
-            return fate(FateKind::Quarantined, "key_not_bound");
+            return fate(FateKind::Quarantined, "device_unbound");
         }
         let chain = (valid.document, valid.writer);
         let tip = *self.tips.entry(chain).or_insert_with(|| genesis::tip(valid.document, name.kind()));
         match tip.step(&valid) {
             Ok(ChainStep::Next) => {}
             Ok(ChainStep::Gap) => return fate(FateKind::Quarantined, "chain_gap"),
-            Ok(ChainStep::Behind) => return fate(FateKind::Refused, "chain_fork"),
+            Ok(ChainStep::Behind) => return fate(FateKind::Quarantined, "chain_fork"),
             Err(refusal) => return fate(FateKind::Refused, refusal.code()),
         }
         self.tips.insert(chain, valid.tip());
@@ -129,7 +129,7 @@ impl Peer {
     }
 
     /// Writes an entry of its own, as the server or, with another key, as somebody else's device.
-    pub fn write(&mut self, key: Option<&SoftwareKey>, name: &DocumentName, entry: Entry) -> ChangeHash {
+    pub(crate) fn write(&mut self, key: Option<&SoftwareKey>, name: &DocumentName, entry: Entry) -> ChangeHash {
         let own = SoftwareKey::from_seed(&[200; 32].into());
         let key = key.unwrap_or(&own);
         let document = name.id(TENANT);

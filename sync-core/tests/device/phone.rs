@@ -11,37 +11,42 @@ use muster_sync_core::{
 };
 use std::path::PathBuf;
 
-pub struct Phone {
-    pub dir: tempfile::TempDir,
-    pub store: DeviceStore,
-    pub key: SoftwareKey,
-    pub client: SyncClient,
-    pub now_ms: u64,
-    pub nonce: u8,
+pub(crate) struct Phone {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) store: DeviceStore,
+    pub(crate) key: SoftwareKey,
+    pub(crate) client: SyncClient,
+    pub(crate) now_ms: u64,
+    pub(crate) nonce: u8,
 }
 
-pub const STUDENT: &str = "student-1";
+pub(crate) const STUDENT: &str = "student-1";
 
 /// The start of a JPEG; nobody decodes it here.
-pub fn jpeg(seed: u8) -> Vec<u8> {
+pub(crate) fn jpeg(seed: u8) -> Vec<u8> {
     [[0xff, 0xd8, 0xff, 0xe0].as_slice(), &[seed; 400]].concat()
 }
 
 /// The locator of the `index`th class session.
-pub fn locator(index: u32) -> Locator {
+pub(crate) fn locator(index: u32) -> Locator {
     Locator::from_random((index << 2).to_be_bytes())
 }
 
-pub fn attendance(index: u32) -> DocumentName {
+pub(crate) fn attendance(index: u32) -> DocumentName {
     DocumentName::Attendance { locator: locator(index), student: STUDENT.into() }
 }
 
-pub fn input(index: u32) -> CaptureInput {
+pub(crate) fn input(index: u32) -> CaptureInput {
     CaptureInput {
         locator: locator(index),
         code: Code::new("123456"),
         step: Some(117_576_000),
-        position: Some(Position { latitude_e7: 407_128_000, longitude_e7: -740_060_000, accuracy_m: 12, mocked: false }),
+        position: Some(Position {
+            latitude_e7: 407_128_000,
+            longitude_e7: -740_060_000,
+            accuracy_m: 12,
+            mocked: false,
+        }),
         images: vec![CaptureImage { purpose: ImagePurpose::Selfie, bytes: jpeg(index as u8) }],
         clocks: PhoneClocks { wall_ms: 1_763_640_000_000 + i64::from(index), monotonic_ms: 1_000, boot_id: [1; 16] },
         device: DeviceFacts { platform: "android".into(), ..DeviceFacts::default() },
@@ -50,11 +55,11 @@ pub fn input(index: u32) -> CaptureInput {
 }
 
 impl Phone {
-    pub fn new(peer: &Peer) -> Self {
+    pub(crate) fn new(peer: &Peer) -> Self {
         Self::with_key(peer, 1, STUDENT)
     }
 
-    pub fn with_key(peer: &Peer, seed: u8, user: &str) -> Self {
+    pub(crate) fn with_key(peer: &Peer, seed: u8, user: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut store = DeviceStore::open(dir.path().join("muster.db")).unwrap();
         store.set_account(&Account { tenant: TENANT.into(), user: user.into() }).unwrap();
@@ -63,43 +68,43 @@ impl Phone {
         Self { dir, store, key, client: SyncClient::new(), now_ms: 1_000, nonce: 0 }
     }
 
-    pub fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.dir.path().join("muster.db")
     }
 
     /// As after a crash: everything but the file is gone.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.store = DeviceStore::open(self.path()).unwrap();
         self.client = SyncClient::new();
         self.now_ms = 500;
     }
 
-    pub fn capture(&mut self, index: u32) -> RecordId {
+    pub(crate) fn capture(&mut self, index: u32) -> RecordId {
         self.store.capture(&self.key, &input(index)).unwrap()
     }
 
-    pub fn next(&mut self) -> Action {
+    pub(crate) fn next(&mut self) -> Action {
         self.nonce = self.nonce.wrapping_add(1);
         self.client.next_action(&mut self.store, &self.key, self.now_ms, [self.nonce; 16]).unwrap()
     }
 
     /// The next action, which is an exchange: its bytes.
     #[track_caller]
-    pub fn next_exchange(&mut self) -> Vec<u8> {
+    pub(crate) fn next_exchange(&mut self) -> Vec<u8> {
         match self.next() {
             Action::Exchange(bytes) => bytes,
             other => panic!("{other:?}"),
         }
     }
 
-    pub fn answered(&mut self, status: u16, retry_after_ms: Option<u64>, body: Vec<u8>) -> Report {
+    pub(crate) fn answered(&mut self, status: u16, retry_after_ms: Option<u64>, body: Vec<u8>) -> Report {
         let answer = Answer { status, retry_after_ms, body };
         let arrival = Arrival { monotonic_ms: self.now_ms, boot_id: [1; 16] };
         self.client.exchange_answered(&mut self.store, &self.key, &answer, arrival, u64::MAX).unwrap()
     }
 
     /// Does whatever is to do, waiting as told, until nothing is left.
-    pub fn sync(&mut self, peer: &mut Peer) -> Report {
+    pub(crate) fn sync(&mut self, peer: &mut Peer) -> Report {
         let mut sum = Report::default();
         self.client.wake();
         for _ in 0..400 {
@@ -129,12 +134,12 @@ impl Phone {
     }
 
     #[track_caller]
-    pub fn status(&self, id: RecordId) -> RecordStatus {
+    pub(crate) fn status(&self, id: RecordId) -> RecordStatus {
         self.record(id).status
     }
 
     #[track_caller]
-    pub fn record(&self, id: RecordId) -> RecordView {
+    pub(crate) fn record(&self, id: RecordId) -> RecordView {
         self.store.record(id).unwrap().unwrap()
     }
 }

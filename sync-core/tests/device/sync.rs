@@ -5,6 +5,7 @@ use crate::{
     phone::{Phone, attendance, input, locator},
 };
 use muster_sync_core::{
+    DocumentName,
     document::*,
     evidence::{Check, CheckOutcome, Checks},
     limits,
@@ -173,7 +174,7 @@ fn captures_of_an_unbound_phone_wait_and_are_released_by_the_approval() {
     let id = phone.capture(1);
     assert_eq!(phone.sync(&mut peer).quarantined, 1);
     let waiting = phone.record(id);
-    assert_eq!((waiting.status, waiting.reason.as_deref()), (RecordStatus::Waiting, Some("key_not_bound")));
+    assert_eq!((waiting.status, waiting.reason.as_deref()), (RecordStatus::Waiting, Some("device_unbound")));
     assert!(waiting.reason_in_words.unwrap().contains("not approved yet"));
     assert_eq!(peer.images.len(), 1, "a quarantined record's images are uploaded");
 
@@ -185,8 +186,6 @@ fn captures_of_an_unbound_phone_wait_and_are_released_by_the_approval() {
     phone.sync(&mut peer);
     assert_eq!(phone.status(id), RecordStatus::Received);
 }
-
-use muster_sync_core::DocumentName;
 
 fn verdict(of: muster_sync_core::ChangeHash, outcome: Outcome, reason: Option<&str>) -> Entry {
     let check = |reason: &str| Check {

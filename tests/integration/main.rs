@@ -3,6 +3,7 @@
 
 mod auth;
 mod blobs;
+mod class_sessions;
 mod connection;
 mod courses;
 mod db_contract;

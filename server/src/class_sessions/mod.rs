@@ -3,17 +3,39 @@
 //! A session is planned by a signed document, written by a lecturer's phone or by the server for a lecturer. This module
 //! does not know who attended; `attendance` does.
 
+mod access;
+mod change;
+mod create;
+mod limits;
+mod list;
 mod project;
 mod queries;
+mod secret;
 mod session;
+mod view;
 
 use muster_sync_core::{DocumentId, Locator};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
+use crate::app::App;
 use crate::db::{DbError, Tx};
 use crate::ids::TenantId;
 
+pub use access::{find_named, teaches};
 pub use project::project;
+pub use secret::secret_for;
 pub use session::{ClassSession, Ended, Epoch, Geofence, SessionStatus};
+
+/// `/lecturers/sessions...`
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(list::list, create::create))
+        .routes(routes!(list::show))
+        .routes(routes!(change::close))
+        .routes(routes!(change::expire))
+        .routes(routes!(change::regenerate))
+}
 
 /// The session with a locator, with everything that checks need.
 ///

@@ -6,7 +6,7 @@ use muster_sync_core::{
 };
 
 use super::session::{ClassSession, Ended, Epoch, Geofence};
-use crate::db::{DbError, Row, Tx};
+use crate::db::{DbError, Row, Tx, Value};
 use crate::ids::TenantId;
 use crate::params;
 
@@ -14,18 +14,11 @@ use crate::params;
 const EPOCHS_MAX: u32 = 1_000;
 
 /// The columns that [`class_session`] reads.
-macro_rules! select {
-    ($rest:literal) => {
-        concat!(
-            "SELECT s.document_id, s.locator, s.course_id, s.planned_by, s.by_user, s.opens_at, s.closes_at,
-                    s.late_after, s.code_mode, s.step_s, s.latitude_e7, s.longitude_e7, s.radius_m, s.rival_plans,
-                    s.ended_at, s.ended_as, s.epoch, s.planned_at, t.title
-             FROM class_sessions s
-             LEFT JOIN class_session_titles t ON t.document_id = s.document_id ",
-            $rest
-        )
-    };
-}
+const SELECT: &str = "SELECT s.document_id, s.locator, s.course_id, s.planned_by, s.by_user, s.opens_at, s.closes_at,
+        s.late_after, s.code_mode, s.step_s, s.latitude_e7, s.longitude_e7, s.radius_m, s.rival_plans, s.ended_at,
+        s.ended_as, s.epoch, s.planned_at, t.title
+    FROM class_sessions s
+    LEFT JOIN class_session_titles t ON t.document_id = s.document_id";
 
 fn class_session(row: &Row<'_>) -> Result<ClassSession, DbError> {
     let locator: String = row.get(1)?;
@@ -63,19 +56,13 @@ fn class_session(row: &Row<'_>) -> Result<ClassSession, DbError> {
 }
 
 pub(super) fn by_locator(tx: &Tx<'_>, tenant: &TenantId, locator: &Locator) -> Result<Option<ClassSession>, DbError> {
-    tx.query_one(
-        select!("WHERE s.tenant_id = ?1 AND s.locator = ?2"),
-        params![tenant.as_str(), locator.as_str()],
-        class_session,
-    )
+    let sql = format!("{SELECT} WHERE s.tenant_id = ?1 AND s.locator = ?2");
+    tx.query_one(&sql, params![tenant.as_str(), locator.as_str()], class_session)
 }
 
 pub(super) fn by_document(tx: &Tx<'_>, tenant: &TenantId, id: DocumentId) -> Result<Option<ClassSession>, DbError> {
-    tx.query_one(
-        select!("WHERE s.tenant_id = ?1 AND s.document_id = ?2"),
-        params![tenant.as_str(), &id.0],
-        class_session,
-    )
+    let sql = format!("{SELECT} WHERE s.tenant_id = ?1 AND s.document_id = ?2");
+    tx.query_one(&sql, params![tenant.as_str(), &id.0], class_session)
 }
 
 /// The newest epochs of the code's secret and from when they hold, oldest first.
@@ -195,22 +182,72 @@ pub(super) fn set_title(tx: &Tx<'_>, document: DocumentId, title: &str) -> Resul
     Ok(())
 }
 
-/// A page of sessions, newest first. `courses` is a JSON-free list: `None` means every course of the tenant.
+/// Where a session is in its life at the time `?2`, as `ClassSession::status_at` says it.
+const STATUS: &str = "CASE
+    WHEN s.ended_at <= ?2 AND s.ended_at < s.closes_at
+        THEN CASE s.ended_as WHEN 'expire' THEN 'expired' ELSE 'closed' END
+    WHEN s.closes_at <= ?2 THEN 'expired'
+    WHEN s.opens_at > ?2 THEN 'planned'
+    ELSE 'open'
+END";
+
+/// Which sessions are wanted.
+pub(super) struct Wanted {
+    /// Of these courses; `None` means of every course.
+    pub(super) courses: Option<Vec<String>>,
+    /// With this status; empty means any.
+    pub(super) status: &'static str,
+    /// The time at which the status is asked.
+    pub(super) now_ms: i64,
+}
+
+impl Wanted {
+    fn in_courses(&self) -> String {
+        let Some(courses) = &self.courses else { return "1 = 1".to_owned() };
+        let places: Vec<String> = (0..courses.len()).map(|index| format!("?{}", index + 7)).collect();
+        if places.is_empty() { "1 = 0".to_owned() } else { format!("s.course_id IN ({})", places.join(", ")) }
+    }
+
+    fn values(&self) -> impl Iterator<Item = Value<'_>> {
+        self.courses.iter().flatten().map(Value::from)
+    }
+}
+
+/// A page of sessions, the latest to open first.
 pub(super) fn page(
     tx: &Tx<'_>,
     tenant: &TenantId,
-    course: Option<&str>,
+    wanted: &Wanted,
     before: (i64, DocumentId),
     limit: u32,
 ) -> Result<Vec<ClassSession>, DbError> {
-    tx.query(
-        select!(
-            "WHERE s.tenant_id = ?1 AND (?2 IS NULL OR s.course_id = ?2)
-               AND (s.opens_at < ?3 OR (s.opens_at = ?3 AND s.document_id < ?4))
-             ORDER BY s.opens_at DESC, s.document_id DESC
-             LIMIT ?5"
-        ),
-        params![tenant.as_str(), course, before.0, &before.1.0, limit],
-        class_session,
-    )
+    let sql = format!(
+        "{SELECT}
+         WHERE s.tenant_id = ?1 AND {} AND (?3 = '' OR {STATUS} = ?3)
+           AND (s.opens_at < ?4 OR (s.opens_at = ?4 AND s.document_id < ?5))
+         ORDER BY s.opens_at DESC, s.document_id DESC
+         LIMIT ?6",
+        wanted.in_courses()
+    );
+    let id = before.1.0;
+    let mut values: Vec<Value<'_>> =
+        params![tenant.as_str(), wanted.now_ms, wanted.status, before.0, &id, limit].to_vec();
+    values.extend(wanted.values());
+    tx.query(&sql, &values, class_session)
+}
+
+/// How many sessions there are of each status.
+pub(super) fn counts(tx: &Tx<'_>, tenant: &TenantId, wanted: &Wanted) -> Result<Vec<(String, u64)>, DbError> {
+    let sql = format!(
+        "SELECT {STATUS} AS status, COUNT(*)
+         FROM class_sessions s
+         WHERE s.tenant_id = ?1 AND {}
+         GROUP BY 1
+         LIMIT ?6",
+        wanted.in_courses()
+    );
+    // Placeholders that only `page` uses keep their numbers.
+    let mut values: Vec<Value<'_>> = params![tenant.as_str(), wanted.now_ms, "", 0_i64, "", 10_u32].to_vec();
+    values.extend(wanted.values());
+    tx.query(&sql, &values, |row| Ok((row.get(0)?, row.get(1)?)))
 }

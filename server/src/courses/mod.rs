@@ -73,6 +73,12 @@ pub fn students_of(tx: &Tx<'_>, tenant: &TenantId, course: CourseId) -> Result<V
     queries::student_ids(tx, tenant, course)
 }
 
+/// The courses that the user teaches.
+pub fn taught_by(tx: &Tx<'_>, tenant: &TenantId, user: UserId) -> Result<Vec<CourseId>, DbError> {
+    let memberships = queries::memberships(tx, tenant, user)?;
+    Ok(memberships.into_iter().filter_map(|(course, taught)| taught.then_some(course)).collect())
+}
+
 /// The sync channels that the user may read: `user:U`, `course:C`, for lecturers also `course:C:staff`, for admins `admin`.
 pub fn channels_of(tx: &Tx<'_>, user: &CurrentUser) -> Result<Vec<String>, DbError> {
     let mut channels = vec![format!("user:{}", user.id)];

@@ -1,0 +1,106 @@
+//! `POST /lecturers/sessions/{id}/close`, `/expire` and `/regenerate`.
+
+use axum::extract::State;
+use muster_sync_core::{
+    DocumentName,
+    document::{Label, PlanAction, PlanChange},
+};
+
+use super::session::{ClassSession, SessionStatus};
+use super::view::SessionView;
+use super::{access, project};
+use crate::app::App;
+use crate::auth::permission::SessionsManage;
+use crate::auth::{Allowed, CurrentUser};
+use crate::error::{AppError, AppResult, ErrorEnvelope};
+use crate::http::{Json, Path};
+use crate::log;
+
+/// Closes a session: captures from now on are not in time. Closing a closed session changes nothing.
+#[utoipa::path(
+    post, path = "/lecturers/sessions/{id}/close", tag = "sessions",
+    params(("id" = String, Path, description = "the locator, or the document's id in hexadecimal")),
+    responses(
+        (status = 200, body = SessionView),
+        (status = 404, body = ErrorEnvelope),
+        (status = 409, description = "it has ended otherwise", body = ErrorEnvelope)
+    )
+)]
+pub(super) async fn close(
+    State(app): State<App>,
+    allowed: Allowed<SessionsManage>,
+    Path(id): Path<String>,
+) -> AppResult<Json<SessionView>> {
+    change(&app, &allowed.user, id, PlanAction::Close).await
+}
+
+/// Declares a session expired. Expiring an expired session changes nothing.
+#[utoipa::path(
+    post, path = "/lecturers/sessions/{id}/expire", tag = "sessions",
+    params(("id" = String, Path, description = "the locator, or the document's id in hexadecimal")),
+    responses(
+        (status = 200, body = SessionView),
+        (status = 404, body = ErrorEnvelope),
+        (status = 409, description = "it has ended otherwise", body = ErrorEnvelope)
+    )
+)]
+pub(super) async fn expire(
+    State(app): State<App>,
+    allowed: Allowed<SessionsManage>,
+    Path(id): Path<String>,
+) -> AppResult<Json<SessionView>> {
+    change(&app, &allowed.user, id, PlanAction::Expire).await
+}
+
+/// Begins a new epoch of the code: every code shown so far is worth nothing for captures from now on.
+#[utoipa::path(
+    post, path = "/lecturers/sessions/{id}/regenerate", tag = "sessions",
+    params(("id" = String, Path, description = "the locator, or the document's id in hexadecimal")),
+    responses(
+        (status = 200, body = SessionView),
+        (status = 404, body = ErrorEnvelope),
+        (status = 409, description = "it has ended", body = ErrorEnvelope)
+    )
+)]
+pub(super) async fn regenerate(
+    State(app): State<App>,
+    allowed: Allowed<SessionsManage>,
+    Path(id): Path<String>,
+) -> AppResult<Json<SessionView>> {
+    change(&app, &allowed.user, id, PlanAction::Regenerate).await
+}
+
+async fn change(app: &App, user: &CurrentUser, id: String, action: PlanAction) -> AppResult<Json<SessionView>> {
+    let session = access::steerable(app, user, id.clone()).await?;
+    if !is_done(&session, action, app.now_ms())? {
+        append(app, user, &session, action).await?;
+    }
+    let session = access::steerable(app, user, id).await?;
+    SessionView::with_code(app, &user.tenant, &session).await.map(Json)
+}
+
+/// Whether nothing is left to do; an error if the session's end forbids it.
+fn is_done(session: &ClassSession, action: PlanAction, now_ms: i64) -> AppResult<bool> {
+    match (session.status_at(now_ms), action) {
+        (SessionStatus::Planned | SessionStatus::Open, _) => Ok(false),
+        (SessionStatus::Closed, PlanAction::Close) | (SessionStatus::Expired, PlanAction::Expire) => Ok(true),
+        (SessionStatus::Closed | SessionStatus::Expired, _) => {
+            Err(AppError::conflict("SESSION_ENDED", "the class session has ended"))
+        }
+    }
+}
+
+async fn append(app: &App, user: &CurrentUser, session: &ClassSession, action: PlanAction) -> AppResult<()> {
+    let by = Label::new(&user.id.to_string()).ok_or_else(|| AppError::internal("an id is not a label"))?;
+    let epoch = session.epoch + u64::from(action == PlanAction::Regenerate);
+    let entry = PlanChange { action, at_ms: app.now_ms(), epoch, by: Some(by) };
+    let name = DocumentName::ClassSession { locator: session.locator };
+    let channels = log::channels_of(&name, Some(&session.course));
+    log::append_as_server(app, &user.tenant, vec![(name, channels, entry.into())], |tx, appended| {
+        for change in appended {
+            project(tx, change)?;
+        }
+        Ok(())
+    })
+    .await
+}

@@ -1,0 +1,30 @@
+//! The secret of a session: derived from the code key of whoever planned it.
+
+use muster_sync_core::time::session_code::{CodeKey, SessionSecret};
+
+use super::session::ClassSession;
+use crate::app::App;
+use crate::devices;
+use crate::error::{AppError, AppResult};
+use crate::ids::TenantId;
+use crate::log::ServerKey;
+
+/// The secret of a session in one epoch; `None` if its planner's phone never shared its code key.
+///
+/// # Errors
+/// When the code key cannot be read.
+pub async fn secret_for(
+    app: &App,
+    tenant: &TenantId,
+    session: &ClassSession,
+    epoch: u64,
+) -> AppResult<Option<SessionSecret>> {
+    let server = app.slice::<ServerKey>().ok_or_else(|| AppError::internal("the server has no key"))?;
+    let derive =
+        |key: &CodeKey| SessionSecret::derive(key, session.document, session.code_mode, session.step_s, epoch);
+    if session.planned_by == server.public() {
+        return Ok(Some(derive(server.code_key())));
+    }
+    let key = devices::code_key(app, tenant, &session.planned_by).await?;
+    Ok(key.as_ref().map(derive))
+}

@@ -1,0 +1,130 @@
+//! A class session as the API shows it, with the code of the moment.
+
+use muster_sync_core::time::session_code::{CodeClaim, SessionSecret};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::secret::secret_for;
+use super::session::{ClassSession, SessionStatus};
+use crate::app::App;
+use crate::error::AppResult;
+use crate::ids::TenantId;
+use crate::clock::iso_utc;
+
+/// A class session.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct SessionView {
+    /// The id of its document, in hexadecimal.
+    id: String,
+    /// The 6 characters that people type before the code.
+    #[schema(example = "K7M2QX")]
+    locator: String,
+    /// The course.
+    course_id: String,
+    /// What people call it.
+    title: Option<String>,
+    /// Where it is in its life.
+    status: SessionStatus,
+    /// Start.
+    opens_at: String,
+    /// Planned end.
+    closes_at: String,
+    /// When captures stop being in time: the planned end, or an earlier declared one.
+    ends_at: String,
+    /// From when a capture counts as late.
+    late_after: Option<String>,
+    /// `rotating` or `static`.
+    code_mode: &'static str,
+    /// How long one code lasts when it rotates.
+    step_seconds: u64,
+    /// How often the code was regenerated.
+    epoch: u64,
+    /// Where it takes place.
+    geofence: Option<GeofenceView>,
+    /// The user for whom the server planned it; missing when a lecturer's phone did.
+    planned_for: Option<String>,
+    /// Later plans of others for the same locator. They do not count; somebody should ask why they exist.
+    rival_plans: u64,
+    /// The code as it is now, while the session has not ended.
+    #[serde(flatten)]
+    code: Option<CodeView>,
+}
+
+/// A circle on the ground.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct GeofenceView {
+    /// Degrees.
+    latitude: f64,
+    /// Degrees.
+    longitude: f64,
+    /// Metres.
+    radius_m: u64,
+}
+
+/// The code of the moment.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct CodeView {
+    /// What a student types.
+    #[schema(example = "K7M2QX-123456")]
+    session_code: String,
+    /// What the QR code says.
+    #[schema(example = "MUSTER:1:K7M2QX:118239401:123456")]
+    qr_payload: String,
+    /// When the next code begins, or the session ends.
+    code_valid_until: String,
+    /// The server's time, against which to count down.
+    server_time: String,
+}
+
+impl SessionView {
+    pub(super) fn new(session: &ClassSession, now_ms: i64) -> Self {
+        let degrees = |e7: i64| e7 as f64 / 1e7;
+        Self {
+            id: session.document.to_string(),
+            locator: session.locator.to_string(),
+            course_id: session.course.clone(),
+            title: session.title.clone(),
+            status: session.status_at(now_ms),
+            opens_at: iso_utc(session.opens_at_ms),
+            closes_at: iso_utc(session.closes_at_ms),
+            ends_at: iso_utc(session.ends_at_ms()),
+            late_after: session.late_after_ms.map(iso_utc),
+            code_mode: session.code_mode.as_str(),
+            step_seconds: session.step_s,
+            epoch: session.epoch,
+            geofence: session.geofence.map(|fence| GeofenceView {
+                latitude: degrees(fence.latitude_e7),
+                longitude: degrees(fence.longitude_e7),
+                radius_m: fence.radius_m,
+            }),
+            planned_for: session.by_user.clone(),
+            rival_plans: session.rival_plans,
+            code: None,
+        }
+    }
+
+    /// With the code of the moment, for those who may show it.
+    pub(super) async fn with_code(app: &App, tenant: &TenantId, session: &ClassSession) -> AppResult<Self> {
+        let now_ms = app.now_ms();
+        let mut view = Self::new(session, now_ms);
+        if matches!(view.status, SessionStatus::Planned | SessionStatus::Open) {
+            let secret = secret_for(app, tenant, session, session.epoch_at(now_ms)).await?;
+            view.code = secret.map(|secret| CodeView::new(session, &secret, now_ms));
+        }
+        Ok(view)
+    }
+}
+
+impl CodeView {
+    fn new(session: &ClassSession, secret: &SessionSecret, now_ms: i64) -> Self {
+        let step = secret.step_at(now_ms);
+        let claim = CodeClaim { locator: session.locator, step: Some(step), code: secret.code(step) };
+        let step_ends_ms = secret.step_span_ms(step).map_or(i64::MAX, |(_, last)| last + 1);
+        Self {
+            session_code: format!("{}-{}", claim.locator, claim.code),
+            qr_payload: claim.to_qr(),
+            code_valid_until: iso_utc(step_ends_ms.min(session.ends_at_ms())),
+            server_time: iso_utc(now_ms),
+        }
+    }
+}

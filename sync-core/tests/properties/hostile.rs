@@ -306,26 +306,29 @@ fn what_a_newer_client_adds_is_kept() {
     survives(&attendance(), &[change], &valid);
 }
 
-/// What was taken must materialise, save, load, and let its writer and others write on.
-fn survives(name: &DocumentName, changes: &[SignedChange], last: &Valid) {
-    let author = key(1);
-    let next = Author { key: &author, tenant: TENANT, name, tip: Some(last.tip()), time_s: 1_763_640_000 };
-    let entry = last.entry.clone();
-    let (after, _) = next.append(&entry).unwrap();
-    let other = chain(&key(2), name, &[entry]).remove(0);
-    let own = if last.writer == author.public_key() { Some(&after) } else { None };
-    let all = changes.iter().chain(own).chain([&other]);
-    let document = materialise(name.id(TENANT), name.kind(), all.map(|change| &change.bytes[..])).unwrap();
-    let saved = document.document.save();
-    let loaded = Automerge::load(&saved).unwrap();
-    assert_eq!(loaded.get_heads(), document.document.get_heads());
-    assert_eq!(loaded.hydrate(None), document.document.hydrate(None));
-    // Signatures survive compaction only if every change comes back as it was.
+/// What was taken must materialise, save and load, and come back byte for byte: signatures survive compaction only then.
+fn loads(name: &DocumentName, changes: &[SignedChange]) {
+    let bytes = changes.iter().map(|change| &change.bytes[..]);
+    let document = materialise(name.id(TENANT), name.kind(), bytes).unwrap().document;
+    let loaded = Automerge::load(&document.save()).unwrap();
+    assert_eq!(loaded.get_heads(), document.get_heads());
     for change in changes {
         let hash = decode(&change.bytes).unwrap().0;
         let again = loaded.get_change_by_hash(&automerge::ChangeHash(hash.0)).unwrap();
         assert_eq!(again.raw_bytes(), change.bytes);
     }
+}
+
+/// What was taken must also let its writer and others write on.
+fn survives(name: &DocumentName, changes: &[SignedChange], last: &Valid) {
+    let author = key(1);
+    let mut all = changes.to_vec();
+    all.extend(chain(&key(2), name, std::slice::from_ref(&last.entry)));
+    if last.writer == author.public_key() {
+        let next = Author { key: &author, tenant: TENANT, name, tip: Some(last.tip()), time_s: 1_763_640_000 };
+        all.push(next.append(&last.entry).unwrap().0);
+    }
+    loads(name, &all);
 }
 
 #[test]
@@ -350,7 +353,9 @@ fn no_signed_mutation_panics_and_whatever_is_taken_survives() {
         *codes.entry(judgement.as_ref().map_or_else(|code| *code, |_| "taken")).or_default() += 1;
         let history: Vec<_> = changes[..place].iter().chain([&change]).cloned().collect();
         match judgement {
-            Ok(valid) => survives(name, &history, &valid),
+            // Unoptimised Automerge is slow: every fourth one is also written on.
+            Ok(valid) if codes["taken"].is_multiple_of(4) => survives(name, &history, &valid),
+            Ok(_) => loads(name, &history),
             // Valid alone but not next in its chain: a document is not made of it, and says so instead of panicking.
             Err("(gap)" | "(behind)" | "chain_broken") => {
                 let _ = materialise(name.id(TENANT), name.kind(), history.iter().map(|change| &change.bytes[..]));

@@ -95,7 +95,7 @@ pub(super) async fn bind(
 /// What the transaction made of a signed request.
 enum Admitted {
     /// In the log: its place, since when, and the request.
-    InLog(i64, i64, RequestRow),
+    InLog(i64, i64, Box<RequestRow>),
     /// Changes before it are missing.
     Gap,
     /// Another change has its place in the chain.
@@ -125,17 +125,18 @@ async fn signed(
 
     let (tenant, received_at_ms) = (user.tenant.clone(), app.now_ms());
     let (document, hash) = (valid.document, valid.hash);
-    let signed = SignedChange { bytes, signature };
+    let (signed, channels) = (SignedChange { bytes, signature }, log::channels_of(&name, None));
     let written =
         app.db.write(move |tx: &Tx<'_>| admit(tx, &tenant, &name, &valid, &signed, sealed.as_deref(), received_at_ms));
     match written.await.map_err(|error: DbError| AppError::from(error))? {
         Admitted::InLog(log_index, received_at_ms, request) => {
+            log::announce(app, &user.tenant, &channels);
             app.wake_jobs();
             let key = app.slice::<ServerKey>().ok_or_else(|| AppError::internal("the server has no key"))?;
             let receipt = key.receipt(document, hash, log_index, received_at_ms);
             let signature = BASE64.encode(&receipt.signature);
             let receipt = BindReceipt { log_index, received_at_ms, signature };
-            Ok(Bound { request: request.into(), receipt: Some(receipt) })
+            Ok(Bound { request: (*request).into(), receipt: Some(receipt) })
         }
         Admitted::Gap => Err(AppError::conflict("CHAIN_GAP", "changes of this key before this one are missing")),
         Admitted::Equivocation => {
@@ -173,7 +174,7 @@ fn admit(
     let in_log = |log_index, received_at_ms| {
         let request = queries::request(tx, tenant, &valid.hash.0)?;
         let request = request.ok_or_else(|| DbError::Other("a request in the log was not projected".to_owned()))?;
-        Ok(Admitted::InLog(log_index, received_at_ms, request))
+        Ok(Admitted::InLog(log_index, received_at_ms, Box::new(request)))
     };
     if let Some((log_index, hash, received_at_ms)) = log::find(tx, valid.document, &valid.writer, valid.seq)? {
         if hash == valid.hash {

@@ -152,12 +152,12 @@ pub(super) async fn decide(
     if verdict.map_err(refusal)? == Step::Nothing {
         return Ok(row.into());
     }
-    let by = label(admin)?;
+    let given = Given { tenant: admin.tenant.clone(), answer, reason, by: label(admin)? };
     let decided = match row.key {
-        None => decide_legacy(app, &admin.tenant, &row, answer, reason, by).await?,
+        None => decide_legacy(app, &row, given).await?,
         Some(key) => {
             let others = others.into_iter().filter(|other| other.bound && other.key != key).map(|other| other.key);
-            decide_key(app, &admin.tenant, &row, key, others.collect(), answer, reason, by).await?
+            decide_key(app, &row, key, others.collect(), given).await?
         }
     };
     app.wake_jobs();
@@ -223,44 +223,42 @@ pub(super) fn own_request() -> AppError {
     AppError::forbidden("OWN_REQUEST", "another admin has to answer your request")
 }
 
-/// Signs the answer into the user's document and projects it, in one transaction.
-#[expect(clippy::too_many_arguments, reason = "one call, and every one of them is a different fact")]
-async fn decide_key(
-    app: &App,
-    tenant: &TenantId,
-    row: &RequestRow,
-    key: DeviceKey,
-    others: Vec<DeviceKey>,
+/// An answer that will be written.
+struct Given {
+    tenant: TenantId,
     answer: Answer,
     reason: Option<Code>,
     by: Label,
+}
+
+/// Signs the answer into the user's document and projects it, in one transaction.
+async fn decide_key(
+    app: &App,
+    row: &RequestRow,
+    key: DeviceKey,
+    others: Vec<DeviceKey>,
+    given: Given,
 ) -> AppResult<RequestRow> {
     let name = DocumentName::DeviceBinding { user: row.user.to_string() };
-    let entries = entries(row, key, &others, answer, reason, by);
+    let entries = entries(row, key, &others, &given);
     let entries = entries.into_iter().map(|entry| (name.clone(), log::channels_of(&name, None), entry)).collect();
-    let (asked, hash) = (tenant.clone(), row.hash);
-    log::append_as_server(app, tenant, entries, move |tx, appended| {
+    let (tenant, answer, hash) = (given.tenant.clone(), given.answer, row.hash);
+    log::append_as_server(app, &given.tenant, entries, move |tx, appended| {
         let gone = || AppError::not_found("the request");
-        let row = queries::request(tx, &asked, &hash)?.ok_or_else(gone)?;
-        judge(tx, &asked, &row, answer)?.map_err(refusal)?;
+        let row = queries::request(tx, &tenant, &hash)?.ok_or_else(gone)?;
+        judge(tx, &tenant, &row, answer)?.map_err(refusal)?;
         if answer == Answer::Reset && row.others_bound != others.len() as u64 {
             return Err(AppError::unavailable("BUSY", "the user's devices changed meanwhile; try again", 1));
         }
         appended.iter().try_for_each(|entry| project(tx, entry, None))?;
-        queries::request(tx, &asked, &hash)?.ok_or_else(gone)
+        queries::request(tx, &tenant, &hash)?.ok_or_else(gone)
     })
     .await
 }
 
 /// What the document will say. A reset also says, key by key, which binding begins and which ends.
-fn entries(
-    row: &RequestRow,
-    key: DeviceKey,
-    others: &[DeviceKey],
-    answer: Answer,
-    reason: Option<Code>,
-    by: Label,
-) -> Vec<Entry> {
+fn entries(row: &RequestRow, key: DeviceKey, others: &[DeviceKey], given: &Given) -> Vec<Entry> {
+    let Given { answer, reason, by, .. } = given;
     let of = ChangeHash(row.hash);
     let binding = |key, action, of| Entry::from(Binding { key, action, of, reason: reason.clone(), by: by.clone() });
     let reset = |action| Entry::from(Reset { of, action, reason: reason.clone(), by: by.clone() });
@@ -277,15 +275,9 @@ fn entries(
 }
 
 /// Answers for an identifier without a key: rows only, there is no document to sign.
-async fn decide_legacy(
-    app: &App,
-    tenant: &TenantId,
-    row: &RequestRow,
-    answer: Answer,
-    reason: Option<Code>,
-    by: Label,
-) -> AppResult<RequestRow> {
-    let (tenant, hash, now_ms) = (tenant.clone(), row.hash, app.now_ms());
+async fn decide_legacy(app: &App, row: &RequestRow, given: Given) -> AppResult<RequestRow> {
+    let Given { tenant, answer, reason, by } = given;
+    let (hash, now_ms) = (row.hash, app.now_ms());
     let written = app.db.write(move |tx: &Tx<'_>| {
         let gone = || AppError::not_found("the request");
         let row = queries::request(tx, &tenant, &hash)?.ok_or_else(gone)?;

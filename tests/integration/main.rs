@@ -11,5 +11,6 @@ mod devices;
 mod faces;
 mod http;
 mod jobs;
+mod mobile;
 mod sync;
 mod tidy;

@@ -31,7 +31,8 @@ CREATE TABLE device_requests (
     user_id TEXT NOT NULL,
     device_key BLOB,
     purpose TEXT NOT NULL CHECK (purpose IN ('bind', 'reset')),
-    level TEXT NOT NULL CHECK (level IN ('software', 'hardware')),
+    -- Where the key is kept; a legacy identifier has no key.
+    level TEXT CHECK (level IN ('software', 'hardware')),
     platform TEXT NOT NULL,
     model TEXT,
     legacy_id_hash BLOB,
@@ -45,7 +46,7 @@ CREATE TABLE device_requests (
     reason TEXT,
     forked_at BIGINT,
     PRIMARY KEY (tenant_id, request_hash),
-    CHECK ((kind = 'key') = (device_key IS NOT NULL)),
+    CHECK ((kind = 'key') = (device_key IS NOT NULL AND level IS NOT NULL)),
     CHECK (kind = 'key' OR legacy_id_hash IS NOT NULL)
 );
 

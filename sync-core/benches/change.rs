@@ -8,6 +8,7 @@ use muster_sync_core::{
     change::{Author, SignedChange, decode, encode, inspect, validate},
     decision::{Record, state},
     document::*,
+    limits,
     signing::{self, SigningKey, SoftwareKey},
     time::session_code::{CodeKey, SessionSecret},
 };
@@ -33,6 +34,18 @@ fn submission() -> Submission {
         schema: 1,
         source: Source::Phone,
         by: None,
+    }
+}
+
+/// A verdict whose checks fill the largest byte value.
+fn large_verdict() -> Verdict {
+    Verdict {
+        of: ChangeHash([1; 32]),
+        outcome: Outcome::Flagged,
+        risk: 40,
+        checks: vec![0; limits::BYTES_SIZE_BYTES_MAX],
+        policy: Code::new("2026-11").unwrap(),
+        model: None,
     }
 }
 
@@ -70,17 +83,9 @@ fn record() -> Record {
         by: Label::new("lecturer-1").unwrap(),
         note_hash: None,
     };
-    let verdict = Verdict {
-        of: hash(1),
-        outcome: Outcome::Flagged,
-        risk: 40,
-        checks: vec![0x80],
-        policy: Code::new("2026-11").unwrap(),
-        model: None,
-    };
     Record {
         submissions: [hash(1)].into(),
-        verdicts: vec![(1, verdict)],
+        verdicts: vec![(1, Verdict { checks: vec![0x80], ..large_verdict() })],
         decisions: [
             (hash(2), decision(DecisionAction::Confirm, &[])),
             (hash(3), decision(DecisionAction::Reject, &[])),
@@ -120,6 +125,10 @@ fn validation(criterion: &mut Criterion) {
     });
     group.bench_function("whole", |bench| {
         bench.iter(|| validate(TENANT, &name, black_box(&honest.bytes), &honest.signature).is_ok())
+    });
+    let (large, _) = author(&key, &name).append(&large_verdict().into()).unwrap();
+    group.bench_function("whole_large", |bench| {
+        bench.iter(|| validate(TENANT, &name, black_box(&large.bytes), &large.signature).is_ok())
     });
     group.finish();
 }

@@ -15,17 +15,18 @@ fn open(dir: &Path) -> Db {
 
 async fn with_table(dir: &Path) -> Db {
     let db = open(dir);
-    let create = "CREATE TABLE notes (id BIGINT PRIMARY KEY, body BLOB NOT NULL)";
+    let create = "CREATE TABLE contract_rows (id BIGINT PRIMARY KEY, body BLOB NOT NULL)";
     db.write(move |tx: &Tx<'_>| tx.execute(create, params![])).await.unwrap();
     db
 }
 
 fn insert(tx: &Tx<'_>, id: i64, body: &[u8]) -> Result<(), DbError> {
-    tx.execute("INSERT INTO notes (id, body) VALUES (?1, ?2)", params![id, body]).map(|_| ())
+    tx.execute("INSERT INTO contract_rows (id, body) VALUES (?1, ?2)", params![id, body]).map(|_| ())
 }
 
 async fn count(db: &Db) -> i64 {
-    let counted = db.read(|tx: &Tx<'_>| tx.query_one("SELECT count(*) FROM notes", params![], |row| row.get::<i64>(0)));
+    let counted =
+        db.read(|tx: &Tx<'_>| tx.query_one("SELECT count(*) FROM contract_rows", params![], |row| row.get::<i64>(0)));
     counted.await.unwrap().unwrap()
 }
 
@@ -168,7 +169,7 @@ async fn broken_rules_are_told_apart() {
         Err(DbError::Constraint { kind, .. }) => kind,
         other => panic!("{other:?}"),
     };
-    let missing = db.write(|tx: &Tx<'_>| tx.execute("INSERT INTO notes (id) VALUES (1)", params![])).await;
+    let missing = db.write(|tx: &Tx<'_>| tx.execute("INSERT INTO contract_rows (id) VALUES (1)", params![])).await;
     assert_eq!(kind(missing), ConstraintKind::NotNull);
     let orphan = "INSERT INTO enrolments (tenant_id, course_id, user_id, enrolled_at) VALUES ('t', 'c', 'u', 0)";
     let orphan = db.write(move |tx: &Tx<'_>| tx.execute(orphan, params![])).await;

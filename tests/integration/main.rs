@@ -11,4 +11,7 @@ mod devices;
 mod faces;
 mod http;
 mod jobs;
+mod mobile;
+mod review;
+mod sync;
 mod tidy;

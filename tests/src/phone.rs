@@ -13,7 +13,7 @@ use muster_sync_core::{
 };
 use reqwest::Method;
 
-use crate::{Client, Reply};
+use crate::{Client, Reply, TestServer};
 
 /// The tenant of every test.
 pub const TENANT: &str = "default";
@@ -195,5 +195,18 @@ impl Answer {
             fates: response.fates,
             size_bytes: reply.bytes.len(),
         }
+    }
+}
+
+impl Phone {
+    /// Asks to be bound, and has the request approved by an admin.
+    pub async fn bind(&mut self, server: &TestServer) {
+        let request = self.binding_request(RequestPurpose::Bind);
+        let fates = self.push(std::slice::from_ref(&request)).await;
+        assert!(fates[0].receipt.is_some(), "{fates:?}");
+        let hash = self.tips[&request.name.id(TENANT)].hash;
+        let admin = server.client("admin").await;
+        let approve = format!("/api/v1/admin/device-requests/{hash}/approve");
+        admin.post(&approve, &serde_json::json!({})).await.expect(200);
     }
 }

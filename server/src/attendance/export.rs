@@ -6,10 +6,10 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use super::access;
 use super::project::Facts;
 use super::roster::{self, RosterRow, Wanted};
 use super::rows::VerdictRow;
-use super::access;
 use crate::app::App;
 use crate::auth::Allowed;
 use crate::auth::permission::AttendanceExport;

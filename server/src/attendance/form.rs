@@ -104,7 +104,8 @@ impl Raw {
             AppError::field("session_code", "expected the 6 characters and 6 digits shown, such as K7M2QX-123456")
         })?;
         let time = |text: &str| {
-            let wrong = || AppError::field("captured_at", "expected a time with its offset, such as 2026-11-20T15:00:00Z");
+            let wrong =
+                || AppError::field("captured_at", "expected a time with its offset, such as 2026-11-20T15:00:00Z");
             clock::parse_iso(text).filter(|time_ms| *time_ms >= 0).ok_or_else(wrong)
         };
         let position = self.position()?;

@@ -6,9 +6,9 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::access;
 use super::roster::{self, RosterRow, Wanted};
 use super::views::RecordView;
-use super::access;
 use crate::app::App;
 use crate::auth::permission::AttendanceRead;
 use crate::auth::{Allowed, CurrentUser};
@@ -73,13 +73,7 @@ pub(super) async fn flagged_of_session(
     answer(&app, allowed.user, id, filter, true).await
 }
 
-async fn answer(
-    app: &App,
-    user: CurrentUser,
-    id: String,
-    filter: Filter,
-    in_review: bool,
-) -> AppResult<Json<Roster>> {
+async fn answer(app: &App, user: CurrentUser, id: String, filter: Filter, in_review: bool) -> AppResult<Json<Roster>> {
     let now_ms = app.now_ms();
     let read = app.db.read(move |tx| {
         let session = access::session(tx, &user, &id)?;

@@ -61,13 +61,13 @@ pub(super) fn in_review(
          WHERE r.tenant_id = ?1 AND (r.state IN ('flagged', 'disputed', 'escalated') OR r.appeal_open = 1)
            AND (?2 = '' OR r.course_id = ?2)
            AND (?3 = '' OR r.state = ?3)
-           AND (?4 = '' OR r.flags LIKE '%,' || ?4 || ':%' OR r.flags LIKE '%:' || ?4 || ',%')
+           AND (?4 = '' OR r.flags LIKE '%,' || ?4 || ':%' ESCAPE '!' OR r.flags LIKE '%:' || ?4 || ',%' ESCAPE '!')
            AND (r.updated_at > ?5 OR (r.updated_at = ?5 AND r.document_id > ?6))
          ORDER BY r.updated_at, r.document_id
          LIMIT ?7"
     );
-    let values =
-        params![tenant.as_str(), wanted.course, wanted.state, wanted.flag, after.0, &after.1.0, limit];
+    let flag = wanted.flag.replace('!', "!!").replace('%', "!%").replace('_', "!_");
+    let values = params![tenant.as_str(), wanted.course, wanted.state, &flag, after.0, &after.1.0, limit];
     tx.query(&sql, values, record)
 }
 
@@ -119,9 +119,7 @@ pub(super) fn sent(
          FROM gateway_submissions
          WHERE tenant_id = ?1 AND student_id = ?2 AND request_key = ?3",
         params![tenant.as_str(), student, request_key],
-        |row| {
-            Ok(Sent { content_hash: row.get(0)?, document: DocumentId(row.get(1)?), log_index: row.get(2)? })
-        },
+        |row| Ok(Sent { content_hash: row.get(0)?, document: DocumentId(row.get(1)?), log_index: row.get(2)? }),
     )
 }
 
@@ -138,23 +136,13 @@ pub(super) fn insert_sent(
              (tenant_id, student_id, request_key, content_hash, document_id, log_index)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)
          ON CONFLICT (tenant_id, student_id, request_key) DO NOTHING",
-        params![
-            tenant.as_str(),
-            student,
-            request_key,
-            &sent.content_hash,
-            &sent.document.0,
-            sent.log_index
-        ],
+        params![tenant.as_str(), student, request_key, &sent.content_hash, &sent.document.0, sent.log_index],
     )?;
     Ok(inserted == 1)
 }
 
 /// The appeals of a document in the order of the log: hash, what they are about, reason, when.
-pub(super) fn appeals(
-    tx: &Tx<'_>,
-    document: DocumentId,
-) -> Result<Vec<([u8; 32], [u8; 32], String, i64)>, DbError> {
+pub(super) fn appeals(tx: &Tx<'_>, document: DocumentId) -> Result<Vec<([u8; 32], [u8; 32], String, i64)>, DbError> {
     tx.query(
         "SELECT hash, of_hash, reason, received_at
          FROM appeals

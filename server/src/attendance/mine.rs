@@ -7,9 +7,9 @@ use muster_sync_core::DocumentId;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::project::Facts;
 use super::rows::RecordRow;
 use super::verdict_checks::{self, CheckInWords};
-use super::project::Facts;
 use super::{listing, words};
 use crate::app::App;
 use crate::auth::CurrentUser;
@@ -88,11 +88,7 @@ impl FromStr for Place {
     get, path = "/attendance", tag = "attendance", params(Page),
     responses((status = 200, body = Mine), (status = 401, body = ErrorEnvelope))
 )]
-pub(super) async fn list(
-    State(app): State<App>,
-    user: CurrentUser,
-    Query(page): Query<Page>,
-) -> AppResult<Json<Mine>> {
+pub(super) async fn list(State(app): State<App>, user: CurrentUser, Query(page): Query<Page>) -> AppResult<Json<Mine>> {
     let (after, limit) = (page.after::<Place>()?, page.limit());
     let before = after.map_or((i64::MAX, DocumentId([0xFF; 16])), |Place(received, document)| (received, document));
     let read = app.db.read(move |tx| {

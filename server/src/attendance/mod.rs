@@ -37,9 +37,8 @@ pub use rows::{DecisionRow, RecordRow, SubmissionRow, VerdictRow, flags_of};
 
 /// `/students/attendance`, `/attendance`, and what those who teach and review see of it.
 pub fn routes() -> OpenApiRouter<App> {
-    let forms = OpenApiRouter::new()
-        .routes(routes!(submit::submit))
-        .layer(DefaultBodyLimit::max(limits::FORM_BYTES_MAX));
+    let forms =
+        OpenApiRouter::new().routes(routes!(submit::submit)).layer(DefaultBodyLimit::max(limits::FORM_BYTES_MAX));
     OpenApiRouter::new()
         .routes(routes!(mine::list))
         .routes(routes!(list::of_session))

@@ -69,9 +69,7 @@ pub(super) fn read(
     for (student, record) in students {
         let person = person(tx, tenant, &student)?;
         rows.push(match record {
-            Some(record) => {
-                RosterRow { document: Some(record.document), view: RecordView::new(&record, &person) }
-            }
+            Some(record) => RosterRow { document: Some(record.document), view: RecordView::new(&record, &person) },
             None => {
                 let locator = session.locator.as_str();
                 let view = RecordView::without_record(locator, &session.course, &student, &person, missing);

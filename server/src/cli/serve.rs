@@ -11,6 +11,7 @@ use crate::app::{App, AppBuilder, StartError};
 use crate::auth::AuthState;
 use crate::blobs::{BlobError, BlobStore, DiskStore, S3Config, S3Store, crypt::MasterKey};
 use crate::config::{Config, Environment, Secret, StorageBackend};
+use crate::devices::LegacyIds;
 use crate::evidence::Vault;
 use crate::jobs::{self, Handlers};
 use crate::log::{Movements, ServerKey};
@@ -113,7 +114,8 @@ fn handlers() -> Handlers {
 fn build(builder: AppBuilder) -> Result<App, StartError> {
     builder.config().check()?;
     let auth = AuthState::open(builder.config(), builder.entropy_source())?;
-    furnish(builder)?.with(auth).build()
+    let legacy_ids = LegacyIds::open(builder.config(), builder.entropy_source())?;
+    furnish(builder)?.with(auth).with(legacy_ids).build()
 }
 
 impl Running {

@@ -1,16 +1,41 @@
 //! Devices: which keys belong to whom, who asked for it, and who decided.
 //!
 //! A phone asks with a request that its own key signs; an admin, never the user, answers. A student has one bound key,
-//! and another one takes its place only by a reset. A key has one owner for ever. `devices` and `device_requests` are
-//! projections of the device-binding documents; what a bound key may write is for `sync` to judge.
+//! and another one takes its place only by a reset. A key has one owner for ever. `devices` and the requests of keys
+//! are projections of the device-binding documents; what a bound key may write is for `sync` to judge.
 
+mod bind;
+mod decide;
+mod legacy;
+mod list;
 mod owner;
 mod project;
 mod queries;
+mod reset;
 mod rules;
+mod view;
 
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::app::App;
+
+pub use legacy::{LegacyIds, LegacyMatch, legacy_hash, legacy_match};
 pub use owner::{BindingFacts, DeviceStatus, Owner, binding_at, code_key, flag_fork, owner_of, seal_code_key};
 pub use project::project;
 
 /// The job that has another look at what waits in quarantine for a key; its subject is the key.
 pub const RELEASE_JOB: &str = "release-quarantine";
+
+/// `/students/device/...`, `/admin/device-requests/...`, `/admin/devices/...`.
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(list::own_devices))
+        .routes(routes!(bind::bind))
+        .routes(routes!(list::list_requests))
+        .routes(routes!(decide::approve))
+        .routes(routes!(decide::deny))
+        .routes(routes!(reset::approve_reset))
+        .routes(routes!(list::list_devices))
+        .routes(routes!(decide::revoke))
+}

@@ -3,7 +3,7 @@
 //! The rules stand here, not in the handlers: a binding that an admin's phone signed offline has the effect of one that
 //! was made over HTTP. An entry that may have no effect is noted on the request that it is about.
 
-use muster_sync_core::document::{Binding, BindingAction, Entry, Request, Reset, ResetAction};
+use muster_sync_core::document::{Binding, BindingAction, Entry, Request, RequestPurpose, Reset, ResetAction};
 use muster_sync_core::{DeviceKey, DocumentName};
 
 use super::queries::{self, Decided, NewBinding, NewRequest, Revoked};
@@ -71,6 +71,8 @@ fn requested(
         hash,
         user: place.user,
         request,
+        // Whatever the phone calls it: a second device of a student replaces the first one, or nothing.
+        purpose: if standing.needs_reset() { RequestPurpose::Reset } else { request.purpose },
         sealed_code_key: code_key,
         status: if bound { RequestStatus::Approved } else { RequestStatus::Pending },
         note,

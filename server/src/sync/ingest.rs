@@ -263,10 +263,10 @@ impl<'a> Admission<'a> {
         quarantine::release_where(self, quarantine::Which::Session(locator))
     }
 
-    /// Changes that came before this one of the same chain.
+    /// What waited for this change: its own copy is settled, its successor is judged again.
     fn release_successors(&self, change: &Checked) -> Result<(), DbError> {
         let valid = &change.valid;
-        quarantine::release_where(self, quarantine::Which::Next(valid.document, &valid.writer, valid.seq + 1))
+        quarantine::release_where(self, quarantine::Which::After(valid))
     }
 
     fn keep_evidence(&self, change: &Checked) -> Result<(), DbError> {

@@ -2,8 +2,8 @@
 
 use axum::extract::State;
 use muster_sync_core::{
-    ChangeHash, DeviceKey, DocumentId, DocumentName, Locator,
-    change::{self, SignedChange},
+    ChangeHash, DeviceKey, DocumentName, Locator,
+    change::{self, SignedChange, Valid},
     document::genesis,
 };
 use serde::Serialize;
@@ -30,8 +30,8 @@ const LISTED_MAX: i64 = 200;
 
 /// Which changes are judged again.
 pub(super) enum Which<'a> {
-    /// The next one of a chain.
-    Next(DocumentId, &'a DeviceKey, u64),
+    /// The next one of the chain of a change that was just accepted.
+    After(&'a Valid),
     /// Those that waited for a class session to be known.
     Session(&'a Locator),
     /// Those that waited for their device to be bound.
@@ -61,12 +61,17 @@ pub(super) fn keep(
 pub(super) fn release_where(admission: &Admission<'_>, which: Which<'_>) -> Result<(), DbError> {
     let (tx, tenant) = (admission.tx, &admission.sender.tenant);
     let waiting = match which {
-        Which::Next(document, writer, seq) => queries::waiting_next(tx, document, writer, seq)?,
+        Which::After(accepted) => queries::waiting_after(tx, accepted)?,
         Which::Session(locator) => queries::waiting_session(tx, tenant, locator, RELEASED_AT_ONCE_MAX)?,
         Which::Device(writer) => queries::waiting_device(tx, writer, RELEASED_AT_ONCE_MAX)?,
     };
     for row in waiting {
-        rejudge(admission, row)?;
+        match which {
+            Which::After(accepted) if row.hash == accepted.hash => {
+                queries::settle(tx, tenant, row.hash, "released", admission.now_ms)?;
+            }
+            _ => rejudge(admission, row)?,
+        }
     }
     Ok(())
 }
@@ -80,10 +85,8 @@ fn rejudge(admission: &Admission<'_>, row: Waiting) -> Result<(), DbError> {
     };
     let genesis = (valid.seq == 1).then(|| genesis::tip(valid.document, name.kind()));
     let checked = Checked { name, valid, genesis, evidence: None, code_key: row.code_key };
-    if let Outcome::Accepted { hash, .. } = admission.judge(&checked, &row.signed)? {
-        queries::settle(admission.tx, tenant, hash, "released", admission.now_ms)?;
-    }
-    Ok(())
+    // An acceptance settles the row; whatever else comes out, the row says why it still waits.
+    admission.judge(&checked, &row.signed).map(drop)
 }
 
 /// Releases everything that waited for a device to be bound.

@@ -1,6 +1,10 @@
 //! All SQL of sync that is not the change log's.
 
-use muster_sync_core::{ChangeHash, DeviceKey, DocumentId, Locator, change::SignedChange, limits};
+use muster_sync_core::{
+    ChangeHash, DeviceKey, Locator,
+    change::{SignedChange, Valid},
+    limits,
+};
 use sha2::{Digest, Sha256};
 
 use super::ingest::Sender;
@@ -124,6 +128,7 @@ pub(super) struct Waiting {
     pub(super) key2: String,
     pub(super) signed: SignedChange,
     pub(super) code_key: Option<Vec<u8>>,
+    pub(super) hash: ChangeHash,
 }
 
 fn waiting(row: &Row<'_>) -> Result<Waiting, DbError> {
@@ -133,21 +138,21 @@ fn waiting(row: &Row<'_>) -> Result<Waiting, DbError> {
         key2: row.get(2)?,
         signed: SignedChange { bytes: row.get(3)?, signature: row.get(4)? },
         code_key: row.get(5)?,
+        hash: ChangeHash(row.get(6)?),
     })
 }
 
-pub(super) fn waiting_next(
-    tx: &Tx<'_>,
-    document: DocumentId,
-    writer: &DeviceKey,
-    seq: u64,
-) -> Result<Vec<Waiting>, DbError> {
+/// The waiting copy of a change that was just accepted, and what waits for it in the same chain.
+pub(super) fn waiting_after(tx: &Tx<'_>, accepted: &Valid) -> Result<Vec<Waiting>, DbError> {
+    let seq = accepted.seq as i64;
     tx.query(
-        "SELECT kind, key1, key2, change, signature, code_key
+        "SELECT kind, key1, key2, change, signature, code_key, hash
          FROM quarantine
-         WHERE document_id = ?1 AND writer = ?2 AND seq = ?3 AND state = 'waiting' AND reason = 'chain_gap'
-         LIMIT 4",
-        params![&document.0, &writer.0, seq as i64],
+         WHERE document_id = ?1 AND writer = ?2 AND seq IN (?3, ?4) AND state = 'waiting'
+             AND (hash = ?5 OR reason = 'chain_gap')
+         ORDER BY seq
+         LIMIT 8",
+        params![&accepted.document.0, &accepted.writer.0, seq, seq + 1, &accepted.hash.0],
         waiting,
     )
 }
@@ -159,7 +164,7 @@ pub(super) fn waiting_session(
     limit: usize,
 ) -> Result<Vec<Waiting>, DbError> {
     tx.query(
-        "SELECT kind, key1, key2, change, signature, code_key
+        "SELECT kind, key1, key2, change, signature, code_key, hash
          FROM quarantine
          WHERE tenant_id = ?1 AND key1 = ?2 AND reason = 'session_unknown' AND state = 'waiting'
          ORDER BY document_id, seq
@@ -171,7 +176,7 @@ pub(super) fn waiting_session(
 
 pub(super) fn waiting_device(tx: &Tx<'_>, writer: &DeviceKey, limit: usize) -> Result<Vec<Waiting>, DbError> {
     tx.query(
-        "SELECT kind, key1, key2, change, signature, code_key
+        "SELECT kind, key1, key2, change, signature, code_key, hash
          FROM quarantine
          WHERE writer = ?1 AND state = 'waiting' AND reason = 'device_unbound'
          ORDER BY document_id, seq

@@ -1,6 +1,6 @@
 //! Changes: the guard that meets bytes from outside, the codec, and the signed envelope that travels.
 //!
-//! Bytes from outside never reach Automerge's parser. [`guard`] bounds and splits them, [`decode`] reads the one shape
+//! Bytes from outside never reach Automerge's parser. [`inspect`] bounds and splits them, [`decode`] reads the one shape
 //! that Muster allows, and [`encode`] lets Automerge write the same operations again: what it writes must be what came.
 
 mod decode;

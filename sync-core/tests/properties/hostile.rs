@@ -5,7 +5,8 @@
 
 use crate::{
     fixtures::*,
-    raw::{Column, Op, Raw, Token, sign, typed},
+    mutate::{Dice, mutate},
+    raw::{Column, Op, Raw, Token, put_field, sign},
 };
 use automerge::{Automerge, ReadDoc};
 use muster_sync_core::{
@@ -15,6 +16,7 @@ use muster_sync_core::{
     limits,
     signing::SigningKey,
 };
+use std::io::Write;
 
 /// A change that must not be taken, and the code that says why.
 pub struct Case {
@@ -44,11 +46,6 @@ fn honest() -> Raw {
 
 fn field<'a>(raw: &'a mut Raw, name: &str) -> &'a mut Op {
     raw.ops.iter_mut().find(|op| op.key == name.as_bytes()).unwrap()
-}
-
-fn put(raw: &Raw, key: &str, value: Scalar<'_>) -> Op {
-    let (value_type, value) = typed(&value);
-    Op { key: key.as_bytes().to_vec(), value_type, value, ..raw.ops[1].clone() }
 }
 
 /// Every named attack.
@@ -207,7 +204,7 @@ fn scope_cases(add: &mut Add<'_>) {
     with("an insertion", "out_of_scope", &|raw| raw.ops[1].insert = true);
     with("an actor index out of range", "change_malformed", &|raw| raw.ops[0].object = Some((2, 1)));
     with("65 operations", "too_many_ops", &|raw| {
-        let more = (raw.ops.len()..65).map(|index| put(raw, &format!("z{index:02}"), Scalar::Bool(true)));
+        let more = (raw.ops.len()..65).map(|index| put_field(raw, &format!("z{index:02}"), Scalar::Bool(true)));
         let more: Vec<_> = more.collect();
         raw.ops.extend(more);
     });
@@ -235,15 +232,15 @@ fn value_cases(add: &mut Add<'_>) {
     with("a name that is not UTF-8", "change_malformed", &|raw| raw.ops[1].key = vec![b'c', 0xff]);
     with("text over its limit", "field_invalid", &|raw| {
         let long = "x".repeat(limits::TEXT_SIZE_BYTES_MAX + 1);
-        raw.ops.push(put(raw, "zz", Scalar::Text(&long)));
+        raw.ops.push(put_field(raw, "zz", Scalar::Text(&long)));
     });
     with("bytes over their limit", "field_invalid", &|raw| {
         let long = vec![0; limits::BYTES_SIZE_BYTES_MAX + 1];
-        raw.ops.push(put(raw, "zz", Scalar::Bytes(&long)));
+        raw.ops.push(put_field(raw, "zz", Scalar::Bytes(&long)));
     });
     with("a name over its limit", "field_invalid", &|raw| {
         let long = "z".repeat(limits::NAME_SIZE_BYTES_MAX + 1);
-        raw.ops.push(put(raw, &long, Scalar::Bool(true)));
+        raw.ops.push(put_field(raw, &long, Scalar::Bool(true)));
     });
     with("a missing field", "field_invalid", &|raw| raw.ops.retain(|op| op.key != b"commitment"));
     with("a field of another type", "field_invalid", &|raw| field(raw, "schema").value_type = 4);
@@ -293,37 +290,28 @@ fn what_a_newer_client_adds_is_kept() {
     let mut newer = honest();
     for name in ["", "\0", "zz_new", "zz_\u{1f980}"] {
         let at = newer.ops[1..].partition_point(|op| op.key.as_slice() < name.as_bytes()) + 1;
-        newer.ops.insert(at, put(&newer, name, Scalar::Text("value")));
+        newer.ops.insert(at, put_field(&newer, name, Scalar::Text("value")));
     }
-    newer.ops.push(put(&newer, "zzz", Scalar::Int(i64::MIN)));
-    newer.ops.push(put(&newer, "zzzz", Scalar::Uint(u64::MAX)));
+    newer.ops.push(put_field(&newer, "zzz", Scalar::Int(i64::MIN)));
+    newer.ops.push(put_field(&newer, "zzzz", Scalar::Uint(u64::MAX)));
     let change = newer.signed(&attendance());
     let valid = judge(&attendance(), &change, tip).unwrap();
     survives(&attendance(), &[change], &valid);
     let mut full = honest();
     for index in full.ops.len()..limits::OPS_PER_CHANGE_MAX {
-        full.ops.push(put(&full, &format!("z{index:02}"), Scalar::Bool(true)));
+        full.ops.push(put_field(&full, &format!("z{index:02}"), Scalar::Bool(true)));
     }
     let change = full.signed(&attendance());
     let valid = judge(&attendance(), &change, tip).unwrap();
     survives(&attendance(), &[change], &valid);
 }
 
-/// What was taken must materialise, save, load, and let its writer and others write on.
-fn survives(name: &DocumentName, changes: &[SignedChange], last: &Valid) {
-    let author = key(1);
-    let next = Author { key: &author, tenant: TENANT, name, tip: Some(last.tip()), time_s: 1_763_640_000 };
-    let entry = last.entry.clone();
-    let (after, _) = next.append(&entry).unwrap();
-    let other = chain(&key(2), name, &[entry]).remove(0);
-    let own = if last.writer == author.public_key() { Some(&after) } else { None };
-    let all = changes.iter().chain(own).chain([&other]);
-    let document = materialise(name.id(TENANT), name.kind(), all.map(|change| &change.bytes[..])).unwrap();
-    let saved = document.document.save();
-    let loaded = Automerge::load(&saved).unwrap();
-    assert_eq!(loaded.get_heads(), document.document.get_heads());
-    assert_eq!(loaded.hydrate(None), document.document.hydrate(None));
-    // Signatures survive compaction only if every change comes back as it was.
+/// What was taken must materialise, save and load, and come back byte for byte: signatures survive compaction only then.
+fn loads(name: &DocumentName, changes: &[SignedChange]) {
+    let bytes = changes.iter().map(|change| &change.bytes[..]);
+    let document = materialise(name.id(TENANT), name.kind(), bytes).unwrap().document;
+    let loaded = Automerge::load(&document.save()).unwrap();
+    assert_eq!(loaded.get_heads(), document.get_heads());
     for change in changes {
         let hash = decode(&change.bytes).unwrap().0;
         let again = loaded.get_change_by_hash(&automerge::ChangeHash(hash.0)).unwrap();
@@ -331,195 +319,16 @@ fn survives(name: &DocumentName, changes: &[SignedChange], last: &Valid) {
     }
 }
 
-/// SplitMix64: small, seeded, the same everywhere.
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+/// What was taken must also let its writer and others write on.
+fn survives(name: &DocumentName, changes: &[SignedChange], last: &Valid) {
+    let author = key(1);
+    let mut all = changes.to_vec();
+    all.extend(chain(&key(2), name, std::slice::from_ref(&last.entry)));
+    if last.writer == author.public_key() {
+        let next = Author { key: &author, tenant: TENANT, name, tip: Some(last.tip()), time_s: 1_763_640_000 };
+        all.push(next.append(&last.entry).unwrap().0);
     }
-
-    fn below(&mut self, n: usize) -> usize {
-        (self.next() % n.max(1) as u64) as usize
-    }
-
-    fn pick<T: Clone>(&mut self, of: &[T]) -> T {
-        of[self.below(of.len())].clone()
-    }
-
-    /// A number that parsers get wrong, or one close to `near`.
-    fn number(&mut self, near: u64) -> u64 {
-        let edges = [0, 1, 2, 6, 7, 63, 64, 65, 127, 128, 255, 1 << 14, 1 << 24, 1 << 31, 1 << 32, 1 << 63];
-        match self.below(5) {
-            0 => near.wrapping_add(1),
-            1 => near.wrapping_sub(1),
-            2 => near ^ (1 << self.below(64)),
-            3 => self.pick(&edges),
-            _ => self.pick(&[u64::MAX, u64::MAX - 1, u64::from(u32::MAX), limits::START_OP_MAX, limits::SEQ_MAX]),
-        }
-    }
-
-    fn bytes(&mut self, len_max: usize) -> Vec<u8> {
-        (0..self.below(len_max + 1)).map(|_| self.next() as u8).collect()
-    }
-}
-
-/// Changes what a change says; it is still written canonically.
-fn mutate_meaning(raw: &mut Raw, dice: &mut Dice) {
-    let keys = [key(1).public_key().0.to_vec(), key(2).public_key().0.to_vec(), vec![0; 32], raw.others.concat()];
-    match dice.below(18) {
-        0 => raw.seq = dice.number(raw.seq),
-        1 => raw.start_op = dice.number(raw.start_op),
-        2 => raw.time_s = dice.number(raw.time_s as u64) as i64,
-        3 => match dice.below(3) {
-            0 => raw.deps.push([dice.next() as u8; 32]),
-            1 => raw.deps.clear(),
-            _ => raw.deps = vec![[dice.next() as u8; 32]],
-        },
-        4 => raw.actor = dice.pick(&keys),
-        5 => match dice.below(3) {
-            0 => raw.others.push(dice.pick(&keys)),
-            1 => raw.others.clear(),
-            _ => raw.others = vec![dice.bytes(40)],
-        },
-        6 => raw.kind = dice.pick(&[0, 2, 3, 255]),
-        7 => raw.message = dice.bytes(4),
-        8 => raw.trailing = dice.bytes(8),
-        _ => mutate_ops(raw, dice),
-    }
-}
-
-fn mutate_ops(raw: &mut Raw, dice: &mut Dice) {
-    if raw.ops.len() < 2 {
-        return;
-    }
-    let at = dice.below(raw.ops.len());
-    let other = dice.below(raw.ops.len());
-    let op = &mut raw.ops[at];
-    match dice.below(12) {
-        0 => op.object = op.object.map(|(actor, counter)| (dice.number(actor), counter)),
-        1 => op.object = op.object.map(|(actor, counter)| (actor, dice.number(counter))),
-        2 => op.object = None,
-        3 => {
-            let random = dice.bytes(70);
-            op.key = dice.pick(&[vec![], vec![0], random, b"a".to_vec(), "é".into(), vec![0xff]]);
-        }
-        4 => op.insert = !op.insert,
-        5 => op.action = dice.number(op.action) % 12,
-        6 => op.value_type = dice.below(16) as u64,
-        7 => op.value = dice.bytes(12),
-        8 => op.n_predecessors = dice.number(0),
-        9 => raw.ops.swap(at, other),
-        10 => drop(raw.ops.remove(at)),
-        _ => add_field(raw, dice),
-    }
-}
-
-/// A field that no schema knows, at its place: mostly taken, so that what is taken is looked at too.
-fn add_field(raw: &mut Raw, dice: &mut Dice) {
-    let names = ["", "\0", "\u{1f980}", "captured", "zz", "by", "radius_m", "\u{feff}"];
-    let name = dice.pick(&names);
-    let bytes = dice.bytes(300);
-    let number = dice.number(0);
-    let value = match dice.below(5) {
-        0 => Scalar::Bool(number & 1 == 0),
-        1 => Scalar::Int(number as i64),
-        2 => Scalar::Uint(number),
-        3 => Scalar::Text(dice.pick(&["", "\0", "\u{1f980}", "e\u{301}", "\u{202e}"])),
-        _ => Scalar::Bytes(&bytes),
-    };
-    let field = Op { object: Some((0, raw.start_op)), ..put(raw, name, value) };
-    let at = raw.ops[1..].partition_point(|op| op.key.as_slice() < name.as_bytes()) + 1;
-    raw.ops.insert(at, Op { action: 1, insert: false, n_predecessors: 0, ..field });
-}
-
-/// Changes how a change is written: numbers, runs, the column table.
-fn mutate_form(columns: &mut Vec<Column>, head: &mut [Token], dice: &mut Dice) {
-    if columns.is_empty() || head.is_empty() {
-        return;
-    }
-    let at = dice.below(columns.len());
-    let other = dice.below(columns.len());
-    match dice.below(9) {
-        0 => mutate_token(&mut head[dice.below(head.len())], dice),
-        1 => columns[at].claimed = Some(Token::Uleb(dice.number(columns[at].data.len() as u64))),
-        2 => {
-            let specs = [0x01, 0x02, 0x09, 0x11, 0x13, 0x15, 0x34, 0x42, 0x56, 0x57, 0x5f, 0x70, 0x71, 0x73, 0x94];
-            columns[at].spec = Token::Uleb(dice.pick(&specs));
-        }
-        3 => columns.swap(at, other),
-        4 => drop(columns.remove(at)),
-        5 => columns.insert(at, columns[other].clone()),
-        _ => mutate_runs(&mut columns[at].data, dice),
-    }
-}
-
-fn mutate_runs(data: &mut Vec<Token>, dice: &mut Dice) {
-    if data.is_empty() {
-        return;
-    }
-    let at = dice.below(data.len());
-    let other = dice.below(data.len());
-    match (dice.below(8), data[at].clone()) {
-        (0, Token::Leb(run @ 2..)) if at + 1 < data.len() => {
-            // The same values in two runs.
-            let value = data[at + 1].clone();
-            let cut = 1 + dice.below(run as usize - 1) as i64;
-            data.splice(at..at + 2, [Token::Leb(cut), value.clone(), Token::Leb(run - cut), value]);
-        }
-        (1, Token::Leb(run @ 2..=64)) if at + 1 < data.len() => {
-            let value = data[at + 1].clone();
-            let literals = std::iter::once(Token::Leb(-run)).chain(vec![value; run as usize]);
-            data.splice(at..at + 2, literals);
-        }
-        (2, _) => drop(data.splice(at..at, [Token::Leb(0), Token::Uleb(dice.below(3) as u64)])),
-        (3, _) => drop(data.remove(at)),
-        (4, _) => data.insert(at, data[other].clone()),
-        (5, _) => data.swap(at, other),
-        _ => mutate_token(&mut data[at], dice),
-    }
-}
-
-fn mutate_token(token: &mut Token, dice: &mut Dice) {
-    *token = match token.clone() {
-        Token::Uleb(value) if dice.below(3) == 0 => Token::Padded(value),
-        Token::Uleb(value) | Token::Padded(value) => Token::Uleb(dice.number(value)),
-        Token::Leb(value) => match dice.below(3) {
-            0 => Token::Leb(value.wrapping_neg()),
-            _ => Token::Leb(dice.number(value as u64) as i64),
-        },
-        Token::Bytes(mut bytes) if !bytes.is_empty() => {
-            let at = dice.below(bytes.len());
-            bytes[at] = dice.number(u64::from(bytes[at])) as u8;
-            Token::Bytes(bytes)
-        }
-        Token::Bytes(_) => Token::Bytes(dice.bytes(3)),
-    };
-}
-
-/// One mutated change.
-fn mutate(raw: &Raw, name: &DocumentName, dice: &mut Dice) -> SignedChange {
-    let mut raw = raw.clone();
-    for _ in 0..dice.pick(&[0, 1, 1, 2]) {
-        mutate_meaning(&mut raw, dice);
-    }
-    if dice.below(8) == 0 {
-        add_field(&mut raw, dice);
-    }
-    let mut layout = raw.layout();
-    for _ in 0..dice.pick(&[0, 1, 1, 2]) {
-        mutate_form(&mut layout.columns, &mut layout.head, dice);
-    }
-    let mut bytes = layout.chunk();
-    if dice.below(8) == 0 {
-        let at = 8 + dice.below(bytes.len() - 8);
-        bytes[at] = dice.next() as u8;
-    }
-    sign(bytes, &raw.actor, name)
+    loads(name, &all);
 }
 
 #[test]
@@ -544,7 +353,9 @@ fn no_signed_mutation_panics_and_whatever_is_taken_survives() {
         *codes.entry(judgement.as_ref().map_or_else(|code| *code, |_| "taken")).or_default() += 1;
         let history: Vec<_> = changes[..place].iter().chain([&change]).cloned().collect();
         match judgement {
-            Ok(valid) => survives(name, &history, &valid),
+            // Unoptimised Automerge is slow: every fourth one is also written on.
+            Ok(valid) if codes["taken"].is_multiple_of(4) => survives(name, &history, &valid),
+            Ok(_) => loads(name, &history),
             // Valid alone but not next in its chain: a document is not made of it, and says so instead of panicking.
             Err("(gap)" | "(behind)" | "chain_broken") => {
                 let _ = materialise(name.id(TENANT), name.kind(), history.iter().map(|change| &change.bytes[..]));
@@ -555,7 +366,8 @@ fn no_signed_mutation_panics_and_whatever_is_taken_survives() {
     let taken = codes.get("taken").copied().unwrap_or(0);
     assert!(taken > n_mutations / 50, "the mutator is too wild to test anything: {codes:?}");
     assert!(codes.len() > 10, "the mutator is too tame to test anything: {codes:?}");
-    eprintln!("{n_mutations} mutations: {codes:?}");
+    // Shown with --nocapture: what a longer run found.
+    writeln!(std::io::stderr(), "{n_mutations} mutations: {codes:?}").unwrap();
 }
 
 fn judged(name: &DocumentName, change: &SignedChange) -> Valid {

@@ -7,6 +7,8 @@ mod decisions;
 mod fixtures;
 mod golden;
 mod hostile;
+mod mutate;
+mod protocol;
 mod raw;
 mod scopes;
 mod wire;

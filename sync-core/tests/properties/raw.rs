@@ -181,6 +181,12 @@ pub fn typed(value: &Scalar<'_>) -> (u64, Vec<u8>) {
     }
 }
 
+/// A field that puts `value` under `key`, like the first field of `raw`.
+pub fn put_field(raw: &Raw, key: &str, value: Scalar<'_>) -> Op {
+    let (value_type, value) = typed(&value);
+    Op { key: key.as_bytes().to_vec(), value_type, value, ..raw.ops[1].clone() }
+}
+
 fn counted(bytes: &[u8]) -> [Token; 2] {
     [Token::Uleb(bytes.len() as u64), Token::Bytes(bytes.to_vec())]
 }

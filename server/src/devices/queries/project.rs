@@ -1,29 +1,18 @@
-//! All SQL that the ingest transaction runs on `devices` and `device_requests`; what people list is in `views.rs`.
+//! What the ingest transaction asks and changes.
 
 use muster_sync_core::{
     DeviceKey,
-    document::{Request, Role},
+    document::{Request, RequestPurpose},
 };
 
-use super::owner::{BindingFacts, DeviceStatus, Owner};
-use super::rules::{Ownership, RequestStatus, Standing};
+use super::super::owner::{BindingFacts, DeviceStatus, Owner};
+use super::super::rules::{Ownership, RequestStatus, Standing};
+use super::{request_status, role};
 use crate::db::{DbError, Tx};
 use crate::ids::{TenantId, UserId};
 use crate::params;
 
-fn wrong(column: &'static str) -> DbError {
-    DbError::Other(format!("{column} holds a word that this program does not know"))
-}
-
-pub(super) fn role(text: &str) -> Result<Role, DbError> {
-    Role::parse(text).ok_or_else(|| wrong("users.role"))
-}
-
-pub(super) fn request_status(text: &str) -> Result<RequestStatus, DbError> {
-    RequestStatus::parse(text).ok_or_else(|| wrong("device_requests.status"))
-}
-
-pub(super) fn owner_of(tx: &Tx<'_>, tenant: &TenantId, key: &DeviceKey) -> Result<Option<Owner>, DbError> {
+pub(in crate::devices) fn owner_of(tx: &Tx<'_>, tenant: &TenantId, key: &DeviceKey) -> Result<Option<Owner>, DbError> {
     tx.query_one(
         "SELECT d.user_id, u.role, CASE WHEN d.status = 'bound' AND u.status = 'active' THEN 1 ELSE 0 END
          FROM devices d
@@ -38,7 +27,11 @@ pub(super) fn owner_of(tx: &Tx<'_>, tenant: &TenantId, key: &DeviceKey) -> Resul
     )
 }
 
-pub(super) fn binding(tx: &Tx<'_>, tenant: &TenantId, key: &DeviceKey) -> Result<Option<BindingFacts>, DbError> {
+pub(in crate::devices) fn binding(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    key: &DeviceKey,
+) -> Result<Option<BindingFacts>, DbError> {
     tx.query_one(
         "SELECT user_id, bound_at, revoked_at, CASE level WHEN 'hardware' THEN 1 ELSE 0 END, forked_at
          FROM devices
@@ -57,7 +50,7 @@ pub(super) fn binding(tx: &Tx<'_>, tenant: &TenantId, key: &DeviceKey) -> Result
 }
 
 /// The owner of a key and the sealed code key.
-pub(super) fn sealed_code_key(
+pub(in crate::devices) fn sealed_code_key(
     tx: &Tx<'_>,
     tenant: &TenantId,
     key: &DeviceKey,
@@ -71,7 +64,12 @@ pub(super) fn sealed_code_key(
     )
 }
 
-pub(super) fn flag_fork(tx: &Tx<'_>, tenant: &TenantId, key: &DeviceKey, now_ms: i64) -> Result<(), DbError> {
+pub(in crate::devices) fn flag_fork(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    key: &DeviceKey,
+    now_ms: i64,
+) -> Result<(), DbError> {
     tx.execute(
         "UPDATE devices
          SET forked_at = ?3
@@ -88,7 +86,7 @@ pub(super) fn flag_fork(tx: &Tx<'_>, tenant: &TenantId, key: &DeviceKey, now_ms:
 }
 
 /// What binding `key` to `user` depends on; `None` if the tenant has no such user.
-pub(super) fn standing(
+pub(in crate::devices) fn standing(
     tx: &Tx<'_>,
     tenant: &TenantId,
     user: &str,
@@ -126,17 +124,18 @@ pub(super) fn standing(
 }
 
 /// What [`insert_request`] stores.
-pub(super) struct NewRequest<'a> {
-    pub(super) hash: &'a [u8; 32],
-    pub(super) user: &'a str,
-    pub(super) request: &'a Request,
-    pub(super) sealed_code_key: Option<&'a [u8]>,
-    pub(super) status: RequestStatus,
-    pub(super) note: Option<&'a str>,
-    pub(super) now_ms: i64,
+pub(in crate::devices) struct NewRequest<'a> {
+    pub(in crate::devices) hash: &'a [u8; 32],
+    pub(in crate::devices) user: &'a str,
+    pub(in crate::devices) request: &'a Request,
+    pub(in crate::devices) purpose: RequestPurpose,
+    pub(in crate::devices) sealed_code_key: Option<&'a [u8]>,
+    pub(in crate::devices) status: RequestStatus,
+    pub(in crate::devices) note: Option<&'a str>,
+    pub(in crate::devices) now_ms: i64,
 }
 
-pub(super) fn insert_request(tx: &Tx<'_>, tenant: &TenantId, new: &NewRequest<'_>) -> Result<(), DbError> {
+pub(in crate::devices) fn insert_request(tx: &Tx<'_>, tenant: &TenantId, new: &NewRequest<'_>) -> Result<(), DbError> {
     let decided_at_ms = (new.status != RequestStatus::Pending).then_some(new.now_ms);
     tx.execute(
         "INSERT INTO device_requests
@@ -149,7 +148,7 @@ pub(super) fn insert_request(tx: &Tx<'_>, tenant: &TenantId, new: &NewRequest<'_
             new.hash,
             new.user,
             &new.request.key.0,
-            new.request.purpose.as_str(),
+            new.purpose.as_str(),
             new.request.level.as_str(),
             new.request.platform.as_str(),
             new.request.model.as_ref().map(|model| model.as_str()),
@@ -165,7 +164,7 @@ pub(super) fn insert_request(tx: &Tx<'_>, tenant: &TenantId, new: &NewRequest<'_
 }
 
 /// Supersedes what waits of a user besides the newest `keep` requests, and every older request of the same key.
-pub(super) fn supersede_older(
+pub(in crate::devices) fn supersede_older(
     tx: &Tx<'_>,
     tenant: &TenantId,
     newest: &NewRequest<'_>,
@@ -196,7 +195,7 @@ pub(super) fn supersede_older(
 }
 
 /// Gives a device that was bound before its request came what the request says about it.
-pub(super) fn complete_device(tx: &Tx<'_>, tenant: &TenantId, new: &NewRequest<'_>) -> Result<(), DbError> {
+pub(in crate::devices) fn complete_device(tx: &Tx<'_>, tenant: &TenantId, new: &NewRequest<'_>) -> Result<(), DbError> {
     tx.execute(
         "UPDATE devices
          SET level = ?4, platform = ?5, model = ?6, legacy_id_hash = ?7,
@@ -217,15 +216,15 @@ pub(super) fn complete_device(tx: &Tx<'_>, tenant: &TenantId, new: &NewRequest<'
 }
 
 /// A key that a decision binds.
-pub(super) struct NewBinding<'a> {
-    pub(super) key: &'a DeviceKey,
-    pub(super) user: &'a str,
-    pub(super) by: &'a str,
-    pub(super) now_ms: i64,
+pub(in crate::devices) struct NewBinding<'a> {
+    pub(in crate::devices) key: &'a DeviceKey,
+    pub(in crate::devices) user: &'a str,
+    pub(in crate::devices) by: &'a str,
+    pub(in crate::devices) now_ms: i64,
 }
 
 /// Binds a key with what its newest request says about it; a key that is bound stays as it is.
-pub(super) fn bind(tx: &Tx<'_>, tenant: &TenantId, new: &NewBinding<'_>) -> Result<(), DbError> {
+pub(in crate::devices) fn bind(tx: &Tx<'_>, tenant: &TenantId, new: &NewBinding<'_>) -> Result<(), DbError> {
     tx.execute(
         "INSERT INTO devices
              (tenant_id, device_key, user_id, status, level, platform, model, legacy_id_hash, sealed_code_key,
@@ -252,15 +251,15 @@ pub(super) fn bind(tx: &Tx<'_>, tenant: &TenantId, new: &NewBinding<'_>) -> Resu
 }
 
 /// A decision on requests.
-pub(super) struct Decided<'a> {
-    pub(super) status: RequestStatus,
-    pub(super) by: &'a str,
-    pub(super) reason: Option<&'a str>,
-    pub(super) now_ms: i64,
+pub(in crate::devices) struct Decided<'a> {
+    pub(in crate::devices) status: RequestStatus,
+    pub(in crate::devices) by: &'a str,
+    pub(in crate::devices) reason: Option<&'a str>,
+    pub(in crate::devices) now_ms: i64,
 }
 
 /// Decides every request of a key that waits.
-pub(super) fn decide_by_key(
+pub(in crate::devices) fn decide_by_key(
     tx: &Tx<'_>,
     tenant: &TenantId,
     user: &str,
@@ -277,7 +276,7 @@ pub(super) fn decide_by_key(
 }
 
 /// Decides one request, if it waits.
-pub(super) fn decide_by_hash(
+pub(in crate::devices) fn decide_by_hash(
     tx: &Tx<'_>,
     tenant: &TenantId,
     user: &str,
@@ -294,7 +293,7 @@ pub(super) fn decide_by_hash(
 }
 
 /// Notes on the requests of a key why a decision had no effect.
-pub(super) fn note(
+pub(in crate::devices) fn note(
     tx: &Tx<'_>,
     tenant: &TenantId,
     user: &str,
@@ -311,7 +310,7 @@ pub(super) fn note(
 }
 
 /// The key that a request asks for.
-pub(super) fn key_of_request(
+pub(in crate::devices) fn key_of_request(
     tx: &Tx<'_>,
     tenant: &TenantId,
     user: &str,
@@ -327,13 +326,13 @@ pub(super) fn key_of_request(
 }
 
 /// Who ends bindings, and why.
-pub(super) struct Revoked<'a> {
-    pub(super) by: &'a str,
-    pub(super) reason: Option<&'a str>,
-    pub(super) now_ms: i64,
+pub(in crate::devices) struct Revoked<'a> {
+    pub(in crate::devices) by: &'a str,
+    pub(in crate::devices) reason: Option<&'a str>,
+    pub(in crate::devices) now_ms: i64,
 }
 
-pub(super) fn revoke(
+pub(in crate::devices) fn revoke(
     tx: &Tx<'_>,
     tenant: &TenantId,
     user: &str,
@@ -350,7 +349,7 @@ pub(super) fn revoke(
 }
 
 /// Ends every binding of a user but that of `key`.
-pub(super) fn revoke_others(
+pub(in crate::devices) fn revoke_others(
     tx: &Tx<'_>,
     tenant: &TenantId,
     user: &str,

@@ -1,0 +1,35 @@
+# Short names for what people do here. `just` lists them; everything works without it too.
+
+default:
+    @just --list
+
+# Plays a lecture with 40 phones against a real server, and stays up.
+demo:
+    cargo run --release -- demo
+
+# The server with embedded defaults on 127.0.0.1:8000.
+serve:
+    cargo run --release -- serve
+
+# What the gate runs before the tests.
+lint:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets --locked -- -D warnings
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+
+# Every test, as the README says.
+test:
+    cargo test --workspace
+
+# The whole gate.
+check:
+    .ci/run
+
+# Cost of one change: guard, decode, verify, scope, validate, author.
+bench:
+    cargo bench -p muster-sync-core
+
+# A reconnect storm against a real server beside its in-process floor.
+load:
+    cargo build --release
+    cargo run --release -p muster-tests --bin load -- storm

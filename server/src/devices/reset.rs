@@ -1,0 +1,82 @@
+//! `POST /admin/approve-imei-reset`: the new device takes the place of the old one. The name is older than the keys.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::decide::{Answer, decide, own_request, parse_hash, parse_reason};
+use super::queries::{self, RequestRow};
+use super::rules::RequestStatus;
+use super::view::DeviceRequest;
+use crate::app::App;
+use crate::auth::permission::DevicesApprove;
+use crate::auth::{self, Allowed, Email};
+use crate::db::{DbError, Tx};
+use crate::error::{AppError, AppResult, ErrorEnvelope};
+use crate::http::Json;
+use crate::ids::UserId;
+
+/// Waiting requests of one user that are looked at, newest first.
+const REQUESTS_SEEN_MAX: u32 = 20;
+
+/// One of `request_id`, `user_id` and `email`; a user's newest reset request is meant.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ApproveReset {
+    /// The request, in hexadecimal.
+    request_id: Option<String>,
+    /// The user who asks.
+    #[serde(alias = "student_id")]
+    user_id: Option<UserId>,
+    /// The user who asks, by address.
+    #[serde(alias = "student_email")]
+    email: Option<String>,
+    /// A code.
+    reason: Option<String>,
+}
+
+/// Approves a reset: binds the device that asks and ends every other binding of the user.
+#[utoipa::path(
+    post, path = "/admin/approve-imei-reset", tag = "devices", request_body = ApproveReset,
+    responses(
+        (status = 200, body = DeviceRequest),
+        (status = 403, description = "`OWN_REQUEST`", body = ErrorEnvelope),
+        (status = 404, description = "`NO_PENDING_RESET`, or no such user", body = ErrorEnvelope),
+        (status = 409, description = "`NOT_A_RESET`, `ALREADY_DECIDED`, `REQUEST_SUPERSEDED` or \
+            `KEY_BOUND_ELSEWHERE`", body = ErrorEnvelope)
+    )
+)]
+pub(super) async fn approve_reset(
+    State(app): State<App>,
+    allowed: Allowed<DevicesApprove>,
+    Json(body): Json<ApproveReset>,
+) -> AppResult<Json<DeviceRequest>> {
+    let reason = body.reason.as_deref().map(parse_reason).transpose()?;
+    let hash = match (&body.request_id, body.user_id, &body.email) {
+        (Some(hash), None, None) => parse_hash(hash)?,
+        (None, Some(user), None) => pending_of(&app, &allowed, user).await?,
+        (None, None, Some(email)) => {
+            let (tenant, email) = (allowed.tenant.clone(), Email::parse(email)?);
+            let found = app.db.read(move |tx: &Tx<'_>| auth::find_by_email(tx, &tenant, &email)).await;
+            let user = found.map_err(|error: DbError| AppError::from(error))?;
+            pending_of(&app, &allowed, user.ok_or_else(|| AppError::not_found("the user"))?.id).await?
+        }
+        _ => return Err(AppError::validation("send one of request_id, user_id and email")),
+    };
+    decide(&app, &allowed, hash, Answer::Reset, reason).await.map(Json)
+}
+
+/// The user's newest waiting request, preferring one that is a reset.
+async fn pending_of(app: &App, admin: &Allowed<DevicesApprove>, user: UserId) -> AppResult<[u8; 32]> {
+    if user == admin.id {
+        return Err(own_request());
+    }
+    let (tenant, pending) = (admin.tenant.clone(), Some(RequestStatus::Pending));
+    let read = app.db.read(move |tx: &Tx<'_>| queries::requests_of(tx, &tenant, user, pending, REQUESTS_SEEN_MAX));
+    let rows: Vec<RequestRow> = read.await.map_err(|error: DbError| AppError::from(error))?;
+    let chosen = rows.iter().find(|row| row.is_reset()).or(rows.first());
+    chosen.map(|row| row.hash).ok_or_else(|| {
+        AppError::new(StatusCode::NOT_FOUND, "NO_PENDING_RESET", "this user asks for no reset at the moment")
+    })
+}

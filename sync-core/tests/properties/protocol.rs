@@ -1,0 +1,85 @@
+//! `PROTOCOL.md` against the code: another team writes a client from it, so every limit, field, context and reason is there.
+
+use crate::fixtures::*;
+use muster_sync_core::{DocumentName, change::Scalar, document::*, signing::Context, sync::message::CONTENT_TYPE};
+use std::collections::BTreeSet;
+
+fn hex(bytes: impl AsRef<[u8]>) -> String {
+    data_encoding::HEXLOWER.encode(bytes.as_ref())
+}
+
+const PROTOCOL: &str = include_str!("../../PROTOCOL.md");
+
+macro_rules! limits {
+    ($($name:ident)*) => { [$((stringify!($name), i128::try_from(muster_sync_core::limits::$name).unwrap()),)*] };
+}
+
+#[test]
+fn every_limit_stands_in_the_protocol_with_its_value() {
+    let limits = limits! {
+        CHANGE_SIZE_BYTES_MAX OPS_PER_CHANGE_MAX COLUMNS_PER_CHANGE_MAX NAME_SIZE_BYTES_MAX TEXT_SIZE_BYTES_MAX
+        BYTES_SIZE_BYTES_MAX START_OP_MAX SEQ_MAX CHANGE_TIME_S_MAX MANIFEST_SIZE_BYTES_MAX MANIFEST_IMAGES_MAX
+        IMAGE_SIZE_BYTES_MAX SYNC_REQUEST_BYTES_MAX SYNC_RESPONSE_BYTES_MAX PUSHES_PER_REQUEST_MAX CHANGES_PER_PAGE_MAX
+        PAGE_SIZE_BYTES_MAX CURSORS_MAX TENANT_SIZE_BYTES_MAX ID_SIZE_BYTES_MAX DECISION_AFTER_MAX RETRY_CEILING_MS
+        RETRY_BASE_MS RETRY_AFTER_MS_MAX CLOCK_SKEW_MS_MAX MONOTONIC_DRIFT_PPM ANCHOR_TRAVEL_MS_MAX CLASS_SESSION_MS_MAX
+        CODE_SEARCH_STEPS_MAX
+    };
+    for (name, value) in &limits {
+        let row = format!("| `{name}` | {value} |");
+        assert!(PROTOCOL.contains(&row), "PROTOCOL.md has no row that starts with: {row}");
+    }
+    let source = include_str!("../../src/limits.rs");
+    let constants = source.lines().filter_map(|line| line.strip_prefix("pub const ")?.split(':').next());
+    let listed: BTreeSet<_> = limits.iter().map(|(name, _)| *name).collect();
+    assert_eq!(constants.collect::<BTreeSet<_>>(), listed, "a limit was added: list it here and in PROTOCOL.md");
+}
+
+#[test]
+fn every_field_context_and_reason_stands_in_the_protocol() {
+    for (_, entry) in full_entries() {
+        let container = entry.container().name();
+        let heading = format!("#### `{container}`");
+        let section = PROTOCOL.split_once(&heading).unwrap_or_else(|| panic!("PROTOCOL.md has no {heading}")).1;
+        let section = section.split("\n####").next().unwrap();
+        for (field, value) in entry.fields() {
+            let kind = match value {
+                Scalar::Bool(_) => "bool",
+                Scalar::Int(_) => "int",
+                Scalar::Uint(_) => "uint",
+                Scalar::Text(_) => "text",
+                Scalar::Bytes(_) => "bytes",
+            };
+            let row = format!("| `{field}` | {kind} |");
+            assert!(section.contains(&row), "PROTOCOL.md, {container}: no row that starts with: {row}");
+        }
+    }
+    for context in [Context::Change, Context::Receipt, Context::Anchor] {
+        assert!(PROTOCOL.contains(&hex(context.bytes())), "PROTOCOL.md lacks the bytes of {context:?}");
+    }
+    let source = include_str!("../../src/error.rs");
+    for code in source.lines().filter_map(|line| line.split_once("=> \"")?.1.split('"').next()) {
+        assert!(PROTOCOL.contains(&format!("| `{code}` |")), "PROTOCOL.md does not explain the reason {code}");
+    }
+    assert!(PROTOCOL.contains(CONTENT_TYPE));
+}
+
+/// One entry for every container, with every optional field present.
+fn full_entries() -> Vec<(DocumentName, Entry)> {
+    let mut all = one_of_each();
+    let (by, reason, digest) = (Some(label("admin-1")), Some(code("because")), Some([1; 32]));
+    for (_, entry) in &mut all {
+        match entry {
+            Entry::Plan(plan) => plan.by = by.clone(),
+            Entry::PlanChanges(change) => change.by = by.clone(),
+            Entry::Submissions(submission) => submission.by = by.clone(),
+            Entry::Appeals(appeal) => (appeal.by, appeal.note_hash) = (by.clone(), digest),
+            Entry::Verdicts(verdict) => verdict.model = reason.clone(),
+            Entry::Decisions(decision) => decision.note_hash = digest,
+            Entry::Marks(_) => {}
+            Entry::Requests(request) => request.legacy_id_hash = digest,
+            Entry::Bindings(binding) => binding.reason = reason.clone(),
+            Entry::Resets(reset) => reset.reason = reason.clone(),
+        }
+    }
+    all
+}

@@ -14,7 +14,7 @@ async fn course(client: &Client, code: &str) -> String {
 }
 
 async fn open(client: &Client, course: &str) -> Value {
-    let body = json!({"course_id": course, "duration_minutes": 20});
+    let body = json!({"course_id": course, "duration_minutes": 10});
     client.post(SESSIONS, &body).await.expect(201)
 }
 
@@ -92,7 +92,7 @@ async fn a_session_ends_once() {
     let count = |listed: Value| listed["counts"].clone();
     let listed = lecturer.get(SESSIONS).await.expect(200);
     assert_eq!(count(listed), json!({"planned": 0, "open": 1, "closed": 1, "expired": 1}));
-    server.clock().set(NOON_MS + 1_200_000);
+    server.clock().set(NOON_MS + 600_000);
     assert_eq!(lecturer.get(&path(&left, "")).await.expect(200)["status"], "expired");
     let listed = lecturer.get(&format!("{SESSIONS}?status=expired")).await.expect(200);
     assert_eq!(listed["items"].as_array().unwrap().len(), 2);

@@ -88,6 +88,10 @@ pub struct VerdictRow {
     pub policy: String,
     /// Version of the face pipeline.
     pub model: Option<String>,
+    /// Start of the interval in which the capture happened, if the verdict names it.
+    pub not_before_ms: Option<i64>,
+    /// Its end.
+    pub not_after_ms: Option<i64>,
     /// When the server wrote it.
     pub received_at_ms: i64,
 }

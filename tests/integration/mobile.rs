@@ -3,9 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use muster_server::{devices, ids::TenantId, log};
-use muster_sync_core::document::{Binding, BindingAction, Label};
-use muster_sync_core::{DeviceKey, DocumentName};
 use muster_tests::{PASSWORD, TestServer};
 use tempfile::TempDir;
 use uniffi::{GenerateOptions, TargetLanguage};
@@ -59,25 +56,21 @@ impl Program {
     }
 }
 
-async fn approve(server: &TestServer, user: &str, key: DeviceKey) {
-    let name = DocumentName::DeviceBinding { user: user.to_owned() };
-    let by = Label::new("an-admin").unwrap();
-    let binding = Binding { key, action: BindingAction::Bind, of: None, reason: None, by };
-    let entries = vec![(name.clone(), log::channels_of(&name, None), binding.into())];
-    let tenant = TenantId::default_tenant();
-    let project = |tx: &muster_server::db::Tx<'_>, appended: &[log::Appended]| {
-        appended.iter().try_for_each(|change| devices::project(tx, change, None)).map_err(Into::into)
-    };
-    log::append_as_server(server.app(), &tenant, entries, project).await.unwrap();
+/// The admin approves the only request that waits.
+async fn approve(server: &TestServer) {
+    let admin = server.client("admin").await;
+    let requests = admin.get("/api/v1/admin/device-requests?status=pending").await.expect(200);
+    assert_eq!(requests["items"].as_array().unwrap().len(), 1, "{requests}");
+    let hash = requests["items"][0]["hash"].as_str().unwrap().to_owned();
+    admin.post(&format!("/api/v1/admin/device-requests/{hash}/approve"), &serde_json::json!({})).await.expect(200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_captures_with_no_server_wait_for_the_approval_and_get_their_receipts() {
     let server = TestServer::start().await;
-    let user = server.create_user(STUDENT, "student").await;
+    server.create_user(STUDENT, "student").await;
     let phone = Program { binding: binding(), store: tempfile::tempdir().unwrap() };
-    let out = Program::check(phone.run(&server.url(""), &["prepare"]).await);
-    let key = out.trim().rsplit(' ').next().and_then(DeviceKey::from_hex).unwrap();
+    Program::check(phone.run(&server.url(""), &["prepare"]).await);
 
     let address = server.url("");
     let data = server.stop().await;
@@ -89,7 +82,7 @@ async fn fifty_captures_with_no_server_wait_for_the_approval_and_get_their_recei
     let out = Program::check(phone.run(&server.url(""), &waiting).await);
     assert!(out.contains("50 in quarantine"), "{out}");
 
-    approve(&server, &user, key).await;
+    approve(&server).await;
     let out = Program::check(phone.run(&server.url(""), &["sync"]).await);
     assert!(out.contains("pending: 0 changes, 0 in quarantine, 0 refused, 0 images"), "{out}");
     assert_eq!(out.matches("receipt #").count(), 50, "{out}");

@@ -88,7 +88,7 @@ impl Sqlite {
     }
 
     pub(super) fn writer_waiting(&self) -> usize {
-        self.0.writes.waiting()
+        self.0.writes.unfinished()
     }
 
     pub(super) fn close(&self) {

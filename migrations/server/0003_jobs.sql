@@ -15,6 +15,6 @@ CREATE TABLE jobs (
     -- When it was first asked for to run.
     first_due_at BIGINT NOT NULL,
     PRIMARY KEY (kind, tenant_id, subject)
-);
+) WITHOUT ROWID;
 
 CREATE INDEX jobs_due ON jobs (kind, due_at) WHERE state <> 'dead';

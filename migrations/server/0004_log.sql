@@ -5,7 +5,7 @@ CREATE TABLE log_heads (
     last_index BIGINT NOT NULL,
     -- Newest number in any channel of the tenant.
     last_number BIGINT NOT NULL
-);
+) WITHOUT ROWID;
 
 CREATE TABLE documents (
     document_id BLOB PRIMARY KEY,
@@ -13,7 +13,7 @@ CREATE TABLE documents (
     kind BIGINT NOT NULL,
     key1 TEXT NOT NULL,
     key2 TEXT NOT NULL
-);
+) WITHOUT ROWID;
 
 CREATE TABLE change_log (
     tenant_id TEXT NOT NULL,
@@ -48,4 +48,4 @@ CREATE TABLE channel_entries (
     number BIGINT NOT NULL,
     log_index BIGINT NOT NULL,
     PRIMARY KEY (channel_key, number)
-);
+) WITHOUT ROWID;

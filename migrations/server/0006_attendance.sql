@@ -70,7 +70,7 @@ CREATE TABLE records (
     decision TEXT,
     decision_reason TEXT,
     updated_at BIGINT NOT NULL
-);
+) WITHOUT ROWID;
 
 CREATE UNIQUE INDEX records_by_session ON records (tenant_id, locator, student_id);
 CREATE INDEX records_by_student ON records (tenant_id, student_id, document_id);
@@ -89,7 +89,7 @@ CREATE TABLE submissions (
     commitment BLOB NOT NULL,
     received_at BIGINT NOT NULL,
     PRIMARY KEY (document_id, log_index)
-);
+) WITHOUT ROWID;
 
 CREATE TABLE verdicts (
     document_id BLOB NOT NULL,

@@ -22,6 +22,9 @@ pub const STATEMENTS_CACHED_MAX: usize = 256;
 pub const WRITER_CACHE_KIB: i64 = 32 * 1024;
 /// Page cache of each reader's connection, in KiB.
 pub const READER_CACHE_KIB: i64 = 8 * 1024;
+/// Pages of 4 KiB in the write-ahead log before they are copied into the file. A page that changes often is then copied
+/// once instead of after every commit.
+pub const WAL_PAGES_MAX: u32 = 8_192;
 /// Fewest reader connections.
 pub const READERS_MIN: usize = 2;
 /// Most reader connections.

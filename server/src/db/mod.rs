@@ -92,7 +92,7 @@ impl Db {
         }
     }
 
-    /// Writes that wait for the writer, so that background work can stand back.
+    /// Writes that are not committed yet, so that background work can stand back.
     pub fn writer_waiting(&self) -> usize {
         match &self.0 {
             Backend::Sqlite(sqlite) => sqlite.writer_waiting(),

@@ -19,6 +19,8 @@ pub(super) struct Queue<T> {
     not_empty: Condvar,
     places: Arc<Semaphore>,
     waiting: AtomicUsize,
+    /// Handed out with the last `take`, whose taker has not come back.
+    in_hand: AtomicUsize,
 }
 
 struct State<T> {
@@ -33,6 +35,7 @@ impl<T> Queue<T> {
             not_empty: Condvar::new(),
             places: Arc::new(Semaphore::new(capacity)),
             waiting: AtomicUsize::new(0),
+            in_hand: AtomicUsize::new(0),
         }
     }
 
@@ -80,6 +83,7 @@ impl<T> Queue<T> {
 
     /// The oldest ones, at most `max`; waits until there is one. Empty only when the queue is closed and done.
     pub(super) fn take(&self, max: usize) -> VecDeque<T> {
+        self.in_hand.store(0, Ordering::Relaxed);
         let mut state = self.lock();
         while state.items.is_empty() && !state.closed {
             state = self.not_empty.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -87,11 +91,13 @@ impl<T> Queue<T> {
         let count = state.items.len().min(max);
         let taken = state.items.drain(..count).map(|(item, _place)| item).collect();
         self.waiting.store(state.items.len(), Ordering::Relaxed);
+        self.in_hand.store(count, Ordering::Relaxed);
         taken
     }
 
-    pub(super) fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
+    /// Those in the queue, and those that its only taker works on: a group commit empties the queue at once.
+    pub(super) fn unfinished(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed) + self.in_hand.load(Ordering::Relaxed)
     }
 
     /// Takes nothing new; what waits is still handed out.

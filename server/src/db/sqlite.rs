@@ -35,6 +35,7 @@ impl Sqlite {
         writer.pragma_update(None, "synchronous", "FULL")?;
         // Negative means KiB, positive would mean pages.
         writer.pragma_update(None, "cache_size", -limits::WRITER_CACHE_KIB)?;
+        writer.pragma_update(None, "wal_autocheckpoint", limits::WAL_PAGES_MAX)?;
         let writes = Arc::new(Queue::new(limits::WRITE_QUEUE_MAX));
         let reads = Arc::new(Queue::new(limits::READ_QUEUE_MAX));
         let mut handles = Vec::new();
@@ -87,7 +88,7 @@ impl Sqlite {
     }
 
     pub(super) fn writer_waiting(&self) -> usize {
-        self.0.writes.waiting()
+        self.0.writes.unfinished()
     }
 
     pub(super) fn close(&self) {

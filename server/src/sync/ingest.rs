@@ -14,7 +14,7 @@ use super::prepare::{Checked, Prepared};
 use super::{quarantine, queries};
 use crate::app::App;
 use crate::db::{DbError, Tx};
-use crate::devices::{self, DeviceStatus};
+use crate::devices::{self, DeviceStatus, Owner};
 use crate::error::{AppError, AppResult};
 use crate::evidence;
 use crate::ids::{TenantId, UserId};
@@ -58,6 +58,8 @@ pub(super) struct Admission<'a> {
     pub(super) now_ms: i64,
     /// Courses of class sessions, so that a push of many records asks once.
     courses: RefCell<HashMap<Locator, Option<String>>>,
+    /// Owners of the keys that wrote, likewise; forgotten when a binding changes.
+    owners: RefCell<HashMap<DeviceKey, Option<Owner>>>,
     /// Channels that got something.
     moved: RefCell<Vec<Channel>>,
 }
@@ -86,7 +88,7 @@ pub(super) async fn ingest(app: &App, sender: Sender, prepared: Vec<Prepared>) -
 
 impl<'a> Admission<'a> {
     pub(super) fn new(tx: &'a Tx<'a>, sender: &'a Sender, server: DeviceKey, now_ms: i64) -> Self {
-        Self { tx, sender, server, now_ms, courses: RefCell::default(), moved: RefCell::default() }
+        Self { tx, sender, server, now_ms, courses: RefCell::default(), owners: RefCell::default(), moved: RefCell::default() }
     }
 
     /// The channels that got something.
@@ -133,7 +135,7 @@ impl<'a> Admission<'a> {
             return self.refuse(signed, "writer_not_allowed", sentence).map(Some);
         }
         let (user, role);
-        let writer = match devices::owner_of(self.tx, &self.sender.tenant, &valid.writer)? {
+        let writer = match self.owner_of(&valid.writer)? {
             None if valid.container == Container::Requests => {
                 user = self.sender.user.to_string();
                 Writer::Applicant { user: &user, key: valid.writer }
@@ -175,6 +177,15 @@ impl<'a> Admission<'a> {
         };
         let Some(Ok(course)) = course.map(|course| course.parse()) else { return Ok(Some(false)) };
         courses::teaches(self.tx, &self.sender.tenant, course, user).map(Some)
+    }
+
+    fn owner_of(&self, key: &DeviceKey) -> Result<Option<Owner>, DbError> {
+        if let Some(owner) = self.owners.borrow().get(key) {
+            return Ok(owner.clone());
+        }
+        let owner = devices::owner_of(self.tx, &self.sender.tenant, key)?;
+        self.owners.borrow_mut().insert(*key, owner.clone());
+        Ok(owner)
     }
 
     fn course_of(&self, locator: &Locator) -> Result<Option<String>, DbError> {
@@ -246,6 +257,7 @@ impl<'a> Admission<'a> {
             | Container::Decisions
             | Container::Marks => attendance::project(self.tx, appended, course),
             Container::Requests | Container::Bindings | Container::Resets => {
+                self.owners.borrow_mut().clear();
                 devices::project(self.tx, appended, change.code_key.as_deref())
             }
         }

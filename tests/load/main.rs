@@ -1,0 +1,50 @@
+//! Load: what a reconnect storm, a cold page and an idle exchange cost a real `muster serve`, measured from outside.
+//!
+//! `cargo run --release -p muster-tests --bin load -- storm` after `cargo build --release`. The figures of one run stand
+//! beside each other; figures of different machines, or of a busy one, do not compare.
+
+mod campus;
+mod figures;
+mod floor;
+mod page;
+mod process;
+mod storm;
+mod wire;
+
+use std::process::ExitCode;
+
+/// Whatever stops a measurement.
+pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+const USAGE: &str = "usage: load storm [--rounds N] [--students N] [--pull] | load page | load idle
+MUSTER names the server's binary; default: `muster` beside this one.";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            figures::say(&format!("load: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &[String]) -> Result<()> {
+    let number = |name: &str, default: usize| -> Result<usize> {
+        match arguments.iter().position(|argument| argument == name) {
+            Some(at) => Ok(arguments.get(at + 1).ok_or(USAGE)?.parse()?),
+            None => Ok(default),
+        }
+    };
+    match arguments.first().map(String::as_str) {
+        Some("storm") => storm::run(&storm::Options {
+            rounds: number("--rounds", 10)?,
+            students: number("--students", 200)?,
+            pull: arguments.iter().any(|argument| argument == "--pull"),
+        }),
+        Some("page") => page::cold_page(),
+        Some("idle") => page::idle(),
+        _ => Err(USAGE.into()),
+    }
+}

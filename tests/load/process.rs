@@ -1,0 +1,119 @@
+//! A real `muster serve` in a process of its own, and what the kernel says that it used.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use crate::Result;
+
+/// Clock ticks per second in `/proc/PID/stat`; the same on every Linux that we know of.
+const TICKS_PER_S: f64 = 100.0;
+/// How long a server may take to write its last line.
+const STOP_POLLS_MAX: usize = 600;
+
+/// A running server; killed when dropped.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) address: SocketAddr,
+}
+
+/// What a process holds in memory, in KiB.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Memory {
+    pub(crate) now_kib: u64,
+    pub(crate) peak_kib: u64,
+}
+
+impl Server {
+    /// Starts the release binary on a free port over `data`, with default settings; its log goes to a file in there.
+    pub(crate) fn start(data: &Path) -> Result<Self> {
+        let binary = binary()?;
+        let log = data.join("server.log");
+        let mut child = Command::new(&binary)
+            .args(["serve", "--port", "0", "--data-dir"])
+            .arg(data)
+            .stderr(fs::File::create(&log)?)
+            .stdout(Stdio::null())
+            .spawn()
+            .map_err(|error| format!("{}: {error}; build it with cargo build --release", binary.display()))?;
+        match listening_address(&log, &mut child) {
+            Ok(address) => Ok(Self { child, address }),
+            Err(error) => {
+                let _ = child.kill();
+                Err(error)
+            }
+        }
+    }
+
+    /// CPU seconds so far, user and system, of all threads.
+    pub(crate) fn cpu_s(&self) -> Result<f64> {
+        cpu_s(self.child.id())
+    }
+
+    /// Memory now, and the most so far.
+    pub(crate) fn memory(&self) -> Result<Memory> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let field = |name: &str| -> Option<u64> {
+            let line = status.lines().find(|line| line.starts_with(name))?;
+            line.split_whitespace().nth(1)?.parse().ok()
+        };
+        let missing = "the kernel does not say how much memory the server has";
+        Ok(Memory { now_kib: field("VmRSS:").ok_or(missing)?, peak_kib: field("VmHWM:").ok_or(missing)? })
+    }
+
+    /// Stops in order, so that everything is in the database file.
+    pub(crate) fn stop(mut self) -> Result<()> {
+        Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status()?;
+        for _ in 0..STOP_POLLS_MAX {
+            if self.child.try_wait()?.is_some() {
+                return Ok(());
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        Err("the server did not stop".into())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// CPU seconds of a process, user and system.
+pub(crate) fn cpu_s(pid: u32) -> Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The second field is a name in parentheses that may hold anything.
+    let after_name = stat.rsplit_once(')').ok_or("unreadable /proc/PID/stat")?.1;
+    let ticks: u64 = after_name.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+    Ok(ticks as f64 / TICKS_PER_S)
+}
+
+fn binary() -> Result<PathBuf> {
+    if let Some(named) = std::env::var_os("MUSTER") {
+        return Ok(named.into());
+    }
+    Ok(std::env::current_exe()?.with_file_name("muster"))
+}
+
+/// Waits for the line that says where it listens.
+fn listening_address(log: &Path, child: &mut Child) -> Result<SocketAddr> {
+    for _ in 0..STOP_POLLS_MAX {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        for line in BufReader::new(fs::File::open(log)?).lines() {
+            let line = line?;
+            if let Some(at) = line.find("127.0.0.1:").filter(|_| line.contains("Listening")) {
+                let address: String =
+                    line[at..].chars().take_while(|c| c.is_ascii_digit() || matches!(c, '.' | ':')).collect();
+                return Ok(address.parse()?);
+            }
+        }
+        if let Some(status) = child.try_wait()? {
+            return Err(format!("the server ended: {status}; see {}", log.display()).into());
+        }
+    }
+    Err("the server does not listen".into())
+}

@@ -276,7 +276,7 @@ async fn a_form_that_is_wrong_is_refused_with_the_field() {
         fields.iter().fold(Form::new(), |form, (name, value)| form.text(*name, (*value).to_owned()))
     };
     for (fields, field) in [
-        (vec![], "session_code"),
+        (vec![("imei", "356938035643809")], "session_code"),
         (vec![("session_code", "ABC")], "session_code"),
         (vec![("session_code", "K7M2QX-12345X")], "session_code"),
         (vec![("session_code", &*code), ("latitude", "40.7")], "longitude"),
@@ -431,6 +431,7 @@ async fn a_picture_of_another_record_is_not_shown() {
     let session = stranger.post(SESSIONS, &json!({"course_id": other})).await.expect(201);
     let selfie = form(session["session_code"].as_str().unwrap()).part("selfie", file(picture(9)));
     let theirs = submit(&lecture.student, selfie).await.expect(201)["id"].as_str().unwrap().to_owned();
+    unjudged(&lecture.server, &theirs).await;
     let mine = lecture.record(&lecture.student).await;
     let detail = admin.get(&format!("{RECORDS}/{theirs}")).await.expect(200);
     let image = detail["submissions"][0]["evidence"]["images"][0]["id"].as_str().unwrap().to_owned();

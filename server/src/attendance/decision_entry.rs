@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 
 use muster_sync_core::{
-    ChangeHash, DocumentName,
-    decision::{self},
+    ChangeHash, DocumentName, decision,
     document::{Code, Decision, DecisionAction, Label, join_hashes},
     limits::DECISION_AFTER_MAX,
 };

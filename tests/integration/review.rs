@@ -8,7 +8,7 @@ use muster_server::db::{DbError, Tx};
 use muster_server::error::AppError;
 use muster_server::ids::TenantId;
 use muster_server::{attendance, class_sessions, jobs, log};
-use muster_sync_core::document::{Code, CodeMode, Entry, Label, Outcome, Plan, Verdict};
+use muster_sync_core::document::{Appeal, Code, CodeMode, Entry, Label, Outcome, Plan, Verdict};
 use muster_sync_core::evidence::{Check, CheckOutcome, Checks};
 use muster_sync_core::time::Receipt;
 use muster_sync_core::{ChangeHash, DeviceKey, DocumentId, DocumentName, Locator};
@@ -276,7 +276,7 @@ async fn a_form_that_is_wrong_is_refused_with_the_field() {
         fields.iter().fold(Form::new(), |form, (name, value)| form.text(*name, (*value).to_owned()))
     };
     for (fields, field) in [
-        (vec![], "session_code"),
+        (vec![("imei", "356938035643809")], "session_code"),
         (vec![("session_code", "ABC")], "session_code"),
         (vec![("session_code", "K7M2QX-12345X")], "session_code"),
         (vec![("session_code", &*code), ("latitude", "40.7")], "longitude"),
@@ -431,6 +431,7 @@ async fn a_picture_of_another_record_is_not_shown() {
     let session = stranger.post(SESSIONS, &json!({"course_id": other})).await.expect(201);
     let selfie = form(session["session_code"].as_str().unwrap()).part("selfie", file(picture(9)));
     let theirs = submit(&lecture.student, selfie).await.expect(201)["id"].as_str().unwrap().to_owned();
+    unjudged(&lecture.server, &theirs).await;
     let mine = lecture.record(&lecture.student).await;
     let detail = admin.get(&format!("{RECORDS}/{theirs}")).await.expect(200);
     let image = detail["submissions"][0]["evidence"]["images"][0]["id"].as_str().unwrap().to_owned();
@@ -625,4 +626,43 @@ async fn the_export_is_csv_that_no_spreadsheet_runs() {
         .get(&lecture.path("/export?colour=red"))
         .await
         .expect_error(422, "VALIDATION_ERROR");
+}
+
+#[tokio::test]
+async fn somebody_else_decides_an_appeal() {
+    let lecture = Lecture::begin().await;
+    let id = lecture.flagged().await;
+    let reject = json!({"action": "reject", "reason": "other_person"});
+    decide(&lecture.lecturer, &id, reject).await.expect(200);
+    let mine = lecture.student.get("/api/v1/attendance").await.expect(200);
+    let of = ChangeHash::from_hex(mine["items"][0]["decisions"][0]["id"].as_str().unwrap()).unwrap();
+    let student = lecture.student.user_id().to_owned();
+    let appeal = Appeal { of, reason: Code::new("it_was_me").unwrap(), note_hash: None, by: Label::new(&student) };
+    let locator = Locator::parse(lecture.session["locator"].as_str().unwrap()).unwrap();
+    let name = DocumentName::Attendance { locator, student };
+    let entries = vec![(name, vec![], Entry::Appeals(appeal))];
+    log::append_as_server(lecture.server.app(), &TenantId::default_tenant(), entries, |tx, appended| {
+        appended.iter().try_for_each(|entry| attendance::project(tx, entry, None)).map_err(AppError::from)
+    })
+    .await
+    .unwrap();
+    let mine = lecture.student.get("/api/v1/attendance").await.expect(200);
+    assert_eq!((&mine["items"][0]["standing"], &mine["items"][0]["state"]), (&json!("appealed"), &json!("rejected")));
+    let waiting = lecture.lecturer.get(&lecture.path("/flagged")).await.expect(200);
+    assert_eq!(waiting["items"][0]["appeal_open"], true);
+    decide(&lecture.lecturer, &id, json!({})).await.expect_error(403, "APPEAL_NEEDS_ANOTHER");
+    let reviewer = lecture.server.client("reviewer").await;
+    assert_eq!(decide(&reviewer, &id, json!({})).await.expect(200)["state"], "confirmed");
+    let detail = lecture.lecturer.get(&format!("{RECORDS}/{id}")).await.expect(200);
+    assert_eq!(
+        (&detail["record"]["appeal_open"], &detail["appeals"][0]["reason"]),
+        (&json!(false), &json!("it_was_me"))
+    );
+    // An undo can be taken back too: it is a decision like any other.
+    let undone = decide(&reviewer, &id, json!({"action": "undo"})).await.expect(200);
+    assert_eq!(undone["state"], "rejected");
+    let detail = lecture.lecturer.get(&format!("{RECORDS}/{id}")).await.expect(200);
+    let undo = detail["decisions"].as_array().unwrap().last().unwrap()["id"].clone();
+    let redone = decide(&reviewer, &id, json!({"action": "undo", "of": undo})).await.expect(200);
+    assert_eq!(redone["state"], "confirmed");
 }

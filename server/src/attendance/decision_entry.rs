@@ -1,10 +1,9 @@
 //! How a person's decision becomes a signed entry: what it judges, what it has seen, and when it may not be made.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use muster_sync_core::{
-    ChangeHash, DocumentName,
-    decision::{self},
+    ChangeHash, DocumentName, decision,
     document::{Code, Decision, DecisionAction, Label, join_hashes},
     limits::DECISION_AFTER_MAX,
 };
@@ -80,9 +79,20 @@ pub(super) fn word(user: &CurrentUser, record: &RecordRow, facts: &Facts, wish: 
     })
 }
 
-/// The decisions that nobody took back, in the order of the log.
+/// The decisions that nobody took back, in the order of the log. As in `sync_core::decision`, an undo holds if its rank
+/// is not lower than what it names, and can itself be taken back.
 fn standing(decisions: &[DecisionRow]) -> Vec<&DecisionRow> {
-    let undone: BTreeSet<_> = decisions.iter().filter(|row| row.says == "undo").filter_map(|row| row.of).collect();
+    let ranks: BTreeMap<_, _> = decisions.iter().map(|row| (row.hash, row.rank)).collect();
+    let mut undone = BTreeSet::new();
+    for _ in 0..=decisions.len() {
+        let undoes = |row: &DecisionRow| row.of.filter(|of| ranks.get(of).is_some_and(|rank| row.rank >= *rank));
+        let effective = decisions.iter().filter(|row| row.says == "undo" && !undone.contains(&row.hash));
+        let next: BTreeSet<_> = effective.filter_map(undoes).collect();
+        if next == undone {
+            break;
+        }
+        undone = next;
+    }
     decisions.iter().filter(|row| row.says != "undo" && !undone.contains(&row.hash)).collect()
 }
 

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::evidence_view::{self, EvidenceView};
 use super::project::Facts;
-use super::rows::{DecisionRow, RecordRow, SubmissionRow, VerdictRow};
+use super::rows::{AppealRow, DecisionRow, RecordRow, SubmissionRow, VerdictRow};
 use super::verdict_checks::{self, CheckView};
 use super::views::RecordView;
 use super::{access, listing, queries, roster};
@@ -249,13 +249,11 @@ fn decision_view(tx: &Tx<'_>, user: &CurrentUser, row: &DecisionRow) -> Result<D
 }
 
 fn appeals(tx: &Tx<'_>, document: DocumentId) -> Result<Vec<AppealView>, DbError> {
-    let hex = |hash: &[u8; 32]| data_encoding::HEXLOWER.encode(hash);
-    let rows = listing::appeals(tx, document)?;
-    let view = |(hash, of, reason, at_ms): ([u8; 32], [u8; 32], String, i64)| AppealView {
-        id: hex(&hash),
-        of: hex(&of),
-        reason,
-        at: iso_utc(at_ms),
+    let view = |row: AppealRow| AppealView {
+        id: row.hash.to_string(),
+        of: row.of.to_string(),
+        reason: row.reason,
+        at: iso_utc(row.received_at_ms),
     };
-    Ok(rows.into_iter().map(view).collect())
+    Ok(listing::appeals(tx, document)?.into_iter().map(view).collect())
 }

@@ -1,10 +1,10 @@
 //! The SQL of attendance that lists and exports need: many records at a time.
 
-use muster_sync_core::{DocumentId, Locator};
+use muster_sync_core::{ChangeHash, DocumentId, Locator};
 
 use super::limits;
 use super::queries::{RECORD_COLUMNS, record};
-use super::rows::RecordRow;
+use super::rows::{AppealRow, RecordRow};
 use crate::db::{DbError, Tx};
 use crate::ids::TenantId;
 use crate::params;
@@ -141,8 +141,8 @@ pub(super) fn insert_sent(
     Ok(inserted == 1)
 }
 
-/// The appeals of a document in the order of the log: hash, what they are about, reason, when.
-pub(super) fn appeals(tx: &Tx<'_>, document: DocumentId) -> Result<Vec<([u8; 32], [u8; 32], String, i64)>, DbError> {
+/// The appeals of a document in the order of the log.
+pub(super) fn appeals(tx: &Tx<'_>, document: DocumentId) -> Result<Vec<AppealRow>, DbError> {
     tx.query(
         "SELECT hash, of_hash, reason, received_at
          FROM appeals
@@ -150,6 +150,13 @@ pub(super) fn appeals(tx: &Tx<'_>, document: DocumentId) -> Result<Vec<([u8; 32]
          ORDER BY log_index
          LIMIT 100",
         params![&document.0],
-        |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
+        |row| {
+            Ok(AppealRow {
+                hash: ChangeHash(row.get(0)?),
+                of: ChangeHash(row.get(1)?),
+                reason: row.get(2)?,
+                received_at_ms: row.get(3)?,
+            })
+        },
     )
 }

@@ -121,6 +121,19 @@ pub struct DecisionRow {
     pub received_at_ms: i64,
 }
 
+/// One appeal.
+#[derive(Debug, Clone)]
+pub(super) struct AppealRow {
+    /// Its identity.
+    pub(super) hash: ChangeHash,
+    /// The decision or verdict that it objects to.
+    pub(super) of: ChangeHash,
+    /// Why.
+    pub(super) reason: String,
+    /// When the server had it.
+    pub(super) received_at_ms: i64,
+}
+
 /// A note beside an entry.
 #[derive(Debug, Clone)]
 pub(super) struct NoteRow {

@@ -7,10 +7,10 @@ use std::path::Path;
 use muster_server::class_sessions;
 use muster_server::courses::{self, Course};
 use muster_server::db::{DbError, Tx};
+use muster_server::devices;
 use muster_server::error::AppError;
 use muster_server::ids::{CourseId, TenantId, UserId};
 use muster_server::log::{self, Channel, ServerKey};
-use muster_server::devices;
 use muster_sync_core::document::{
     Binding, BindingAction, Code, CodeMode, Entry, Label, Plan, RequestPurpose, Source, Submission,
 };

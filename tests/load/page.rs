@@ -16,12 +16,12 @@ use muster_tests::TestServer;
 use muster_tests::phone::Item;
 use tempfile::TempDir;
 
+use crate::Result;
 use crate::campus::{Campus, capture};
 use crate::figures::{median, say};
 use crate::floor::incoming;
 use crate::process::Server;
 use crate::wire::{Connection, Reply, post_sync};
-use crate::Result;
 
 /// Records of the class session.
 const RECORDS: usize = 300;
@@ -29,7 +29,15 @@ const RECORDS: usize = 300;
 const PULLS: usize = 21;
 /// What a verdict looks at.
 const CHECKS: [&str; 10] = [
-    "code", "window", "geofence", "mock_location", "device_binding", "clock", "duplicate", "enrolment", "selfie_match",
+    "code",
+    "window",
+    "geofence",
+    "mock_location",
+    "device_binding",
+    "clock",
+    "duplicate",
+    "enrolment",
+    "selfie_match",
     "face_count",
 ];
 

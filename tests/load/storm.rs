@@ -16,12 +16,12 @@ use muster_tests::TestServer;
 use muster_tests::phone::{Item, TENANT};
 use tokio::task::LocalSet;
 
+use crate::Result;
 use crate::campus::{Campus, Student, capture};
 use crate::figures::{median, percentile_ms, say};
 use crate::floor::{self, Floor};
 use crate::process::Server;
 use crate::wire::{Connection, Reply, post_sync};
-use crate::Result;
 
 /// Records that each phone pushes in each phase.
 const RECORDS_PER_PHONE: usize = 20;
@@ -210,8 +210,14 @@ fn report(name: &str, phases: &mut [Measured]) {
     let ratio = over(|phase| phase.records_per_s / phase.floor.records_per_s);
     let best = phases.iter().map(|phase| phase.records_per_s).fold(0.0, f64::max);
     say(&format!("\n{name} (medians of {} rounds)", phases.len()));
-    say(&format!("  over HTTP    {rate:7.0} records/s (best {best:.0})   server CPU {:.3} s per 1,000", over(|phase| phase.cpu_s_per_1000)));
-    say(&format!("  floor        {floor:7.0} records/s              CPU {:.3} s per 1,000", over(|phase| phase.floor.cpu_s_per_1000)));
+    say(&format!(
+        "  over HTTP    {rate:7.0} records/s (best {best:.0})   server CPU {:.3} s per 1,000",
+        over(|phase| phase.cpu_s_per_1000)
+    ));
+    say(&format!(
+        "  floor        {floor:7.0} records/s              CPU {:.3} s per 1,000",
+        over(|phase| phase.floor.cpu_s_per_1000)
+    ));
     say(&format!("  ratio        {ratio:7.2}"));
     let (p50, p95) = (percentile_ms(&mut latencies, 50), percentile_ms(&mut latencies, 95));
     say(&format!("  durable ack  p50 {p50:.0} ms, p95 {p95:.0} ms, p99 {:.0} ms", percentile_ms(&mut latencies, 99)));
@@ -224,15 +230,18 @@ fn report(name: &str, phases: &mut [Measured]) {
 
 /// The database file and its log.
 fn database_bytes(data: &Path) -> u64 {
-    ["muster.db", "muster.db-wal"].iter().filter_map(|name| data.join(name).metadata().ok()).map(|file| file.len()).sum()
+    ["muster.db", "muster.db-wal"]
+        .iter()
+        .filter_map(|name| data.join(name).metadata().ok())
+        .map(|file| file.len())
+        .sum()
 }
 
 /// Rows in the change log of a stopped server.
 fn count_rows(data: &tempfile::TempDir) -> Result<i64> {
     let db = Db::open_sqlite(&data.path().join("muster.db"), 0)?;
-    let counted: std::result::Result<Option<i64>, DbError> = db.read_blocking(|tx: &Tx<'_>| {
-        tx.query_one("SELECT count(*) FROM change_log", params![], |row| row.get(0))
-    });
+    let counted: std::result::Result<Option<i64>, DbError> =
+        db.read_blocking(|tx: &Tx<'_>| tx.query_one("SELECT count(*) FROM change_log", params![], |row| row.get(0)));
     db.close();
     Ok(counted?.unwrap_or(0))
 }

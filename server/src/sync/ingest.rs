@@ -88,7 +88,15 @@ pub(super) async fn ingest(app: &App, sender: Sender, prepared: Vec<Prepared>) -
 
 impl<'a> Admission<'a> {
     pub(super) fn new(tx: &'a Tx<'a>, sender: &'a Sender, server: DeviceKey, now_ms: i64) -> Self {
-        Self { tx, sender, server, now_ms, courses: RefCell::default(), owners: RefCell::default(), moved: RefCell::default() }
+        Self {
+            tx,
+            sender,
+            server,
+            now_ms,
+            courses: RefCell::default(),
+            owners: RefCell::default(),
+            moved: RefCell::default(),
+        }
     }
 
     /// The channels that got something.

@@ -79,7 +79,8 @@ impl Template {
         let template = Self { id_at, max_op: change.max_op(), hashed };
         // Trusted only if it gives what encoding gives, for another id too.
         let other = DocumentId([0xa5; 16]);
-        let holds = unique && template.tip(id) == encoded_tip(id, kind) && template.tip(other) == encoded_tip(other, kind);
+        let holds =
+            unique && template.tip(id) == encoded_tip(id, kind) && template.tip(other) == encoded_tip(other, kind);
         holds.then_some(template)
     }
 

@@ -25,7 +25,8 @@ fn insert(tx: &Tx<'_>, id: i64, body: &[u8]) -> Result<(), DbError> {
 }
 
 async fn count(db: &Db) -> i64 {
-    let counted = db.read(|tx: &Tx<'_>| tx.query_one("SELECT count(*) FROM contract_rows", params![], |row| row.get::<i64>(0)));
+    let counted =
+        db.read(|tx: &Tx<'_>| tx.query_one("SELECT count(*) FROM contract_rows", params![], |row| row.get::<i64>(0)));
     counted.await.unwrap().unwrap()
 }
 

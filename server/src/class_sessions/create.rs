@@ -193,18 +193,23 @@ async fn append(app: &App, user: &CurrentUser, plan: Plan, title: Option<String>
         let name = DocumentName::ClassSession { locator };
         let channels = log::channels_of(&name, Some(plan.course.as_str()));
         let title = title.clone();
-        let written = log::append_as_server(app, &user.tenant, vec![(name, channels, plan.clone().into())], move |tx, appended| {
-            for planned in appended {
-                if super::course_of(tx, &planned.tenant, &locator)?.is_some() {
-                    return Err(AppError::conflict(LOCATOR_TAKEN, "the locator is taken"));
+        let written = log::append_as_server(
+            app,
+            &user.tenant,
+            vec![(name, channels, plan.clone().into())],
+            move |tx, appended| {
+                for planned in appended {
+                    if super::course_of(tx, &planned.tenant, &locator)?.is_some() {
+                        return Err(AppError::conflict(LOCATOR_TAKEN, "the locator is taken"));
+                    }
+                    project(tx, planned)?;
+                    if let Some(title) = &title {
+                        queries::set_title(tx, planned.document(), title)?;
+                    }
                 }
-                project(tx, planned)?;
-                if let Some(title) = &title {
-                    queries::set_title(tx, planned.document(), title)?;
-                }
-            }
-            Ok(())
-        });
+                Ok(())
+            },
+        );
         match written.await {
             Ok(()) => return Ok(locator),
             Err(error) if error.code() == LOCATOR_TAKEN => {}

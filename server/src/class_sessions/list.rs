@@ -8,10 +8,10 @@ use muster_sync_core::DocumentId;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::access;
 use super::queries::{self, Wanted};
 use super::session::ClassSession;
 use super::view::SessionView;
-use super::access;
 use crate::app::App;
 use crate::auth::permission::SessionsManage;
 use crate::auth::{Allowed, Role};

@@ -20,8 +20,7 @@ pub async fn secret_for(
     epoch: u64,
 ) -> AppResult<Option<SessionSecret>> {
     let server = app.slice::<ServerKey>().ok_or_else(|| AppError::internal("the server has no key"))?;
-    let derive =
-        |key: &CodeKey| SessionSecret::derive(key, session.document, session.code_mode, session.step_s, epoch);
+    let derive = |key: &CodeKey| SessionSecret::derive(key, session.document, session.code_mode, session.step_s, epoch);
     if session.planned_by == server.public() {
         return Ok(Some(derive(server.code_key())));
     }

@@ -7,9 +7,9 @@ use utoipa::ToSchema;
 use super::secret::secret_for;
 use super::session::{ClassSession, SessionStatus};
 use crate::app::App;
+use crate::clock::iso_utc;
 use crate::error::AppResult;
 use crate::ids::TenantId;
-use crate::clock::iso_utc;
 
 /// A class session.
 #[derive(Debug, Serialize, ToSchema)]

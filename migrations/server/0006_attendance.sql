@@ -102,6 +102,9 @@ CREATE TABLE verdicts (
     flags TEXT NOT NULL,
     policy TEXT NOT NULL,
     model TEXT,
+    -- The interval of the capture, if the verdict names it.
+    not_before BIGINT,
+    not_after BIGINT,
     received_at BIGINT NOT NULL,
     PRIMARY KEY (document_id, log_index)
 );

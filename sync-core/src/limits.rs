@@ -62,5 +62,5 @@ pub const MONOTONIC_DRIFT_PPM: i64 = 500;
 pub const ANCHOR_TRAVEL_MS_MAX: i64 = 60 * 1000;
 /// Longest class session, in milliseconds.
 pub const CLASS_SESSION_MS_MAX: i64 = 24 * 60 * 60 * 1000;
-/// Most code steps that the server searches for the step of a typed code.
-pub const CODE_SEARCH_STEPS_MAX: i64 = 6_000;
+/// Most code steps that the server searches for the step of a typed code: 24 hours of the shortest steps, 5 s.
+pub const CODE_SEARCH_STEPS_MAX: i64 = 17_280;

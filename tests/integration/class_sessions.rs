@@ -1,6 +1,13 @@
 //! Class sessions through HTTP: planning, the code of the moment, ending, and who may do all that.
 
+use muster_server::class_sessions;
+use muster_server::db::{DbError, Tx};
+use muster_server::ids::TenantId;
+use muster_server::log;
+use muster_sync_core::document::{CodeMode, Entry, Label, Plan};
 use muster_sync_core::time::session_code::CodeClaim;
+use muster_sync_core::{DocumentName, Locator, change};
+use muster_tests::phone::{Phone, TENANT};
 use muster_tests::{Client, TestServer};
 use serde_json::{Value, json};
 
@@ -14,7 +21,7 @@ async fn course(client: &Client, code: &str) -> String {
 }
 
 async fn open(client: &Client, course: &str) -> Value {
-    let body = json!({"course_id": course, "duration_minutes": 20});
+    let body = json!({"course_id": course, "duration_minutes": 10});
     client.post(SESSIONS, &body).await.expect(201)
 }
 
@@ -92,7 +99,7 @@ async fn a_session_ends_once() {
     let count = |listed: Value| listed["counts"].clone();
     let listed = lecturer.get(SESSIONS).await.expect(200);
     assert_eq!(count(listed), json!({"planned": 0, "open": 1, "closed": 1, "expired": 1}));
-    server.clock().set(NOON_MS + 1_200_000);
+    server.clock().set(NOON_MS + 600_000);
     assert_eq!(lecturer.get(&path(&left, "")).await.expect(200)["status"], "expired");
     let listed = lecturer.get(&format!("{SESSIONS}?status=expired")).await.expect(200);
     assert_eq!(listed["items"].as_array().unwrap().len(), 2);
@@ -184,4 +191,51 @@ async fn a_plan_that_no_phone_would_take_is_refused() {
     lecturer.post(SESSIONS, &unknown).await.expect_error(422, "VALIDATION_ERROR");
     let nowhere = json!({"course_id": "0190e1f4-0000-7000-8000-000000000000"});
     lecturer.post(SESSIONS, &nowhere).await.expect_error(404, "NOT_FOUND");
+}
+
+/// Lets a phone's plan into the log, as admission does once it has judged who may write it.
+async fn plan(server: &TestServer, phone: &mut Phone, locator: Locator, course: &str, opens_at_ms: i64) {
+    let entry = Entry::Plan(Plan {
+        course: Label::new(course).unwrap(),
+        opens_at_ms,
+        closes_at_ms: opens_at_ms + 600_000,
+        late_after_ms: None,
+        code_mode: CodeMode::Rotating,
+        step_s: 15,
+        latitude_e7: None,
+        longitude_e7: None,
+        radius_m: None,
+        by: None,
+    });
+    let name = DocumentName::ClassSession { locator };
+    let signed = phone.write(&name, &entry);
+    let valid = change::validate(TENANT, &name, &signed.bytes, &signed.signature).unwrap();
+    let written: Result<(), DbError> = server
+        .app()
+        .db
+        .write(move |tx: &Tx<'_>| {
+            let appended = log::append(tx, &TenantId::default_tenant(), &name, &valid, &signed, NOON_MS, &[])?;
+            class_sessions::project(tx, &appended)
+        })
+        .await;
+    written.unwrap();
+}
+
+#[tokio::test]
+async fn the_first_plan_counts_and_a_rival_only_shows() {
+    let server = TestServer::builder().manual_clock(NOON_MS).start().await;
+    let lecturer = server.client("lecturer").await;
+    let (mine, other) = (course(&lecturer, "CS101").await, course(&lecturer, "CS102").await);
+    let (mut first, mut rival) = (Phone::new(lecturer.clone(), 1), Phone::new(lecturer.clone(), 2));
+    let locator = Locator::parse("K7M2QX").unwrap();
+    plan(&server, &mut first, locator, &mine, NOON_MS).await;
+    plan(&server, &mut rival, locator, &other, NOON_MS + 60_000).await;
+    plan(&server, &mut first, locator, &other, NOON_MS + 60_000).await;
+    let shown = lecturer.get(&format!("{SESSIONS}/k7m2qx")).await.expect(200);
+    assert_eq!((&shown["course_id"], &shown["rival_plans"]), (&json!(mine), &json!(2)));
+    assert_eq!((&shown["opens_at"], &shown["planned_for"]), (&json!("2025-11-20T12:00:00Z"), &Value::Null));
+    // This phone never shared its code key, so the server cannot show its code; it can still end the session.
+    assert!(shown.get("session_code").is_none());
+    let closed = lecturer.post(&format!("{SESSIONS}/K7M2QX/close"), &json!({})).await.expect(200);
+    assert_eq!(closed["status"], "closed");
 }

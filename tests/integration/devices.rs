@@ -6,14 +6,16 @@ use data_encoding::BASE64;
 use muster_server::db::{DbError, Tx};
 use muster_server::devices::{self, DeviceStatus, LegacyMatch};
 use muster_server::ids::TenantId;
-use muster_server::log::{self, Channel, ServerKey};
+use muster_server::log::{self, ServerKey};
 use muster_sync_core::change::{Author, SignedChange, validate};
 use muster_sync_core::document::{
     Binding, BindingAction, ChainTip, Code, Entry, KeyLevel, Label, Request, RequestPurpose, Reset, ResetAction,
 };
 use muster_sync_core::signing::{SignError, SigningKey, SoftwareKey};
+use muster_sync_core::sync::message::{Fate, FateKind};
 use muster_sync_core::time::{Receipt, session_code::CodeKey};
-use muster_sync_core::{ChangeHash, DeviceKey, DocumentName};
+use muster_sync_core::{ChangeHash, DeviceKey, DocumentName, Locator};
+use muster_tests::phone::{Item, Phone as SyncPhone};
 use muster_tests::{Client, Reply, TestServer};
 use serde_json::{Value, json};
 
@@ -68,21 +70,6 @@ impl Phone {
         assert_eq!(asked["request"]["status"], "pending");
         asked["request"]["hash"].as_str().unwrap().to_owned()
     }
-
-    /// Appends an entry to the document of `user` past every check of who may, as if `sync` had admitted it.
-    async fn project(&self, server: &TestServer, user: &str, entry: impl Into<Entry>) -> ChangeHash {
-        let tenant = TenantId::default_tenant();
-        let name = DocumentName::DeviceBinding { user: user.to_owned() };
-        let signed = self.sign(user, entry);
-        let valid = validate(tenant.as_str(), &name, &signed.bytes, &signed.signature).unwrap();
-        let hash = valid.hash;
-        let written = server.app().db.write(move |tx: &Tx<'_>| {
-            let appended = log::append(tx, &tenant, &name, &valid, &signed, NOON_MS, &[Channel::Admin])?;
-            devices::project(tx, &appended, None)
-        });
-        written.await.map_err(|error: DbError| error).unwrap();
-        hash
-    }
 }
 
 fn bind_body(signed: &SignedChange) -> Value {
@@ -109,8 +96,8 @@ async fn pending(admin: &Client) -> Vec<Value> {
     admin.get(REQUESTS).await.expect(200)["items"].as_array().unwrap().clone()
 }
 
-fn decided(action: BindingAction, key: DeviceKey, of: Option<ChangeHash>) -> Binding {
-    Binding { key, action, of, reason: Code::new("seen_in_person"), by: Label::new("an-admin").unwrap() }
+fn decided(action: BindingAction, key: DeviceKey, of: Option<ChangeHash>, by: &Client) -> Binding {
+    Binding { key, action, of, reason: Code::new("seen_in_person"), by: Label::new(by.user_id()).unwrap() }
 }
 
 async fn owner(server: &TestServer, key: DeviceKey) -> Option<(String, DeviceStatus)> {
@@ -262,7 +249,7 @@ async fn what_is_not_this_keys_request_for_this_user_is_refused() {
     assert_eq!(refused(&Phone::new(3).sign(user, weak.request())).await, "field_invalid");
     assert_eq!(refused(&thief.sign(user, phone.request())).await, "writer_not_allowed");
     assert_eq!(refused(&Phone::new(3).sign(other.user_id(), Phone::new(3).request())).await, "document_mismatch");
-    let itself = decided(BindingAction::Bind, Phone::new(3).key(), None);
+    let itself = decided(BindingAction::Bind, Phone::new(3).key(), None, &admin);
     assert_eq!(refused(&Phone::new(3).sign(user, itself)).await, "writer_not_allowed");
     let mut forged = Phone::new(3).sign(user, Phone::new(3).request());
     forged.signature[7] ^= 1;
@@ -490,32 +477,121 @@ async fn an_identifier_without_a_key_is_approved_once_and_replaced_by_a_reset() 
     assert_eq!(known(&other, "123456789012345").await, LegacyMatch::Matches);
 }
 
+/// Pushes an entry for `user`'s document through the sync endpoint: its hash, and what became of it.
+async fn sync(phone: &mut SyncPhone, user: &str, entry: impl Into<Entry>) -> (ChangeHash, Fate) {
+    let name = DocumentName::DeviceBinding { user: user.to_owned() };
+    let signed = phone.write(&name, &entry.into());
+    let hash = validate("default", &name, &signed.bytes, &signed.signature).unwrap().hash;
+    let fates = phone.push(&[Item { name, signed, manifest: None }]).await;
+    (hash, fates.into_iter().next().unwrap())
+}
+
+async fn accepted(phone: &mut SyncPhone, user: &str, entry: impl Into<Entry>) -> ChangeHash {
+    let (hash, fate) = sync(phone, user, entry).await;
+    assert_eq!(fate.kind, FateKind::Accepted, "{fate:?}");
+    hash
+}
+
 #[tokio::test]
-async fn a_binding_that_an_admins_phone_signed_binds_once_and_only_a_reset_replaces_it() {
+async fn what_an_admins_phone_signed_offline_has_the_effect_of_what_is_done_over_http() {
     let server = TestServer::start().await;
-    let student = server.create_user("s@uni.example", "student").await;
-    let (first, second, admin) = (Phone::new(1), Phone::new(2), Phone::new(9));
-    let server = &server;
+    let (student, admin) = (server.client("student").await, server.client("admin").await);
+    let (user, by) = (student.user_id(), Label::new(admin.user_id()).unwrap());
+    let mut office = SyncPhone::new(admin.clone(), 9);
+    office.bind(&server).await;
+    let (mut first, mut second) = (SyncPhone::new(student.clone(), 1), SyncPhone::new(student.clone(), 2));
+    let is = async |phone: &SyncPhone, expected: Option<DeviceStatus>| {
+        let status = owner(&server, phone.public_key()).await.map(|(_, status)| status);
+        assert_eq!(status, expected);
+    };
 
-    let asked = first.project(server, &student, first.request()).await;
-    assert_eq!(owner(server, first.key()).await, None);
-    admin.project(server, &student, decided(BindingAction::Bind, first.key(), Some(asked))).await;
-    assert_eq!(owner(server, first.key()).await, Some((student.clone(), DeviceStatus::Bound)));
+    let request = Phone::new(1).request();
+    let asked = accepted(&mut first, user, request).await;
+    let bind = decided(BindingAction::Bind, first.public_key(), Some(asked), &admin);
+    let (_, fate) = sync(&mut first, user, bind.clone()).await;
+    assert_eq!(fate.kind, FateKind::Quarantined, "a student's phone does not bind itself: {fate:?}");
+    is(&first, None).await;
+    accepted(&mut office, user, bind).await;
+    is(&first, Some(DeviceStatus::Bound)).await;
 
-    let asked = second.project(server, &student, second.request()).await;
-    admin.project(server, &student, decided(BindingAction::Bind, second.key(), Some(asked))).await;
-    assert_eq!(owner(server, second.key()).await, None, "a plain binding does not replace a student's device");
-    let listed = pending(&server.client("admin").await).await;
-    assert_eq!(listed[0]["note"], "RESET_REQUIRED");
+    let asked = accepted(&mut second, user, Phone::new(2).request()).await;
+    let bind = decided(BindingAction::Bind, second.public_key(), Some(asked), &admin);
+    accepted(&mut office, user, bind.clone()).await;
+    is(&second, None).await;
+    assert_eq!(pending(&admin).await[0]["note"], "RESET_REQUIRED");
+    let reset = Reset { of: asked, action: ResetAction::Approve, reason: None, by };
+    accepted(&mut office, user, reset.clone()).await;
+    is(&first, Some(DeviceStatus::Revoked)).await;
+    is(&second, Some(DeviceStatus::Bound)).await;
 
-    let reset = Reset { of: asked, action: ResetAction::Approve, reason: None, by: Label::new("an-admin").unwrap() };
-    admin.project(server, &student, reset.clone()).await;
-    assert_eq!(owner(server, first.key()).await, Some((student.clone(), DeviceStatus::Revoked)));
-    assert_eq!(owner(server, second.key()).await, Some((student.clone(), DeviceStatus::Bound)));
+    accepted(&mut office, user, decided(BindingAction::Revoke, second.public_key(), None, &admin)).await;
+    accepted(&mut office, user, reset).await;
+    accepted(&mut office, user, bind).await;
+    is(&second, Some(DeviceStatus::Revoked)).await;
+}
 
-    admin.project(server, &student, decided(BindingAction::Revoke, second.key(), None)).await;
-    admin.project(server, &student, reset).await;
-    admin.project(server, &student, decided(BindingAction::Bind, second.key(), Some(asked))).await;
-    let second_owner = owner(server, second.key()).await;
-    assert_eq!(second_owner, Some((student, DeviceStatus::Revoked)), "an old answer brings nothing back");
+#[tokio::test]
+async fn an_admins_phone_does_not_answer_its_own_users_request() {
+    let server = TestServer::start().await;
+    let (admin, other) = (server.client("admin").await, server.client("admin").await);
+    let (mut office, mut elsewhere) = (SyncPhone::new(admin.clone(), 9), SyncPhone::new(other.clone(), 8));
+    office.bind(&server).await;
+    elsewhere.bind(&server).await;
+    let second = Phone::new(2);
+    second.ask(&admin).await;
+    let own = decided(BindingAction::Bind, second.key(), None, &admin);
+    let (_, fate) = sync(&mut office, admin.user_id(), own).await;
+    assert_eq!((fate.kind, fate.reason.as_deref()), (FateKind::Refused, Some("writer_not_allowed")));
+    assert_eq!(status(&server, &second).await, None);
+    let others = decided(BindingAction::Bind, second.key(), None, &other);
+    accepted(&mut elsewhere, admin.user_id(), others).await;
+    assert_eq!(status(&server, &second).await, Some(DeviceStatus::Bound));
+}
+
+#[tokio::test]
+async fn a_capture_that_came_before_the_approval_is_released_by_it() {
+    let server = TestServer::start().await;
+    let (student, admin) = (server.client("student").await, server.client("admin").await);
+    let mut phone = SyncPhone::new(student.clone(), 1);
+    let asked = accepted(&mut phone, student.user_id(), Phone::new(1).request()).await;
+    let capture = [phone.submission(Locator::from_random([7; 4]), "123456", NOON_MS)];
+    let fate = phone.push(&capture).await.remove(0);
+    assert_eq!((fate.kind, fate.reason.as_deref()), (FateKind::Quarantined, Some("device_unbound")));
+    approve(&admin, &asked.to_string()).await.expect(200);
+
+    // Not a push: that would be judged afresh. The job has to have found it by itself.
+    let name = phone.attendance(Locator::from_random([7; 4])).id("default");
+    let key = phone.public_key();
+    let mut in_log = None;
+    for _ in 0..500 {
+        let read = server.app().db.read(move |tx: &Tx<'_>| log::find(tx, name, &key, 1));
+        in_log = read.await.map_err(|error: DbError| error).unwrap();
+        if in_log.is_some() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let (log_index, ..) = in_log.expect("released");
+    let fate = phone.push(&capture).await.remove(0);
+    assert_eq!(fate.receipt.map(|receipt| receipt.log_index), Some(log_index.unsigned_abs()));
+}
+
+#[tokio::test]
+async fn a_verdict_learns_since_when_a_key_is_bound() {
+    let server = TestServer::builder().manual_clock(NOON_MS).start().await;
+    let (student, admin, phone) = (server.client("student").await, server.client("admin").await, Phone::new(1));
+    let facts = async || {
+        let (tenant, key) = (TenantId::default_tenant(), phone.key());
+        let read = server.app().db.read(move |tx: &Tx<'_>| devices::binding_at(tx, &tenant, &key));
+        read.await.map_err(|error: DbError| error).unwrap()
+    };
+    let asked = phone.ask(&student).await;
+    assert_eq!(facts().await, None);
+    approve(&admin, &asked).await.expect(200);
+    let bound = facts().await.unwrap();
+    assert_eq!(bound.user.to_string(), student.user_id());
+    assert_eq!((bound.bound_at_ms, bound.revoked_at_ms, bound.hardware), (NOON_MS, None, true));
+    server.clock().advance(std::time::Duration::from_secs(60));
+    revoke(&admin, phone.key()).await.expect(200);
+    assert_eq!(facts().await.unwrap().revoked_at_ms, Some(NOON_MS + 60_000));
 }

@@ -12,5 +12,6 @@ mod faces;
 mod http;
 mod jobs;
 mod mobile;
+mod review;
 mod sync;
 mod tidy;

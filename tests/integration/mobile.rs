@@ -44,7 +44,7 @@ impl Program {
     async fn run(&self, server: &str, arguments: &[&str]) -> Output {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../mobile-ffi/python/offline_lecture.py");
         let mut command = Command::new("python3");
-        command.arg(script).args(arguments).args(["--server", server, "--email", STUDENT]);
+        command.arg("-B").arg(script).args(arguments).args(["--server", server, "--email", STUDENT]);
         command.arg("--binding").arg(self.binding.path()).arg("--store").arg(self.store.path());
         command.env("MUSTER_PASSWORD", PASSWORD);
         tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
@@ -93,4 +93,13 @@ async fn fifty_captures_with_no_server_wait_for_the_approval_and_get_their_recei
     let out = Program::check(phone.run(&server.url(""), &["sync"]).await);
     assert!(out.contains("pending: 0 changes, 0 in quarantine, 0 refused, 0 images"), "{out}");
     assert_eq!(out.matches("receipt #").count(), 50, "{out}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_of_the_app_s_own_code_come_back_as_values() {
+    let binding = binding();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../mobile-ffi/python");
+    let mut command = Command::new("python3");
+    command.args(["-B", "-m", "unittest", "discover", "-s"]).arg(folder).env("MUSTER_BINDING", binding.path());
+    Program::check(tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap());
 }

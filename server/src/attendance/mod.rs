@@ -3,31 +3,69 @@
 //! A record is one signed document per student and class session. Rows here are projections of it; its state comes from
 //! `sync_core::decision`. Checks and verdicts are computed in `checks` and `judge`.
 
+mod access;
+mod admin;
 pub mod checks;
+mod decide;
+mod decision_entry;
+mod detail;
+mod evidence_view;
+mod export;
+mod form;
 mod judge;
+mod limits;
+mod list;
+mod listing;
+mod mine;
 mod project;
 mod queries;
+mod roster;
 mod rows;
+mod submit;
+mod verdict_checks;
+mod views;
+mod words;
 
+use axum::extract::DefaultBodyLimit;
 use muster_sync_core::DocumentId;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
+use crate::app::App;
 use crate::db::{DbError, Tx};
 use crate::ids::TenantId;
 use crate::jobs;
 
 pub use judge::{JUDGE_BATCH_MAX, judge_batch, reference_changed};
-pub use project::{JUDGE_JOB, project, session_appeared};
+pub use project::{JUDGE_JOB, NOT_AFTER, NOT_BEFORE, project, session_appeared};
 pub use rows::{DecisionRow, RecordRow, SubmissionRow, VerdictRow, flags_of};
 
 /// Records of one student that an image has judged again: more do not wait at once on one phone.
 const AWAITING_MAX: u32 = 200;
+
+/// `/students/attendance`, `/attendance`, and what those who teach and review see of it.
+pub fn routes() -> OpenApiRouter<App> {
+    let forms =
+        OpenApiRouter::new().routes(routes!(submit::submit)).layer(DefaultBodyLimit::max(limits::FORM_BYTES_MAX));
+    OpenApiRouter::new()
+        .routes(routes!(mine::list))
+        .routes(routes!(list::of_session))
+        .routes(routes!(list::flagged_of_session))
+        .routes(routes!(export::export))
+        .routes(routes!(detail::show))
+        .routes(routes!(evidence_view::image))
+        .routes(routes!(decide::decide))
+        .routes(routes!(admin::flagged))
+        .routes(routes!(admin::set_status))
+        .merge(forms)
+}
 
 /// The row of a record.
 ///
 /// # Errors
 /// When the database fails.
 pub fn record_for(tx: &Tx<'_>, document: DocumentId) -> Result<Option<RecordRow>, DbError> {
-    queries::record_of(tx, document)
+    queries::record_for(tx, document)
 }
 
 /// The submissions of a record in the order of the log.

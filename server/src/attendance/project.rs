@@ -4,7 +4,7 @@
 //! A first submission costs three statements: its row, the record's row and the job. Verdicts, decisions, marks and
 //! appeals fold the one document anew.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use muster_sync_core::{
     ChangeHash, DocumentId, DocumentName, Locator,
@@ -22,6 +22,10 @@ use crate::log::{self, Appended, Channel};
 
 /// The kind of job that judges the submissions of a document; its subject is the document's id.
 pub const JUDGE_JOB: &str = "judge";
+/// The check, always skipped, whose score is the start of the capture's interval in Unix milliseconds.
+pub const NOT_BEFORE: &str = "not_before";
+/// The check, always skipped, whose score is the end of the capture's interval in Unix milliseconds.
+pub const NOT_AFTER: &str = "not_after";
 
 /// Records of one session that are connected when its plan arrives: more is no class.
 const RECORDS_PER_SESSION_MAX: u32 = 10_000;
@@ -141,11 +145,6 @@ impl Facts {
         };
         self.decisions.iter().filter(says).max_by_key(|row| (row.rank, row.log_index))
     }
-
-    /// The hashes of all decisions and marks.
-    pub(super) fn decision_hashes(&self) -> BTreeSet<ChangeHash> {
-        self.decisions.iter().map(|row| row.hash).collect()
-    }
 }
 
 /// The state that an action or a mark stands for.
@@ -175,6 +174,8 @@ fn submission_row(appended: &Appended, submission: &Submission) -> SubmissionRow
 }
 
 fn verdict_row(appended: &Appended, verdict: &Verdict) -> VerdictRow {
+    let checks = Checks::from_bytes(&verdict.checks).unwrap_or_default();
+    let score = |name| checks.0.iter().find(|check| check.name == name).and_then(|check| check.score);
     VerdictRow {
         log_index: appended.log_index,
         hash: appended.hash(),
@@ -182,19 +183,20 @@ fn verdict_row(appended: &Appended, verdict: &Verdict) -> VerdictRow {
         of: verdict.of,
         outcome: verdict.outcome,
         risk: verdict.risk as i64,
-        flags: flags_text(verdict),
+        flags: flags_text(verdict.outcome, &checks),
         policy: verdict.policy.as_str().to_owned(),
         model: verdict.model.as_ref().map(|model| model.as_str().to_owned()),
+        not_before_ms: score(NOT_BEFORE).map(|time_ms| time_ms as i64),
+        not_after_ms: score(NOT_AFTER).map(|time_ms| time_ms as i64),
         received_at_ms: appended.received_at_ms,
     }
 }
 
 /// The checks that keep a flagged verdict from being a pass, as `,check:reason,`.
-fn flags_text(verdict: &Verdict) -> String {
+fn flags_text(outcome: Outcome, checks: &Checks) -> String {
     let mut text = ",".to_owned();
-    let checks = Checks::from_bytes(&verdict.checks).unwrap_or_default();
     let stands = |outcome| matches!(outcome, CheckOutcome::Flag | CheckOutcome::Unavailable);
-    for check in checks.0.iter().filter(|check| verdict.outcome == Outcome::Flagged && stands(check.outcome)) {
+    for check in checks.0.iter().filter(|check| outcome == Outcome::Flagged && stands(check.outcome)) {
         let reason = check.reason.as_deref().unwrap_or(check.outcome.as_str());
         text.push_str(&format!("{}:{reason},", check.name));
     }

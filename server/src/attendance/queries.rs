@@ -1,4 +1,4 @@
-//! All SQL of attendance that projections and decisions need.
+//! The SQL of attendance that projections and decisions need: one document at a time.
 
 use muster_sync_core::{ChangeHash, DeviceKey, DocumentId, Locator, document::Source};
 
@@ -44,9 +44,16 @@ fn broken(what: &str) -> DbError {
     DbError::Other(format!("an attendance record has an unreadable {what}"))
 }
 
-pub(super) fn record_of(tx: &Tx<'_>, document: DocumentId) -> Result<Option<RecordRow>, DbError> {
+/// The row of a record, whose tenant the document's id implies.
+pub(super) fn record_for(tx: &Tx<'_>, id: DocumentId) -> Result<Option<RecordRow>, DbError> {
     let sql = format!("SELECT {RECORD_COLUMNS} FROM records r WHERE r.document_id = ?1");
-    tx.query_one(&sql, params![&document.0], record)
+    tx.query_one(&sql, params![&id.0], record)
+}
+
+/// The row of a record, if it is one of the tenant's: for ids that clients name.
+pub(super) fn record_of(tx: &Tx<'_>, tenant: &TenantId, id: DocumentId) -> Result<Option<RecordRow>, DbError> {
+    let sql = format!("SELECT {RECORD_COLUMNS} FROM records r WHERE r.document_id = ?1 AND r.tenant_id = ?2");
+    tx.query_one(&sql, params![&id.0, tenant.as_str()], record)
 }
 
 /// The row of a submission's document: made by the first entry of any kind, counted up by every submission.
@@ -178,8 +185,9 @@ pub(super) fn submissions(tx: &Tx<'_>, id: DocumentId) -> Result<Vec<SubmissionR
 pub(super) fn insert_verdict(tx: &Tx<'_>, id: DocumentId, row: &VerdictRow) -> Result<(), DbError> {
     tx.execute(
         "INSERT INTO verdicts
-             (document_id, log_index, hash, seq, of_hash, outcome, risk, flags, policy, model, received_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+             (document_id, log_index, hash, seq, of_hash, outcome, risk, flags, policy, model, not_before, not_after,
+              received_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
         params![
             &id.0,
             row.log_index,
@@ -191,6 +199,8 @@ pub(super) fn insert_verdict(tx: &Tx<'_>, id: DocumentId, row: &VerdictRow) -> R
             row.flags.as_str(),
             row.policy.as_str(),
             row.model.as_deref(),
+            row.not_before_ms,
+            row.not_after_ms,
             row.received_at_ms
         ],
     )?;
@@ -201,7 +211,8 @@ pub(super) fn insert_verdict(tx: &Tx<'_>, id: DocumentId, row: &VerdictRow) -> R
 pub(super) fn verdicts(tx: &Tx<'_>, id: DocumentId) -> Result<Vec<VerdictRow>, DbError> {
     use muster_sync_core::document::Outcome;
     tx.query(
-        "SELECT log_index, hash, seq, of_hash, outcome, risk, flags, policy, model, received_at
+        "SELECT log_index, hash, seq, of_hash, outcome, risk, flags, policy, model, not_before, not_after,
+                received_at
          FROM verdicts
          WHERE document_id = ?1
          ORDER BY log_index
@@ -219,7 +230,9 @@ pub(super) fn verdicts(tx: &Tx<'_>, id: DocumentId) -> Result<Vec<VerdictRow>, D
                 flags: row.get(6)?,
                 policy: row.get(7)?,
                 model: row.get(8)?,
-                received_at_ms: row.get(9)?,
+                not_before_ms: row.get(9)?,
+                not_after_ms: row.get(10)?,
+                received_at_ms: row.get(11)?,
             })
         },
     )

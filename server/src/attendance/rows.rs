@@ -88,6 +88,10 @@ pub struct VerdictRow {
     pub policy: String,
     /// Version of the face pipeline.
     pub model: Option<String>,
+    /// Start of the interval in which the capture happened, if the verdict names it.
+    pub not_before_ms: Option<i64>,
+    /// Its end.
+    pub not_after_ms: Option<i64>,
     /// When the server wrote it.
     pub received_at_ms: i64,
 }
@@ -115,6 +119,19 @@ pub struct DecisionRow {
     pub by: String,
     /// When the server had it.
     pub received_at_ms: i64,
+}
+
+/// One appeal.
+#[derive(Debug, Clone)]
+pub(super) struct AppealRow {
+    /// Its identity.
+    pub(super) hash: ChangeHash,
+    /// The decision or verdict that it objects to.
+    pub(super) of: ChangeHash,
+    /// Why.
+    pub(super) reason: String,
+    /// When the server had it.
+    pub(super) received_at_ms: i64,
 }
 
 /// A note beside an entry.

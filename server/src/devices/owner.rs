@@ -90,7 +90,7 @@ pub async fn code_key(app: &App, tenant: &TenantId, key: &DeviceKey) -> AppResul
     Ok(Some(CodeKey(bytes)))
 }
 
-/// Seals the code key that came beside a request, for [`super::project`]. `None` if the change is no request, or if
+/// Seals the code key that came beside a request, for [`super::project()`]. `None` if the change is no request, or if
 /// the request does not commit to this very key: then there is nothing to keep, and the projection notes it.
 ///
 /// # Errors

@@ -60,7 +60,7 @@ entry! {
         level: KeyLevel,
         /// Salted SHA-256 of a legacy identifier such as an IMEI.
         legacy_id_hash: Option<[u8; 32]>,
-        /// SHA-256 of the device's code key, which is shared with the server once, beside the request.
+        /// [`crate::time::session_code::CodeKey::commitment`] of the device's code key, which is shared with the server once, beside the request.
         code_key_hash: Option<[u8; 32]>,
     }
 }

@@ -299,7 +299,8 @@ impl SyncClient {
                 return Ok(Report::default());
             }
             401 => self.login_needed = true,
-            409 | 422 => {
+            // Too large, no picture, or not the bytes of its hash: sent again, it would be the same.
+            409 | 413 | 415 | 422 => {
                 store.blob_failed(&sha256, "image_refused")?;
                 self.blobs.remove(&sha256);
             }

@@ -18,7 +18,7 @@ impl std::fmt::Debug for CodeKey {
 }
 
 impl CodeKey {
-    /// SHA-256 of the key: what a binding request commits to.
+    /// SHA-256 over a context and the key: what a binding request commits to.
     #[must_use]
     pub fn commitment(&self) -> [u8; 32] {
         use sha2::Digest;
@@ -117,10 +117,11 @@ pub struct CodeClaim {
 const CLAIM_SIZE_BYTES_MAX: usize = 64;
 
 impl CodeClaim {
-    /// The QR payload: `MUSTER:1:K7M2QX:118239401:123456`, all in QR's alphanumeric set.
+    /// The QR payload: `MUSTER:1:K7M2QX:118239401:123456`, all in QR's alphanumeric set; the step is empty if unknown.
     #[must_use]
     pub fn to_qr(&self) -> String {
-        format!("MUSTER:1:{}:{}:{}", self.locator, self.step.unwrap_or(0), self.code)
+        let step = self.step.map(|step| step.to_string()).unwrap_or_default();
+        format!("MUSTER:1:{}:{step}:{}", self.locator, self.code)
     }
 
     /// Reads a QR payload, or what a person typed: `K7M2QX-123456`, with a space, or nothing between.
@@ -133,8 +134,11 @@ impl CodeClaim {
         if let Some(payload) = text.strip_prefix("MUSTER:1:") {
             let mut parts = payload.split(':');
             let (locator, step, code) = (parts.next()?, parts.next()?, parts.next()?);
-            let step = step.parse().ok()?;
-            return parts.next().is_none().then(|| Self::new(locator, Some(step), code))?;
+            if parts.next().is_some() || !step.bytes().all(|byte| byte.is_ascii_digit()) {
+                return None;
+            }
+            let step = if step.is_empty() { None } else { Some(step.parse().ok()?) };
+            return Self::new(locator, step, code);
         }
         let (locator, code) = text.split_at_checked(6)?;
         Self::new(locator, None, code.trim_start_matches([' ', '-']))

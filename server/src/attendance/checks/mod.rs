@@ -25,6 +25,7 @@ use muster_sync_core::{
     time::session_code::SessionSecret,
 };
 
+use super::project::{NOT_AFTER, NOT_BEFORE};
 use super::rows::SubmissionRow;
 use crate::class_sessions::ClassSession;
 use crate::devices::BindingFacts;
@@ -128,10 +129,19 @@ pub struct Judged {
 pub fn judge(input: CheckInput<'_>) -> Judged {
     let witnesses = witnesses(&input);
     let case = Case { input, witnesses };
-    let checks: Vec<Check> = CHECKS.iter().map(|check| check(&case)).collect();
+    let mut checks: Vec<Check> = CHECKS.iter().map(|check| check(&case)).collect();
     let stands = |check: &Check| matches!(check.outcome, CheckOutcome::Flag | CheckOutcome::Unavailable);
     let outcome = if checks.iter().any(stands) { Outcome::Flagged } else { Outcome::Accepted };
-    Judged { risk: policy::risk(&checks), outcome, checks: Checks(checks) }
+    let risk = policy::risk(&checks);
+    checks.extend(bounds(&case.witnesses));
+    Judged { outcome, risk, checks: Checks(checks) }
+}
+
+/// Both ends of the trusted interval, as checks that are always skipped; see [`NOT_BEFORE`].
+fn bounds(witnesses: &Witnesses) -> [Check; 2] {
+    let interval = witnesses.interval;
+    [(NOT_BEFORE, interval.not_before_ms), (NOT_AFTER, interval.not_after_ms)]
+        .map(|(name, time_ms)| Check { score: Some(time_ms as f64), ..skipped(name, "interval") })
 }
 
 fn new(name: &str, outcome: CheckOutcome, reason: Option<&str>) -> Check {
@@ -178,8 +188,8 @@ mod tests {
         assert_eq!(judged.outcome, Outcome::Accepted, "{judged:?}");
         assert_eq!(judged.risk, 0);
         let names: Vec<_> = judged.checks.0.iter().map(|check| check.name.as_str()).collect();
-        let listed =
-            "code window geofence mock_location device_binding clock duplicate enrolment selfie_match face_count";
+        let listed = "code window geofence mock_location device_binding clock duplicate enrolment selfie_match face_count \
+                      not_before not_after";
         assert_eq!(names.join(" "), listed);
     }
 

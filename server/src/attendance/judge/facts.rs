@@ -66,7 +66,7 @@ fn gather_one(
     document: DocumentId,
     server: DeviceKey,
 ) -> Result<Option<Facts>, DbError> {
-    let Some(record) = queries::record_of(tx, document)? else { return Ok(None) };
+    let Some(record) = queries::record_of(tx, tenant, document)? else { return Ok(None) };
     let Some(session) = class_sessions::find(tx, tenant, &record.locator)? else { return Ok(None) };
     let enrolled = match (session.course.parse(), record.student.parse()) {
         (Ok(course), Ok(student)) => courses::is_enrolled(tx, tenant, course, student)?,

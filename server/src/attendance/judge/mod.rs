@@ -267,6 +267,8 @@ mod tests {
             flags: ",".into(),
             policy: POLICY.into(),
             model: None,
+            not_before_ms: None,
+            not_after_ms: None,
             received_at_ms: 0,
         }
     }

@@ -1,0 +1,162 @@
+//! How a person's decision becomes a signed entry: what it judges, what it has seen, and when it may not be made.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use muster_sync_core::{
+    ChangeHash, DocumentName, decision,
+    document::{Code, Decision, DecisionAction, Label, join_hashes},
+    limits::DECISION_AFTER_MAX,
+};
+use sha2::{Digest, Sha256};
+
+use super::limits;
+use super::project::{Facts, project};
+use super::queries;
+use super::rows::{DecisionRow, NoteRow, RecordRow};
+use crate::app::App;
+use crate::auth::CurrentUser;
+use crate::error::{AppError, AppResult};
+use crate::log;
+
+/// What somebody wants to decide.
+#[derive(Debug, Clone)]
+pub(super) struct Wish {
+    pub(super) action: DecisionAction,
+    pub(super) reason: Option<Code>,
+    pub(super) note: Option<String>,
+    /// For `undo`: which decision; the newest one that stands, if nobody says.
+    pub(super) of: Option<ChangeHash>,
+    /// The decisions that the person had seen; all of them, if nobody says.
+    pub(super) seen: Option<Vec<ChangeHash>>,
+}
+
+impl Wish {
+    /// From what a client sent.
+    pub(super) fn new(action: DecisionAction, reason: Option<&str>, note: Option<&str>) -> AppResult<Self> {
+        let code = |text| Code::new(text).ok_or_else(|| AppError::field("reason", "1 to 64 of A-Z a-z 0-9 - _ ."));
+        let reason = reason.map(str::trim).filter(|reason| !reason.is_empty()).map(code).transpose()?;
+        if action == DecisionAction::Reject && reason.is_none() {
+            return Err(AppError::field("reason", "a rejection names its reason"));
+        }
+        let note = note.map(str::trim).filter(|note| !note.is_empty());
+        if note.is_some_and(|note| note.chars().count() > limits::NOTE_CHARS_MAX) {
+            return Err(AppError::field("note", "at most 2,000 characters"));
+        }
+        Ok(Self { action, reason, note: note.map(str::to_owned), of: None, seen: None })
+    }
+}
+
+/// Judges whether `user` may decide so about the record as it stands, and words the decision.
+pub(super) fn word(user: &CurrentUser, record: &RecordRow, facts: &Facts, wish: &Wish) -> AppResult<Decision> {
+    let by = user.id.to_string();
+    if record.student == by {
+        return Err(AppError::forbidden("OWN_RECORD", "nobody decides about their own attendance"));
+    }
+    let rank = i64::from(user.role.rank());
+    let standing = standing(&facts.decisions);
+    if standing.iter().any(|row| row.rank > rank) {
+        let sentence = "somebody of higher rank has decided; only they change that";
+        return Err(AppError::conflict("DECIDED_BY_HIGHER_RANK", sentence));
+    }
+    let newest = standing.last();
+    if record.appeal_open && newest.is_some_and(|row| row.by == by) {
+        let sentence = "the student appealed against your decision; somebody else decides now";
+        return Err(AppError::forbidden("APPEAL_NEEDS_ANOTHER", sentence));
+    }
+    let of = match wish.action {
+        DecisionAction::Undo => undoes(facts, newest.copied(), wish.of)?,
+        _ => judges(facts)?,
+    };
+    let after = seen(facts, wish)?;
+    Ok(Decision {
+        of,
+        after: join_hashes(after.iter().take(DECISION_AFTER_MAX)),
+        action: wish.action,
+        reason: wish.reason.clone(),
+        rank: u64::from(user.role.rank()),
+        by: Label::new(&by).ok_or_else(|| AppError::internal("an id is not a label"))?,
+        note_hash: None,
+    })
+}
+
+/// The decisions that nobody took back, in the order of the log. As in `sync_core::decision`, an undo holds if its rank
+/// is not lower than what it names, and can itself be taken back.
+fn standing(decisions: &[DecisionRow]) -> Vec<&DecisionRow> {
+    let ranks: BTreeMap<_, _> = decisions.iter().map(|row| (row.hash, row.rank)).collect();
+    let mut undone = BTreeSet::new();
+    for _ in 0..=decisions.len() {
+        let undoes = |row: &DecisionRow| row.of.filter(|of| ranks.get(of).is_some_and(|rank| row.rank >= *rank));
+        let effective = decisions.iter().filter(|row| row.says == "undo" && !undone.contains(&row.hash));
+        let next: BTreeSet<_> = effective.filter_map(undoes).collect();
+        if next == undone {
+            break;
+        }
+        undone = next;
+    }
+    decisions.iter().filter(|row| row.says != "undo" && !undone.contains(&row.hash)).collect()
+}
+
+/// The newest verdict, or else the newest submission, or else the newest mark.
+fn judges(facts: &Facts) -> AppResult<ChangeHash> {
+    let verdict = facts.verdicts.last().map(|row| row.hash);
+    let submission = facts.submissions.last().map(|row| row.hash);
+    let mark = facts.decisions.last().map(|row| row.hash);
+    let nothing = || AppError::conflict("NOTHING_TO_DECIDE", "there is no submission to decide about");
+    verdict.or(submission).or(mark).ok_or_else(nothing)
+}
+
+fn undoes(facts: &Facts, newest: Option<&DecisionRow>, named: Option<ChangeHash>) -> AppResult<ChangeHash> {
+    if let Some(named) = named {
+        let known = facts.decisions.iter().any(|row| row.hash == named);
+        return known.then_some(named).ok_or_else(|| AppError::field("of", "is not a decision of this record"));
+    }
+    let nothing = || AppError::conflict("NOTHING_TO_UNDO", "no decision stands that could be taken back");
+    newest.map(|row| row.hash).ok_or_else(nothing)
+}
+
+/// What the decision comes after: what the person saw, or else everything that nobody has come after yet.
+fn seen(facts: &Facts, wish: &Wish) -> AppResult<Vec<ChangeHash>> {
+    let Some(seen) = &wish.seen else { return Ok(decision::heads(&facts.record()?)) };
+    let known = |hash: &ChangeHash| facts.decisions.iter().any(|row| row.hash == *hash);
+    if seen.len() > DECISION_AFTER_MAX || !seen.iter().all(known) {
+        return Err(AppError::field("seen", "at most 16 decisions of this record"));
+    }
+    Ok(seen.clone())
+}
+
+/// Words, signs and appends a decision about the record, and says how the record is then.
+pub(super) async fn append(app: &App, user: &CurrentUser, record: RecordRow, wish: Wish) -> AppResult<RecordRow> {
+    let document = record.document;
+    let facts = app.db.read(move |tx| Facts::read(tx, document).map_err(AppError::from)).await?;
+    let mut decision = word(user, &record, &facts, &wish)?;
+    let note = wish.note.map(|text| note(app, text));
+    decision.note_hash = note.as_ref().map(note_hash);
+    let name = DocumentName::Attendance { locator: record.locator, student: record.student.clone() };
+    let channels = log::channels_of(&name, record.course.as_deref());
+    let (course, decisions_before, all_seen) = (record.course, facts.decisions.len(), wish.seen.is_none());
+    log::append_as_server(app, &user.tenant, vec![(name, channels, decision.into())], move |tx, appended| {
+        // Who asked to decide about everything that is there must have seen everything that is there.
+        if all_seen && queries::decisions(tx, document)?.len() != decisions_before {
+            return Err(AppError::conflict("RECORD_CHANGED", "somebody else decided meanwhile; look at it again"));
+        }
+        for decision in appended {
+            project(tx, decision, course.as_deref())?;
+            if let Some(note) = &note {
+                queries::insert_note(tx, &decision.tenant, document, decision.hash(), note)?;
+            }
+        }
+        queries::record_for(tx, document)?.ok_or_else(|| AppError::internal("a decided record has no row"))
+    })
+    .await
+}
+
+fn note(app: &App, text: String) -> NoteRow {
+    let mut salt = [0; 32];
+    app.entropy.fill(&mut salt);
+    NoteRow { salt, text }
+}
+
+/// What the document says about a note: enough to show later that it is the same, and nothing of its content.
+fn note_hash(note: &NoteRow) -> [u8; 32] {
+    Sha256::new().chain_update(b"muster/note/v1").chain_update(note.salt).chain_update(&note.text).finalize().into()
+}

@@ -1,0 +1,161 @@
+//! What a capture saw, for those who review it; and `GET /lecturers/attendance/{id}/images/{sha256}`.
+
+use axum::extract::State;
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use muster_sync_core::evidence::{ImageRef, ImageType, Manifest};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::rows::{RecordRow, SubmissionRow};
+use super::{access, queries};
+use crate::app::App;
+use crate::auth::Allowed;
+use crate::auth::permission::AttendanceReview;
+use crate::blobs::picture;
+use crate::clock::iso_utc;
+use crate::db::DbError;
+use crate::error::{AppError, AppResult, ErrorEnvelope};
+use crate::evidence;
+use crate::http::Path;
+use crate::ids::TenantId;
+
+/// What a capture saw.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct EvidenceView {
+    /// The position, if the phone had one.
+    position: Option<PositionView>,
+    /// The device's wall clock.
+    device_clock: String,
+    /// The newest time that the server had told the device; missing if it never had.
+    last_anchor: Option<String>,
+    /// The platform, as the device says.
+    platform: String,
+    /// The model, as the device says.
+    model: String,
+    /// The app's version, as the device says.
+    app_version: String,
+    /// The pictures.
+    images: Vec<ImageView>,
+}
+
+/// A position.
+#[derive(Debug, Serialize, ToSchema)]
+struct PositionView {
+    latitude: f64,
+    longitude: f64,
+    /// Metres; 0 if the platform did not say.
+    accuracy_m: u32,
+    /// Whether the platform says that it is a mock.
+    mocked: bool,
+}
+
+/// A picture.
+#[derive(Debug, Serialize, ToSchema)]
+struct ImageView {
+    /// SHA-256 of the file, in hexadecimal; its address below `images/`.
+    id: String,
+    /// `selfie`, `presence` or `reference`.
+    purpose: &'static str,
+    media_type: &'static str,
+    size_bytes: u64,
+}
+
+/// The evidence of a submission; `None` if it has not arrived, or was erased.
+pub(super) async fn read(
+    app: &App,
+    tenant: &TenantId,
+    record: &RecordRow,
+    submission: &SubmissionRow,
+) -> AppResult<Option<EvidenceView>> {
+    let manifest = evidence::manifest(app, tenant, &record.student, submission.commitment).await?;
+    Ok(manifest.as_ref().map(EvidenceView::new))
+}
+
+impl EvidenceView {
+    fn new(manifest: &Manifest) -> Self {
+        let degrees = |e7: i64| e7 as f64 / 1e7;
+        let position = manifest.position.as_ref().map(|position| PositionView {
+            latitude: degrees(position.latitude_e7),
+            longitude: degrees(position.longitude_e7),
+            accuracy_m: position.accuracy_m,
+            mocked: position.mocked,
+        });
+        Self {
+            position,
+            device_clock: iso_utc(manifest.clocks.wall_ms),
+            last_anchor: manifest.clocks.anchor.as_ref().map(|reading| iso_utc(reading.anchor.time_ms)),
+            platform: manifest.device.platform.clone(),
+            model: manifest.device.model.clone(),
+            app_version: manifest.device.app_version.clone(),
+            images: manifest.images.iter().map(ImageView::new).collect(),
+        }
+    }
+}
+
+impl ImageView {
+    fn new(image: &ImageRef) -> Self {
+        Self {
+            id: data_encoding::HEXLOWER.encode(&image.sha256),
+            purpose: image.purpose.as_str(),
+            media_type: media_type(image.image_type),
+            size_bytes: image.size_bytes,
+        }
+    }
+}
+
+fn media_type(image_type: ImageType) -> &'static str {
+    match image_type {
+        ImageType::Jpeg => "image/jpeg",
+        ImageType::Png => "image/png",
+    }
+}
+
+/// Shows a picture of a record, without the metadata that its file carried.
+#[utoipa::path(
+    get, path = "/lecturers/attendance/{id}/images/{sha256}", tag = "attendance",
+    params(("id" = String, Path, description = "the record's id"), ("sha256" = String, Path, description = "the picture's id")),
+    responses(
+        (status = 200, content_type = "image/jpeg", body = Vec<u8>),
+        (status = 403, body = ErrorEnvelope),
+        (status = 404, description = "no such record or picture, or the picture has not arrived", body = ErrorEnvelope)
+    )
+)]
+pub(super) async fn image(
+    State(app): State<App>,
+    allowed: Allowed<AttendanceReview>,
+    Path((id, sha256)): Path<(String, String)>,
+) -> AppResult<Response> {
+    let missing = || AppError::not_found("the picture");
+    let user = allowed.user;
+    let record = access::read_reviewable(&app, &user, id).await?;
+    let sha256 = muster_sync_core::ChangeHash::from_hex(&sha256).ok_or_else(missing)?.0;
+    if !is_named(&app, &user.tenant, &record, sha256).await? {
+        return Err(missing());
+    }
+    let stored = evidence::load_image(&app, &user.tenant, &record.student, sha256).await?;
+    let bytes = stored.ok_or_else(missing)?;
+    let shown = tokio::task::spawn_blocking(move || picture::strip_metadata(&bytes)).await;
+    let shown = shown.map_err(AppError::internal)?.map_err(AppError::internal)?;
+    let image_type = picture::sniff(&shown).ok_or_else(|| AppError::internal("a stored picture has no type"))?;
+    tracing::info!(record = %record.document, viewer = %user.id, "Showed a picture");
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static(image_type.media_type())),
+        (header::CONTENT_DISPOSITION, HeaderValue::from_static("inline")),
+        (HeaderName::from_static("content-security-policy"), HeaderValue::from_static("default-src 'none'; sandbox")),
+    ];
+    Ok((headers, shown).into_response())
+}
+
+/// Whether a submission of this very record names the picture: a picture of another day is not for this reviewer.
+async fn is_named(app: &App, tenant: &TenantId, record: &RecordRow, sha256: [u8; 32]) -> AppResult<bool> {
+    let document = record.document;
+    let submissions = app.db.read(move |tx| queries::submissions(tx, document)).await;
+    for submission in submissions.map_err(|error: DbError| AppError::from(error))? {
+        let manifest = evidence::manifest(app, tenant, &record.student, submission.commitment).await?;
+        if manifest.is_some_and(|manifest| manifest.images.iter().any(|image| image.sha256 == sha256)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

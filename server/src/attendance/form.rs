@@ -1,0 +1,216 @@
+//! The multipart form of an online client: read within bounds, parsed once, named by a hash of its content.
+
+use axum::extract::Multipart;
+use axum::extract::multipart::{Field, MultipartError};
+use axum::http::{HeaderMap, StatusCode};
+use muster_sync_core::{evidence::Position, time::session_code::CodeClaim};
+use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
+
+use super::limits;
+use crate::clock;
+use crate::error::{AppError, AppResult};
+
+/// The form as OpenAPI describes it.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the description of a form that is read field by field")]
+pub(super) struct SubmissionForm {
+    /// What the lecturer shows: `K7M2QX-123456`, or what the QR code says.
+    session_code: String,
+    /// A legacy identifier of the device; kept encrypted.
+    imei: Option<String>,
+    /// Degrees.
+    latitude: Option<f64>,
+    /// Degrees.
+    longitude: Option<f64>,
+    /// Radius of the position's uncertainty in metres.
+    accuracy: Option<f64>,
+    /// Whether the platform says that the position is a mock.
+    mocked: Option<bool>,
+    /// When it was captured, ISO 8601; now, if it is missing.
+    captured_at: Option<String>,
+    /// JPEG or PNG, at most 5 MB.
+    #[schema(value_type = Option<String>, format = Binary)]
+    selfie: Option<Vec<u8>>,
+    /// JPEG or PNG, at most 5 MB.
+    #[schema(value_type = Option<String>, format = Binary)]
+    presence_image: Option<Vec<u8>>,
+}
+
+/// What a student sent.
+#[derive(Debug)]
+pub(super) struct Form {
+    pub(super) claim: CodeClaim,
+    pub(super) imei: Option<String>,
+    pub(super) position: Option<Position>,
+    pub(super) captured_at_ms: Option<i64>,
+    pub(super) selfie: Option<Vec<u8>>,
+    pub(super) presence_image: Option<Vec<u8>>,
+}
+
+/// The fields as they came.
+#[derive(Default)]
+struct Raw {
+    session_code: Option<String>,
+    imei: Option<String>,
+    latitude: Option<String>,
+    longitude: Option<String>,
+    accuracy: Option<String>,
+    mocked: Option<String>,
+    captured_at: Option<String>,
+    selfie: Option<Vec<u8>>,
+    presence_image: Option<Vec<u8>>,
+}
+
+/// Reads the whole form. Fields that are not known are skipped, so that newer clients are not turned away.
+pub(super) async fn read(mut multipart: Multipart) -> AppResult<Form> {
+    let mut raw = Raw::default();
+    for _ in 0..limits::FORM_FIELDS_MAX {
+        let Some(field) = multipart.next_field().await.map_err(|error| broken(&error))? else {
+            return raw.parse();
+        };
+        raw.take(field).await?;
+    }
+    Err(AppError::validation("the form has too many fields"))
+}
+
+impl Raw {
+    async fn take(&mut self, field: Field<'_>) -> AppResult<()> {
+        let name = field.name().unwrap_or_default().to_owned();
+        match name.as_str() {
+            "selfie" => self.selfie = image(field).await?,
+            "presence_image" => self.presence_image = image(field).await?,
+            _ => {
+                let text = text(field, &name).await?;
+                let place = match name.as_str() {
+                    "session_code" => &mut self.session_code,
+                    "imei" => &mut self.imei,
+                    "latitude" => &mut self.latitude,
+                    "longitude" => &mut self.longitude,
+                    "accuracy" => &mut self.accuracy,
+                    "mocked" => &mut self.mocked,
+                    "captured_at" => &mut self.captured_at,
+                    _ => return Ok(()),
+                };
+                *place = Some(text).filter(|text| !text.is_empty());
+            }
+        }
+        Ok(())
+    }
+
+    fn parse(self) -> AppResult<Form> {
+        let claim = self.session_code.as_deref().and_then(CodeClaim::parse);
+        let claim = claim.ok_or_else(|| {
+            AppError::field("session_code", "expected the 6 characters and 6 digits shown, such as K7M2QX-123456")
+        })?;
+        let time = |text: &str| {
+            let wrong =
+                || AppError::field("captured_at", "expected a time with its offset, such as 2026-11-20T15:00:00Z");
+            clock::parse_iso(text).filter(|time_ms| *time_ms >= 0).ok_or_else(wrong)
+        };
+        let position = self.position()?;
+        Ok(Form {
+            claim,
+            captured_at_ms: self.captured_at.as_deref().map(time).transpose()?,
+            position,
+            imei: self.imei,
+            selfie: self.selfie,
+            presence_image: self.presence_image,
+        })
+    }
+
+    fn position(&self) -> AppResult<Option<Position>> {
+        let (latitude, longitude) = match (&self.latitude, &self.longitude) {
+            (Some(latitude), Some(longitude)) => (latitude, longitude),
+            (None, None) => return Ok(None),
+            (None, _) => return Err(AppError::field("latitude", "stands beside a longitude")),
+            (_, None) => return Err(AppError::field("longitude", "stands beside a latitude")),
+        };
+        let degrees = |field, text: &str, most: f64| {
+            let value = text.parse::<f64>().ok().filter(|value| value.is_finite() && value.abs() <= most);
+            value.map(|value| (value * 1e7).round() as i64).ok_or_else(|| AppError::field(field, "is not on earth"))
+        };
+        let accuracy_m = match self.accuracy.as_deref().map(str::parse::<f64>) {
+            None => 0,
+            Some(Ok(metres)) if (0.0..=1e9).contains(&metres) => metres.ceil() as u32,
+            Some(_) => return Err(AppError::field("accuracy", "expected metres")),
+        };
+        let mocked = match self.mocked.as_deref().map(str::to_ascii_lowercase).as_deref() {
+            None | Some("false" | "0" | "no" | "off") => false,
+            Some("true" | "1" | "yes" | "on") => true,
+            Some(_) => return Err(AppError::field("mocked", "expected true or false")),
+        };
+        Ok(Some(Position {
+            latitude_e7: degrees("latitude", latitude, 90.0)?,
+            longitude_e7: degrees("longitude", longitude, 180.0)?,
+            accuracy_m,
+            mocked,
+        }))
+    }
+}
+
+async fn text(mut field: Field<'_>, name: &str) -> AppResult<String> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = field.chunk().await.map_err(|error| broken(&error))? {
+        if bytes.len() + chunk.len() > limits::FORM_TEXT_BYTES_MAX {
+            return Err(AppError::validation(format!("{name} is longer than 256 bytes")));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    let text = String::from_utf8(bytes).map_err(|_| AppError::validation(format!("{name} is not text in UTF-8")))?;
+    Ok(text.trim().to_owned())
+}
+
+/// An empty file field is what browsers send when nobody chose a file.
+async fn image(field: Field<'_>) -> AppResult<Option<Vec<u8>>> {
+    let bytes = field.bytes().await.map_err(|error| broken(&error))?;
+    Ok(Some(bytes.to_vec()).filter(|bytes| !bytes.is_empty()))
+}
+
+fn broken(error: &MultipartError) -> AppError {
+    match error.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => AppError::too_large("the form is larger than two images of 5 MB"),
+        status if status.is_client_error() => AppError::new(status, "MALFORMED_FORM", error.body_text()),
+        _ => AppError::internal(error),
+    }
+}
+
+impl Form {
+    /// SHA-256 over everything that the student sent, each part with its length in front. The same capture sent again
+    /// has the same hash; another code, picture, place or claimed time makes another submission.
+    pub(super) fn content_hash(&self) -> [u8; 32] {
+        let position = self.position.as_ref();
+        let number = |value: Option<i64>| value.map(|value| value.to_be_bytes().to_vec());
+        let image = |bytes: &Option<Vec<u8>>| bytes.as_ref().map(|bytes| Sha256::digest(bytes).to_vec());
+        let parts = [
+            Some(self.claim.locator.as_str().as_bytes().to_vec()),
+            Some(self.claim.code.as_bytes().to_vec()),
+            self.claim.step.map(|step| step.to_be_bytes().to_vec()),
+            self.imei.as_ref().map(|imei| imei.as_bytes().to_vec()),
+            number(position.map(|position| position.latitude_e7)),
+            number(position.map(|position| position.longitude_e7)),
+            number(position.map(|position| i64::from(position.accuracy_m))),
+            number(position.map(|position| i64::from(position.mocked))),
+            number(self.captured_at_ms),
+            image(&self.selfie),
+            image(&self.presence_image),
+        ];
+        let mut hash = Sha256::new().chain_update(b"muster/gateway-form/v1");
+        for part in &parts {
+            let part = part.as_deref();
+            hash.update([u8::from(part.is_some())]);
+            hash.update((part.map_or(0, <[u8]>::len) as u64).to_be_bytes());
+            hash.update(part.unwrap_or_default());
+        }
+        hash.finalize().into()
+    }
+}
+
+/// Under which key the request is remembered: its `Idempotency-Key`, or else its content.
+pub(super) fn request_key(headers: &HeaderMap, content_hash: [u8; 32]) -> AppResult<[u8; 32]> {
+    let Some(key) = headers.get("idempotency-key") else { return Ok(content_hash) };
+    if key.is_empty() || key.len() > limits::IDEMPOTENCY_KEY_BYTES_MAX {
+        return Err(AppError::field("Idempotency-Key", "1 to 128 bytes"));
+    }
+    Ok(Sha256::new().chain_update(b"muster/idempotency-key/v1").chain_update(key.as_bytes()).finalize().into())
+}

@@ -1,0 +1,269 @@
+//! `POST /students/attendance`: an online client submits, and the server writes for the student as a gateway.
+//!
+//! Sending the same again gives the same record: a request is the same when its `Idempotency-Key` is, or, without one,
+//! when everything in the form is. A new code, picture or position makes one more submission of the same record, because
+//! a record is one student's attendance of one session.
+
+use axum::extract::{Multipart, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use muster_sync_core::{
+    DocumentId, DocumentName,
+    document::{Code, Label, Source, Submission},
+    evidence::{DeviceFacts, ImagePurpose, MANIFEST_VERSION, Manifest},
+    time::CaptureClocks,
+};
+use serde::Serialize;
+use serde_json::json;
+use tokio::sync::Semaphore;
+use utoipa::ToSchema;
+
+use super::form::{self, Form, SubmissionForm};
+use super::listing::{self, Sent};
+use super::project::project;
+use super::rows::{RecordRow, SubmissionRow};
+use super::{limits, queries};
+use crate::app::App;
+use crate::auth::permission::AttendanceSubmit;
+use crate::auth::{Allowed, CurrentUser};
+use crate::class_sessions;
+use crate::clock::iso_utc;
+use crate::db::Tx;
+use crate::error::{AppError, AppResult, ErrorEnvelope};
+use crate::evidence;
+use crate::http::Json;
+use crate::log::{self, Appended, Channel, ServerKey};
+
+/// Forms in memory at once: each may hold two images.
+static FORMS: Semaphore = Semaphore::const_new(limits::FORMS_AT_ONCE_MAX);
+/// Told to the handler that looks the first answer up, and to nobody else.
+const SENT_BEFORE: &str = "SENT_BEFORE";
+
+/// What became of a submission.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Submitted {
+    /// The record's id.
+    id: String,
+    /// The submission's id.
+    submission_id: String,
+    /// The locator of the class session.
+    session: String,
+    /// Whether the session's plan is known. If not, the submission is kept and judged once the plan arrives.
+    session_known: bool,
+    /// The record's state.
+    state: String,
+    /// Whether an image has not arrived.
+    awaiting_media: bool,
+    /// When it was captured, as the client says.
+    captured_at: String,
+    /// When the server had it.
+    received_at: String,
+    /// The server's signed statement that it has it.
+    receipt: ReceiptView,
+}
+
+/// A receipt: Ed25519 over context, document, change, log index and time, as PROTOCOL.md says.
+#[derive(Debug, Serialize, ToSchema)]
+struct ReceiptView {
+    /// Place in the log.
+    log_index: i64,
+    /// Unix milliseconds.
+    received_at_ms: i64,
+    /// Hexadecimal.
+    signature: String,
+    /// Hexadecimal.
+    server_key: String,
+}
+
+/// Submits attendance.
+#[utoipa::path(
+    post, path = "/students/attendance", tag = "attendance",
+    params(("Idempotency-Key" = Option<String>, Header, description = "at most 128 bytes; names the request")),
+    request_body(content = SubmissionForm, content_type = "multipart/form-data"),
+    responses(
+        (status = 201, body = Submitted),
+        (status = 409, description = "the key was used for another form, or there are too many", body = ErrorEnvelope),
+        (status = 413, body = ErrorEnvelope),
+        (status = 415, description = "an image is neither JPEG nor PNG", body = ErrorEnvelope),
+        (status = 422, description = "a field or an image is wrong", body = ErrorEnvelope)
+    )
+)]
+pub(super) async fn submit(
+    State(app): State<App>,
+    allowed: Allowed<AttendanceSubmit>,
+    headers: HeaderMap,
+    multipart: Multipart,
+) -> AppResult<Response> {
+    let _place = FORMS.acquire().await.map_err(AppError::internal)?;
+    let user = allowed.user;
+    let form = form::read(multipart).await?;
+    let content_hash = form.content_hash();
+    let request_key = form::request_key(&headers, content_hash)?;
+    let name = DocumentName::Attendance { locator: form.claim.locator, student: user.id.to_string() };
+    let request = Request { name, content_hash, request_key };
+    if let Some(before) = answer(&app, &user, &request).await? {
+        return Ok(replayed(before));
+    }
+    check_load(&app, &user, &request).await?;
+    let submission = keep_evidence(&app, &user, form).await?;
+    let written = append(&app, &user, &request, submission).await;
+    match written {
+        Ok(()) => {}
+        // The same request was faster on another connection.
+        Err(error) if error.code() == SENT_BEFORE => {}
+        Err(error) => return Err(error),
+    }
+    let answer = answer(&app, &user, &request).await?;
+    let answer = answer.ok_or_else(|| AppError::internal("a submission that was stored is not there"))?;
+    Ok((StatusCode::CREATED, Json(answer)).into_response())
+}
+
+/// The document and the name under which the request is remembered.
+#[derive(Clone)]
+struct Request {
+    name: DocumentName,
+    content_hash: [u8; 32],
+    request_key: [u8; 32],
+}
+
+fn replayed(before: Submitted) -> Response {
+    let mut response = (StatusCode::CREATED, Json(before)).into_response();
+    let header = HeaderName::from_static("idempotency-replayed");
+    response.headers_mut().insert(header, HeaderValue::from_static("true"));
+    response
+}
+
+/// The answer to a request that was stored; the same facts give the same receipt.
+async fn answer(app: &App, user: &CurrentUser, request: &Request) -> AppResult<Option<Submitted>> {
+    let (asked, asking) = (request.clone(), user.clone());
+    let read = app.db.read(move |tx| {
+        let student = asking.id.to_string();
+        let Some(sent) = listing::sent(tx, &asking.tenant, &student, &asked.request_key)? else { return Ok(None) };
+        if sent.content_hash != asked.content_hash {
+            let sentence = "this Idempotency-Key was used for another form";
+            return Err(AppError::conflict("IDEMPOTENCY_KEY_REUSED", sentence));
+        }
+        let record = queries::record_for(tx, sent.document)?;
+        let submissions = queries::submissions(tx, sent.document)?;
+        let submission = submissions.into_iter().find(|row| row.log_index == sent.log_index);
+        Ok::<_, AppError>(record.zip(submission))
+    });
+    let Some((record, submission)) = read.await? else { return Ok(None) };
+    let server = app.slice::<ServerKey>().ok_or_else(|| AppError::internal("the server has no key"))?;
+    Ok(Some(Submitted::new(server, &record, &submission)))
+}
+
+impl Submitted {
+    fn new(server: &ServerKey, record: &RecordRow, submission: &SubmissionRow) -> Self {
+        let (log_index, received_at_ms) = (submission.log_index, submission.received_at_ms);
+        let receipt = server.receipt(record.document, submission.hash, log_index, received_at_ms);
+        Self {
+            id: record.document.to_string(),
+            submission_id: submission.hash.to_string(),
+            session: record.locator.to_string(),
+            session_known: record.course.is_some(),
+            state: record.state.clone().unwrap_or_else(|| "received".to_owned()),
+            awaiting_media: record.awaiting_media,
+            captured_at: iso_utc(submission.captured_at_ms),
+            received_at: iso_utc(received_at_ms),
+            receipt: ReceiptView {
+                log_index,
+                received_at_ms,
+                signature: data_encoding::HEXLOWER.encode(&receipt.signature),
+                server_key: server.public().to_string(),
+            },
+        }
+    }
+}
+
+/// What a student may pile up: many submissions of one record, or records of sessions that nobody knows.
+async fn check_load(app: &App, user: &CurrentUser, request: &Request) -> AppResult<()> {
+    let (tenant, student) = (user.tenant.clone(), user.id.to_string());
+    let document = request.name.id(tenant.as_str());
+    let DocumentName::Attendance { locator, .. } = request.name else { return Ok(()) };
+    let read = app.db.read(move |tx| {
+        let known = class_sessions::course_of(tx, &tenant, &locator)?.is_some();
+        let (submissions, unknown) = listing::load_of(tx, &tenant, &student, document)?;
+        Ok::<_, AppError>((known, submissions, unknown))
+    });
+    let (known, submissions, unknown) = read.await?;
+    if submissions >= limits::SUBMISSIONS_PER_RECORD_MAX {
+        return Err(AppError::conflict("TOO_MANY_SUBMISSIONS", "this record has all the submissions that it may have")
+            .with_details(json!({ "limit": limits::SUBMISSIONS_PER_RECORD_MAX })));
+    }
+    if !known && unknown >= limits::UNKNOWN_SESSIONS_MAX {
+        let sentence = "there is no such class session, and too many of your records name such a one";
+        return Err(AppError::conflict("SESSION_UNKNOWN", sentence));
+    }
+    Ok(())
+}
+
+/// Stores images and manifest before the change that commits to them, and words that change.
+async fn keep_evidence(app: &App, user: &CurrentUser, form: Form) -> AppResult<Submission> {
+    let student = user.id.to_string();
+    let captured_at_ms = form.captured_at_ms.unwrap_or_else(|| app.now_ms());
+    let mut images = Vec::new();
+    for (purpose, bytes) in [(ImagePurpose::Selfie, &form.selfie), (ImagePurpose::Presence, &form.presence_image)] {
+        if let Some(bytes) = bytes {
+            images.push(evidence::store_image(app, &user.tenant, &student, purpose, bytes).await?);
+        }
+    }
+    let mut salt = [0; 32];
+    app.entropy.fill(&mut salt);
+    let manifest = Manifest {
+        version: MANIFEST_VERSION,
+        salt,
+        images,
+        position: form.position,
+        clocks: CaptureClocks { wall_ms: captured_at_ms, monotonic_ms: 0, boot_id: [0; 16], anchor: None },
+        device: DeviceFacts { platform: "online client".to_owned(), legacy_id: form.imei, ..DeviceFacts::default() },
+    };
+    let commitment = evidence::store_manifest(app, &user.tenant, &student, &manifest).await?;
+    Ok(Submission {
+        captured_at_ms,
+        code: Code::new(&form.claim.code),
+        step: form.claim.step,
+        commitment,
+        schema: 1,
+        source: Source::Gateway,
+        by: Label::new(&student),
+    })
+}
+
+async fn append(app: &App, user: &CurrentUser, request: &Request, submission: Submission) -> AppResult<()> {
+    let DocumentName::Attendance { locator, student } = request.name.clone() else { return Ok(()) };
+    let tenant = user.tenant.clone();
+    let read = app.db.read(move |tx| class_sessions::course_of(tx, &tenant, &locator).map_err(AppError::from));
+    let drafted_course = read.await?;
+    let channels = log::channels_of(&request.name, drafted_course.as_deref());
+    let entries = vec![(request.name.clone(), channels, submission.into())];
+    let request = request.clone();
+    log::append_as_server(app, &user.tenant, entries, move |tx, appended| {
+        for submission in appended {
+            let course = class_sessions::course_of(tx, &submission.tenant, &locator)?;
+            remember(tx, submission, &student, &request, submission.document())?;
+            if let Some(course) = course.as_ref().filter(|_| drafted_course.is_none()) {
+                // The plan arrived between drafting and writing.
+                let staff = Channel::CourseStaff(course.clone());
+                log::place_in(tx, &submission.tenant, &staff, &[submission.log_index])?;
+            }
+            project(tx, submission, course.as_deref())?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+fn remember(
+    tx: &Tx<'_>,
+    submission: &Appended,
+    student: &str,
+    request: &Request,
+    document: DocumentId,
+) -> AppResult<()> {
+    let sent = Sent { content_hash: request.content_hash, document, log_index: submission.log_index };
+    if listing::insert_sent(tx, &submission.tenant, student, &request.request_key, &sent)? {
+        return Ok(());
+    }
+    Err(AppError::conflict(SENT_BEFORE, "this was sent before"))
+}

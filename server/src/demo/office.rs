@@ -38,6 +38,12 @@ impl Desk {
         self.network.json(Method::POST, path, Some(&self.token), Some(body)).await
     }
 
+    /// Has selfies compared with reference photos, which an institution decides for itself.
+    pub(super) async fn switch_faces_on(&self) -> Result<(), DemoError> {
+        let body = json!({ "face_matching": true });
+        self.network.json(Method::PUT, "/api/v1/admin/settings", Some(&self.token), Some(&body)).await.map(drop)
+    }
+
     /// Creates an account; the server makes its password.
     pub(super) async fn create_account(&self, role: &str, name: &str, email: &str) -> Result<User, DemoError> {
         let body = json!({ "email": email, "display_name": name, "role": role });
@@ -144,6 +150,6 @@ impl Roll {
 /// Keeps a student's reference photo, with the student's own token.
 pub(super) async fn enrol_face(network: &Network, token: &str, picture: Vec<u8>) -> Result<(), DemoError> {
     let part = reqwest::multipart::Part::bytes(picture).file_name("reference.jpg").mime_str("image/jpeg")?;
-    let form = reqwest::multipart::Form::new().text("consent", "true").part("image", part);
+    let form = reqwest::multipart::Form::new().part("image", part);
     network.form("/api/v1/students/enroll-face", token, form).await.map(drop)
 }

@@ -96,6 +96,7 @@ impl<'a, 'out> Story<'a, 'out> {
         let (id, email, password) = (String::new(), login.email.clone(), login.password.clone());
         let admin = Desk::new(&network, User { id, name: "Administrator".to_owned(), email, password }).await?;
         narrator.say(&format!("1. {}  The office creates a course with 40 students.", time_of_day(begins_ms)))?;
+        admin.switch_faces_on().await?;
         let lecturer = admin.create_account("lecturer", "Lena Hoffmann", "lecturer@demo.example").await?;
         let mut students = Vec::with_capacity(CAST.len());
         for (index, (name, _)) in CAST.iter().enumerate() {

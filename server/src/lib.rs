@@ -18,11 +18,14 @@ pub mod evidence;
 pub mod jobs;
 
 pub mod auth;
+pub mod settings;
 pub mod accounts;
 pub mod courses;
 pub mod devices;
 pub mod class_sessions;
+pub mod face;
 pub mod attendance;
+pub mod uploads;
 pub mod sync;
 
 pub mod health;

@@ -16,8 +16,8 @@ use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult};
 use crate::ids::TenantId;
 
-pub use images::{StoredImage, load_image, receive_image, store_image};
-pub use queries::{ImageRow, expect_image, images_of, is_complete, missing_images, put_manifest, wanted_by};
+pub use images::{StoredImage, decode_image, erase_reference, load_image, media_type, receive_image, store_image};
+pub use queries::{ImageRow, expect_image, image, images_of, is_complete, missing_images, put_manifest, wanted_by};
 pub use subject_keys::subject_key;
 
 /// What this module keeps in memory: the blob store, the master key, and recently used subject keys.

@@ -113,12 +113,10 @@ pub struct ImageRow {
 }
 
 /// The subject's image of that hash, if a manifest names it.
-pub(super) fn image(
-    tx: &Tx<'_>,
-    tenant: &TenantId,
-    subject: &str,
-    sha256: &[u8; 32],
-) -> Result<Option<ImageRow>, DbError> {
+///
+/// # Errors
+/// When the database fails.
+pub fn image(tx: &Tx<'_>, tenant: &TenantId, subject: &str, sha256: &[u8; 32]) -> Result<Option<ImageRow>, DbError> {
     tx.query_one(
         "SELECT sha256, purpose, size_bytes, document_id, stored_at
          FROM images
@@ -217,4 +215,18 @@ pub fn wanted_by(tx: &Tx<'_>, tenant: &TenantId, subject: &str, limit: usize) ->
         params![tenant.as_str(), subject, limit as i64],
         |row| row.get(0),
     )
+}
+
+pub(super) fn delete_reference(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    subject: &str,
+    sha256: &[u8; 32],
+) -> Result<(), DbError> {
+    tx.execute(
+        "DELETE FROM images
+         WHERE tenant_id = ?1 AND subject_id = ?2 AND sha256 = ?3 AND document_id IS NULL",
+        params![tenant.as_str(), subject, sha256],
+    )?;
+    Ok(())
 }

@@ -30,4 +30,5 @@ pub mod sync;
 
 pub mod health;
 pub mod router;
+pub mod demo;
 pub mod cli;

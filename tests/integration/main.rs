@@ -7,6 +7,7 @@ mod class_sessions;
 mod connection;
 mod courses;
 mod db_contract;
+mod demo;
 mod devices;
 mod faces;
 mod http;

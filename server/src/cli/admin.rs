@@ -79,7 +79,8 @@ pub(super) fn create_first(db: &Db) -> Result<(), StartError> {
     tell(&format!("created the first account, shown only now:\n  {FIRST_ADMIN}\n  {}\n", password.reveal()))
 }
 
-fn account(db: &Db, email: &str, name: &str, role: Role, password: &Secret) -> Result<(), StartError> {
+/// Creates an account of the default tenant.
+pub(super) fn account(db: &Db, email: &str, name: &str, role: Role, password: &Secret) -> Result<(), StartError> {
     let in_words = |error: AppError| StartError::Other(error.message().to_owned());
     let new = NewUser {
         id: UserId::generate(&SystemClock, &SystemEntropy),

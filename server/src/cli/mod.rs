@@ -1,6 +1,7 @@
 //! The command line: `muster serve` and the commands around it.
 
 mod admin;
+pub mod demo;
 pub mod models;
 pub mod serve;
 
@@ -20,6 +21,8 @@ struct Cli {
 enum Command {
     /// Run the server.
     Serve(serve::Serve),
+    /// Play a lecture with 40 phones, cheats among them, on a server of its own.
+    Demo(demo::Demo),
     /// Bring the face models, or show which are there.
     Models(models::ModelsArgs),
     /// Manage accounts without a running server.
@@ -32,6 +35,7 @@ pub fn run() -> ExitCode {
     let done = |()| ExitCode::SUCCESS;
     let result: Result<ExitCode, Box<dyn std::error::Error>> = match Cli::parse().command {
         Command::Serve(serve) => serve::run(serve).map(done).map_err(Into::into),
+        Command::Demo(demo) => demo::run(&demo),
         Command::Models(models) => models::run(models),
         Command::Admin(admin) => admin::run(admin).map(done).map_err(Into::into),
     };

@@ -142,7 +142,8 @@ impl Running {
     }
 }
 
-async fn interrupted() {
+/// Waits for SIGTERM or ctrl-c.
+pub(super) async fn interrupted() {
     let ctrl_c = tokio::signal::ctrl_c();
     #[cfg(unix)]
     {

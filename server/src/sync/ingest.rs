@@ -144,7 +144,11 @@ impl<'a> Admission<'a> {
         }
         let (user, role);
         let writer = match self.owner_of(&valid.writer)? {
-            None if valid.container == Container::Requests => {
+            // Whoever is signed in may ask, also for a key that was theirs before.
+            owner
+                if valid.container == Container::Requests
+                    && owner.as_ref().is_none_or(|owner| owner.user == self.sender.user) =>
+            {
                 user = self.sender.user.to_string();
                 Writer::Applicant { user: &user, key: valid.writer }
             }

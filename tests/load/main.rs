@@ -17,9 +17,12 @@ use std::process::ExitCode;
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 const USAGE: &str = "usage: load storm [--rounds N] [--students N] [--pull] | load page | load idle
-MUSTER names the server's binary; default: `muster` beside this one.";
+MUSTER names the server's binary; default: `muster` beside this one. This one can serve too: `load serve` is `muster serve`.";
 
 fn main() -> ExitCode {
+    if std::env::args().nth(1).is_some_and(|word| word == "serve") {
+        return muster_server::cli::run();
+    }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,

@@ -81,6 +81,10 @@ fn lengths(bytes: &[u8]) -> Result<Option<(usize, usize)>> {
     if !head.starts_with("HTTP/1.1 200") {
         return Err(format!("the server says {}", String::from_utf8_lossy(bytes)).into());
     }
+    if head.to_ascii_lowercase().contains("transfer-encoding: chunked") {
+        // A compressed reply; only its size is of interest, so its chunks are not put together.
+        return Ok(bytes.ends_with(b"\r\n0\r\n\r\n").then_some((end + 4, bytes.len())));
+    }
     let length = head.lines().find_map(|line| {
         let (name, value) = line.split_once(':')?;
         name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?

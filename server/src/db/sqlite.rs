@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::oneshot;
 
@@ -116,6 +117,8 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, DbError> {
     connection.set_prepared_statement_cache_capacity(limits::STATEMENTS_CACHED_MAX);
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
+    // Without this, SQLite plans a cached statement again whenever a new value might make another plan better.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(connection)
 }
 
@@ -248,22 +251,48 @@ fn run_alone(connection: &Connection, request: &mut dyn Request) {
 }
 
 /// As many of the waiting requests as the time budget allows, in one commit.
+///
+/// Nearly always all of them succeed, so the first try has no savepoints, each of which would make SQLite copy every
+/// page that the request touches. If one fails, all of it is taken back and done again with a savepoint each.
 fn run_group(connection: &Connection, waiting: &mut VecDeque<Box<dyn Request>>) {
     let watch = Stopwatch::start();
     if let Err(error) = statement(connection, "BEGIN IMMEDIATE") {
         return fail_all(waiting.drain(..), &error);
     }
-    let mut done: Vec<(Box<dyn Request>, bool)> = Vec::with_capacity(waiting.len());
+    let mut done: Vec<Box<dyn Request>> = Vec::with_capacity(waiting.len());
     while let Some(mut request) = waiting.pop_front() {
+        let succeeded = request.run(&Tx::sqlite(connection)) && !connection.is_autocommit();
+        done.push(request);
+        if !succeeded {
+            roll_back(connection);
+            return run_group_in_savepoints(connection, done);
+        }
+        if watch.elapsed() > limits::GROUP_BUDGET {
+            break;
+        }
+    }
+    if let Err(error) = statement(connection, "COMMIT") {
+        roll_back(connection);
+        return fail_all(done.into_iter(), &error);
+    }
+    done.into_iter().for_each(Request::answer);
+}
+
+/// The same requests in one commit, in which each can fail alone.
+fn run_group_in_savepoints(connection: &Connection, requests: Vec<Box<dyn Request>>) {
+    if let Err(error) = statement(connection, "BEGIN IMMEDIATE") {
+        return fail_all(requests.into_iter(), &error);
+    }
+    let mut done: Vec<(Box<dyn Request>, bool)> = Vec::with_capacity(requests.len());
+    let mut requests = requests.into_iter();
+    while let Some(mut request) = requests.next() {
         match run_in_savepoint(connection, request.as_mut()) {
             Ok(succeeded) => done.push((request, succeeded)),
             Err(Broken) => {
                 done.push((request, false));
+                done.extend(requests.map(|request| (request, false)));
                 return run_each_alone(connection, done);
             }
-        }
-        if watch.elapsed() > limits::GROUP_BUDGET {
-            break;
         }
     }
     if let Err(error) = statement(connection, "COMMIT") {

@@ -1,5 +1,6 @@
 //! Images: checked, sealed, kept in the blob store, and noted in the table of images.
 
+use image::RgbImage;
 use muster_sync_core::evidence::{ImagePurpose, ImageRef, ImageType};
 use sha2::{Digest, Sha256};
 
@@ -19,6 +20,16 @@ pub struct StoredImage {
     pub image: ImageRef,
     /// The attendance document that waited for it.
     pub document: Option<[u8; 16]>,
+    /// Whether it was missing before.
+    pub is_new: bool,
+}
+
+/// The media type to send an image with.
+pub fn media_type(image_type: ImageType) -> &'static str {
+    match image_type {
+        ImageType::Jpeg => PictureType::Jpeg.media_type(),
+        ImageType::Png => PictureType::Png.media_type(),
+    }
 }
 
 /// Takes an image that a manifest of `subject` names.
@@ -53,13 +64,14 @@ pub async fn receive_image(
         "presence" => ImagePurpose::Presence,
         _ => ImagePurpose::Reference,
     };
-    let image_type = check(app, &bytes).await?;
+    let (image_type, _) = decode_image(app, &bytes).await?;
     let image = ImageRef { purpose, sha256, size_bytes: bytes.len() as u64, image_type };
-    if row.stored_at_ms.is_none() {
+    let is_new = row.stored_at_ms.is_none();
+    if is_new {
         keep(app, tenant, subject, sha256, &bytes).await?;
         mark_stored(app, tenant, subject, sha256).await?;
     }
-    Ok(StoredImage { image, document: row.document })
+    Ok(StoredImage { image, document: row.document, is_new })
 }
 
 /// Checks and keeps an image that came beside its claim, and says what the manifest has to say about it.
@@ -73,7 +85,7 @@ pub async fn store_image(
     purpose: ImagePurpose,
     bytes: &[u8],
 ) -> AppResult<ImageRef> {
-    let image_type = check(app, bytes).await?;
+    let (image_type, _) = decode_image(app, bytes).await?;
     let sha256 = Sha256::digest(bytes).into();
     keep(app, tenant, subject, sha256, bytes).await?;
     let image = ImageRef { purpose, sha256, size_bytes: bytes.len() as u64, image_type };
@@ -100,18 +112,40 @@ pub async fn load_image(app: &App, tenant: &TenantId, subject: &str, sha256: [u8
     subject_key.open(&context, &sealed).map(Some).map_err(AppError::internal)
 }
 
-/// Whether the bytes are a JPEG or PNG within the limits that also decodes; decoding runs beside the async threads.
-async fn check(app: &App, bytes: &[u8]) -> AppResult<ImageType> {
+/// Forgets a reference photo, its bytes first; what a submission names is evidence and stays.
+///
+/// # Errors
+/// When the store or the database fails; then it can be asked for again.
+pub async fn erase_reference(app: &App, tenant: &TenantId, subject: &str, sha256: [u8; 32]) -> AppResult<()> {
+    let (asked_tenant, asked) = (tenant.clone(), subject.to_owned());
+    let row = app.db.read(move |tx: &Tx<'_>| queries::image(tx, &asked_tenant, &asked, &sha256)).await;
+    let row = row.map_err(|error: DbError| AppError::from(error))?;
+    if row.is_none_or(|row| row.document.is_some() || row.purpose != ImagePurpose::Reference.as_str()) {
+        return Ok(());
+    }
+    let key = BlobKey::new(tenant.as_str(), subject, sha256).map_err(AppError::internal)?;
+    vault(app)?.store.delete(&key).await.map_err(blob_error)?;
+    let (tenant, subject) = (tenant.clone(), subject.to_owned());
+    let written = app.db.write(move |tx: &Tx<'_>| queries::delete_reference(tx, &tenant, &subject, &sha256));
+    written.await.map_err(|error: DbError| AppError::from(error))
+}
+
+/// The pixels of a JPEG or PNG within the limits; decoding runs beside the async threads.
+///
+/// # Errors
+/// 413, 415 or 422 `IMAGE_INVALID`, with the reason.
+pub async fn decode_image(app: &App, bytes: &[u8]) -> AppResult<(ImageType, RgbImage)> {
     let limits = PictureLimits { file_bytes_max: app.config.image_bytes_max(), ..PictureLimits::default() };
     let info = picture::check(bytes, &limits).map_err(picture_error)?;
     let _permit = vault(app)?.decoding.acquire().await.map_err(AppError::internal)?;
     let copy = bytes.to_vec();
-    let decoded = tokio::task::spawn_blocking(move || picture::decode(&copy).map(drop)).await;
-    decoded.map_err(AppError::internal)?.map_err(picture_error)?;
-    Ok(match info.picture_type {
+    let decoded = tokio::task::spawn_blocking(move || picture::decode(&copy)).await;
+    let pixels = decoded.map_err(AppError::internal)?.map_err(picture_error)?;
+    let image_type = match info.picture_type {
         PictureType::Jpeg => ImageType::Jpeg,
         PictureType::Png => ImageType::Png,
-    })
+    };
+    Ok((image_type, pixels))
 }
 
 async fn keep(app: &App, tenant: &TenantId, subject: &str, sha256: [u8; 32], bytes: &[u8]) -> AppResult<()> {

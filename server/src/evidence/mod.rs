@@ -16,8 +16,8 @@ use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult};
 use crate::ids::TenantId;
 
-pub use images::{StoredImage, load_image, receive_image, store_image};
-pub use queries::{ImageRow, expect_image, images_of, is_complete, missing_images, put_manifest, wanted_by};
+pub use images::{StoredImage, decode_image, erase_reference, load_image, media_type, receive_image, store_image};
+pub use queries::{ImageRow, expect_image, image, images_of, is_complete, missing_images, put_manifest, wanted_by};
 pub use subject_keys::subject_key;
 
 /// What this module keeps in memory: the blob store, the master key, and recently used subject keys.
@@ -103,8 +103,8 @@ pub async fn manifest(
     subject: &str,
     commitment: [u8; 32],
 ) -> AppResult<Option<Manifest>> {
-    let asked = tenant.clone();
-    let sealed = app.db.read(move |tx: &Tx<'_>| queries::sealed_manifest(tx, &asked, &commitment)).await;
+    let (asked, of) = (tenant.clone(), subject.to_owned());
+    let sealed = app.db.read(move |tx: &Tx<'_>| queries::sealed_manifest(tx, &asked, &of, &commitment)).await;
     let Some(sealed) = sealed.map_err(|error: DbError| AppError::from(error))? else { return Ok(None) };
     let name = data_encoding::HEXLOWER.encode(&commitment);
     let bytes = open(app, tenant, subject, Purpose::Manifest, &name, &sealed).await?;

@@ -18,6 +18,7 @@ pub mod evidence;
 pub mod jobs;
 
 pub mod auth;
+pub mod settings;
 pub mod accounts;
 pub mod courses;
 pub mod devices;

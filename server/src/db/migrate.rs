@@ -35,6 +35,7 @@ pub const SERVER_MIGRATIONS: &[Migration] = migrations![
     5 "0005_evidence",
     6 "0006_attendance",
     7 "0007_devices",
+    8 "0008_faces",
     9 "0009_sync",
 ];
 

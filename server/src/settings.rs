@@ -1,0 +1,97 @@
+//! What an admin decides for the whole institution while the server runs. Every setting has a default that is safe.
+
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::app::App;
+use crate::auth::Allowed;
+use crate::auth::permission::SystemAdmin;
+use crate::db::{DbError, Tx};
+use crate::error::{AppError, AppResult, ErrorEnvelope};
+use crate::http::Json;
+use crate::ids::TenantId;
+use crate::params;
+
+const FACE_MATCHING: &str = "face_matching";
+const ON: &str = "on";
+const OFF: &str = "off";
+
+/// `/admin/settings`
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(show_settings, change_settings))
+}
+
+/// The institution's settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Settings {
+    /// Whether selfies are compared with enrolled faces. Off by default.
+    pub face_matching: bool,
+}
+
+/// What to change; what is left out stays.
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct SettingsChange {
+    /// Whether selfies are compared with enrolled faces.
+    face_matching: Option<bool>,
+}
+
+/// The settings of a tenant.
+///
+/// # Errors
+/// When the database fails.
+pub fn of(tx: &Tx<'_>, tenant: &TenantId) -> Result<Settings, DbError> {
+    let value = tx.query_one(
+        "SELECT value
+         FROM tenant_settings
+         WHERE tenant_id = ?1 AND name = ?2",
+        params![tenant.as_str(), FACE_MATCHING],
+        |row| row.get::<String>(0),
+    )?;
+    Ok(Settings { face_matching: value.as_deref() == Some(ON) })
+}
+
+/// Shows the settings.
+#[utoipa::path(
+    get, path = "/admin/settings", tag = "settings",
+    responses((status = 200, body = Settings), (status = 403, body = ErrorEnvelope))
+)]
+async fn show_settings(State(app): State<App>, allowed: Allowed<SystemAdmin>) -> AppResult<Json<Settings>> {
+    let tenant = allowed.tenant.clone();
+    app.db.read(move |tx| of(tx, &tenant).map_err(AppError::from)).await.map(Json)
+}
+
+/// Changes settings. Records that have their verdict keep it.
+#[utoipa::path(
+    put, path = "/admin/settings", tag = "settings", request_body = SettingsChange,
+    responses((status = 200, body = Settings), (status = 403, body = ErrorEnvelope))
+)]
+async fn change_settings(
+    State(app): State<App>,
+    allowed: Allowed<SystemAdmin>,
+    Json(change): Json<SettingsChange>,
+) -> AppResult<Json<Settings>> {
+    let (user, now_ms) = (allowed.user, app.now_ms());
+    let written = app.db.write(move |tx| {
+        if let Some(on) = change.face_matching {
+            let by = user.id.to_string();
+            set(tx, &user.tenant, FACE_MATCHING, if on { ON } else { OFF }, (&by, now_ms))?;
+        }
+        of(tx, &user.tenant).map_err(AppError::from)
+    });
+    written.await.map(Json)
+}
+
+fn set(tx: &Tx<'_>, tenant: &TenantId, name: &str, value: &str, (by, at_ms): (&str, i64)) -> Result<(), DbError> {
+    tx.execute(
+        "INSERT INTO tenant_settings (tenant_id, name, value, changed_at, changed_by)
+         VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (tenant_id, name) DO UPDATE
+         SET value = excluded.value, changed_at = excluded.changed_at, changed_by = excluded.changed_by",
+        params![tenant.as_str(), name, value, at_ms, by],
+    )?;
+    Ok(())
+}

@@ -23,6 +23,7 @@ pub mod accounts;
 pub mod courses;
 pub mod devices;
 pub mod class_sessions;
+pub mod face;
 pub mod attendance;
 pub mod sync;
 

@@ -11,7 +11,7 @@ use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder, S
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::App;
-use crate::{accounts, attendance, auth, class_sessions, courses, devices, health, settings, sync};
+use crate::{accounts, attendance, auth, class_sessions, courses, devices, face, health, settings, sync};
 
 /// The prefix that documentation and our own clients use.
 pub const CANONICAL_PREFIX: &str = "/api/v1";
@@ -45,6 +45,7 @@ fn slices() -> OpenApiRouter<App> {
         .merge(courses::routes())
         .merge(devices::routes())
         .merge(class_sessions::routes())
+        .merge(face::routes())
         .merge(settings::routes())
         .merge(attendance::routes())
         .merge(sync::routes())

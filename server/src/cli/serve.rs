@@ -13,6 +13,7 @@ use crate::blobs::{BlobError, BlobStore, DiskStore, S3Config, S3Store, crypt::Ma
 use crate::config::{Config, Environment, Secret, StorageBackend};
 use crate::devices::LegacyIds;
 use crate::evidence::Vault;
+use crate::face::Faces;
 use crate::jobs::{self, Handlers};
 use crate::log::{Movements, ServerKey};
 use crate::{devices, face_engine, http, router, sync, telemetry};
@@ -74,7 +75,12 @@ fn furnish(builder: AppBuilder) -> Result<AppBuilder, StartError> {
         StorageBackend::S3 => Arc::new(S3Store::open(&s3_config(config)).map_err(in_words)?),
     };
     let faces = face_engine::open(&config.models_dir());
-    Ok(builder.with(server_key).with(Vault::new(store, master)).with(Movements::default()).with(faces))
+    Ok(builder
+        .with(server_key)
+        .with(Vault::new(store, master))
+        .with(Movements::default())
+        .with(faces)
+        .with(Faces::new()))
 }
 
 fn s3_config(config: &Config) -> S3Config {
@@ -107,7 +113,8 @@ pub async fn start(builder: AppBuilder) -> Result<Running, StartError> {
 
 /// Which slice does which kind of work after a commit.
 fn handlers() -> Handlers {
-    Handlers::new().on(devices::RELEASE_JOB, 16, sync::release_batch)
+    Handlers::new()
+        .on(devices::RELEASE_JOB, 16, sync::release_batch)
 }
 
 /// The app with the state of every slice. Blocks.

@@ -1,0 +1,222 @@
+//! `POST /students/enroll-face`: the student's own reference photo, and with it the consent to compare selfies.
+
+use axum::extract::multipart::{Field, Multipart, MultipartError};
+use axum::extract::{FromRequest, Request, State};
+use axum::http::StatusCode;
+use muster_sync_core::evidence::ImagePurpose;
+use serde::Serialize;
+use serde_json::json;
+use utoipa::ToSchema;
+
+use super::reference::{self, ReferenceRow};
+use super::{REFERENCE_JOB, engine, limits, queries};
+use crate::app::App;
+use crate::auth::permission::FacesEnroll;
+use crate::auth::{Allowed, CurrentUser};
+use crate::db::{DbError, Tx};
+use crate::error::{AppError, AppResult, ErrorEnvelope};
+use crate::face_engine::{self, FACE_SIDE_MIN_PX, FaceError, Judgement, Reading, Template};
+use crate::http::Json;
+use crate::ids::{TenantId, uuid_text};
+use crate::{evidence, jobs, settings};
+
+/// When to look again for models that somebody has to fetch.
+const UNAVAILABLE_RETRY_AFTER_S: u32 = 600;
+
+/// A face that is enrolled.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Enrolled {
+    /// Whether a reference was there before and this one matched it.
+    replaced: bool,
+    /// The version of the models that read it.
+    model: String,
+    /// Milliseconds since the Unix epoch.
+    enrolled_at_ms: i64,
+}
+
+/// The photo, as a part of a form.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "describes the form to OpenAPI")]
+pub(super) struct Photo {
+    /// A JPEG or PNG with exactly one face; `file` and `photo` are taken as names too.
+    #[schema(value_type = String, format = Binary)]
+    image: Vec<u8>,
+}
+
+/// Enrols the student's face, or replaces it by a newer photo of the same face.
+#[utoipa::path(
+    post, path = "/students/enroll-face", tag = "faces",
+    request_body(content = Photo, content_type = "multipart/form-data"),
+    responses(
+        (status = 201, body = Enrolled),
+        (status = 409, description = "FACES_OFF or REENROLMENT_NEEDS_APPROVAL", body = ErrorEnvelope),
+        (status = 413, body = ErrorEnvelope),
+        (status = 415, body = ErrorEnvelope),
+        (status = 422, description = "NO_FACE, SEVERAL_FACES, FACE_TOO_SMALL, IMAGE_INVALID", body = ErrorEnvelope),
+        (status = 503, description = "FACE_UNAVAILABLE: no models are loaded", body = ErrorEnvelope)
+    )
+)]
+pub(super) async fn enroll_face(
+    State(app): State<App>,
+    allowed: Allowed<FacesEnroll>,
+    request: Request,
+) -> AppResult<(StatusCode, Json<Enrolled>)> {
+    check_possible(&app, &allowed.tenant).await?;
+    let form = Multipart::from_request(request, &app).await.map_err(|rejection| {
+        AppError::unsupported_media("send the photo as multipart/form-data").with_cause(rejection)
+    })?;
+    let bytes = read_photo(form, app.config.image_bytes_max()).await?;
+    let template = match reference::read_picture(&app, &bytes).await? {
+        Ok((_, reading)) => one_face(reading)?,
+        Err(FaceError::EmptyPicture) => return Err(no_face()),
+        Err(error) => return Err(unavailable("the face models failed on this picture").with_cause(error)),
+    };
+    let enrolled = enrol(&app, &allowed, &bytes, &template).await?;
+    Ok((StatusCode::CREATED, Json(enrolled)))
+}
+
+async fn check_possible(app: &App, tenant: &TenantId) -> AppResult<()> {
+    let asked = tenant.clone();
+    let settings = app.db.read(move |tx: &Tx<'_>| settings::of(tx, &asked)).await;
+    if !settings.map_err(|error: DbError| AppError::from(error))?.face_matching {
+        let sentence = "this institution does not compare faces, so none is taken";
+        return Err(AppError::conflict("FACES_OFF", sentence));
+    }
+    match engine(app)?.model_version() {
+        Ok(_) => Ok(()),
+        Err(reason) => Err(unavailable("faces cannot be read on this server; its operator runs: muster models fetch")
+            .with_details(json!({ "reason": reason.reason() }))),
+    }
+}
+
+fn unavailable(sentence: &'static str) -> AppError {
+    AppError::unavailable("FACE_UNAVAILABLE", sentence, UNAVAILABLE_RETRY_AFTER_S)
+}
+
+/// The first part that is the photo; others are skipped without keeping them.
+async fn read_photo(mut form: Multipart, bytes_max: usize) -> AppResult<Vec<u8>> {
+    for _ in 0..limits::ENROL_PARTS_MAX {
+        let Some(field) = form.next_field().await.map_err(broken_form)? else { break };
+        if matches!(field.name(), Some("image" | "file" | "photo")) {
+            return read_field(field, bytes_max).await;
+        }
+    }
+    Err(AppError::field("image", "the form has no part of this name"))
+}
+
+async fn read_field(mut field: Field<'_>, bytes_max: usize) -> AppResult<Vec<u8>> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = field.chunk().await.map_err(broken_form)? {
+        if bytes.len() + chunk.len() > bytes_max {
+            return Err(AppError::too_large(format!("an image has at most {bytes_max} bytes")));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
+}
+
+fn broken_form(error: MultipartError) -> AppError {
+    if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        return AppError::too_large("the form is larger than this address takes");
+    }
+    AppError::new(StatusCode::BAD_REQUEST, "MALFORMED_FORM", "the form cannot be read").with_cause(error)
+}
+
+/// The template of the one usable face.
+fn one_face(reading: Reading) -> AppResult<Template> {
+    if let Some(template) = reading.template {
+        return Ok(template);
+    }
+    let usable = reading.faces.iter().filter(|face| face.is_usable()).count();
+    Err(match (reading.faces.len(), usable) {
+        (0, _) => no_face(),
+        (_, 0) => {
+            let sentence = format!("the face is smaller than {FACE_SIDE_MIN_PX} pixels; come closer");
+            AppError::new(StatusCode::UNPROCESSABLE_ENTITY, "FACE_TOO_SMALL", sentence)
+        }
+        (_, usable) => {
+            let sentence = "the picture shows several faces; a reference shows one person";
+            AppError::new(StatusCode::UNPROCESSABLE_ENTITY, "SEVERAL_FACES", sentence)
+                .with_details(json!({ "faces": usable }))
+        }
+    })
+}
+
+fn no_face() -> AppError {
+    AppError::new(StatusCode::UNPROCESSABLE_ENTITY, "NO_FACE", "no face was found in the picture")
+}
+
+async fn enrol(app: &App, user: &CurrentUser, bytes: &[u8], template: &Template) -> AppResult<Enrolled> {
+    let subject = user.id.to_string();
+    let previous = reference::current(app, &user.tenant, &subject).await?;
+    let matches_previous = match &previous {
+        Some(previous) => {
+            let distance = face_engine::distance(template, &previous.template).map_err(AppError::internal)?;
+            let thresholds = engine(app)?.thresholds().map_err(|reason| AppError::internal(reason.reason()))?;
+            thresholds.judge(distance) == Judgement::Match
+        }
+        None => false,
+    };
+    check_reenrolment(app, user, matches_previous).await?;
+    let image = evidence::store_image(app, &user.tenant, &subject, ImagePurpose::Reference, bytes).await?;
+    let id = uuid_text(&app.new_uuid());
+    let row = ReferenceRow {
+        sealed_template: reference::seal(app, &user.tenant, &subject, &id, template).await?,
+        id,
+        image_sha256: image.sha256,
+        model: template.model_version().to_owned(),
+        enrolled_at_ms: app.now_ms(),
+    };
+    let enrolled =
+        Enrolled { replaced: matches_previous, model: row.model.clone(), enrolled_at_ms: row.enrolled_at_ms };
+    let expected = previous.as_ref().map(|previous| previous.id.clone());
+    keep(app, user, row, expected).await?;
+    if let Some(previous) = previous.filter(|previous| previous.image_sha256 != image.sha256) {
+        evidence::erase_reference(app, &user.tenant, &subject, previous.image_sha256).await?;
+    }
+    Ok(enrolled)
+}
+
+/// Another face than before, or a face after a withdrawal, needs a person who looks at the student.
+async fn check_reenrolment(app: &App, user: &CurrentUser, matches_previous: bool) -> AppResult<()> {
+    let (tenant, subject, now_ms) = (user.tenant.clone(), user.id.to_string(), app.now_ms());
+    let allowed = app.db.write(move |tx: &Tx<'_>| {
+        let had_one = queries::reference(tx, &tenant, &subject)?.is_some();
+        match queries::reenrolment(tx, &tenant, &subject)?.as_deref() {
+            Some("approved") => Ok(true),
+            _ if matches_previous => Ok(true),
+            None if !had_one => Ok(true),
+            _ => {
+                queries::set_reenrolment(tx, &tenant, &subject, ("pending", None), now_ms)?;
+                Ok(false)
+            }
+        }
+    });
+    if allowed.await.map_err(|error: DbError| AppError::from(error))? {
+        return Ok(());
+    }
+    let sentence =
+        "this is not clearly the face that was enrolled before; an admin has to approve it, then send it again";
+    Err(AppError::conflict("REENROLMENT_NEEDS_APPROVAL", sentence))
+}
+
+/// Puts the reference in its place, unless another one got there first, and has records without one judged again.
+async fn keep(app: &App, user: &CurrentUser, row: ReferenceRow, expected: Option<String>) -> AppResult<()> {
+    let (tenant, subject) = (user.tenant.clone(), user.id.to_string());
+    let kept = app.db.write(move |tx: &Tx<'_>| {
+        let current = queries::reference(tx, &tenant, &subject)?.map(|current| current.id);
+        if expected.is_some() && current != expected {
+            return Ok(false);
+        }
+        queries::put_reference(tx, &tenant, &subject, &row)?;
+        queries::clear_reenrolment(tx, &tenant, &subject)?;
+        jobs::enqueue(tx, &tenant, REFERENCE_JOB, subject.as_bytes(), row.enrolled_at_ms)?;
+        Ok(true)
+    });
+    if !kept.await.map_err(|error: DbError| AppError::from(error))? {
+        let sentence = "the reference changed at the same moment; look at it and send the photo again if you must";
+        return Err(AppError::conflict("REFERENCE_CHANGED", sentence));
+    }
+    app.wake_jobs();
+    Ok(())
+}

@@ -1,0 +1,73 @@
+//! Faces of people: the one reference that a student enrols, and how a selfie compares with it.
+//!
+//! Enrolling is the consent: without a reference nobody looks at a student's selfies. What a comparison means for a
+//! record is for `attendance`; how faces are found and read is for `face_engine`.
+
+mod approve;
+mod enrol;
+mod limits;
+mod queries;
+mod reference;
+mod status;
+mod verify;
+mod withdraw;
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::app::App;
+use crate::error::{AppError, AppResult};
+use crate::face_engine::FaceEngine;
+use reference::Reference;
+
+pub use verify::{Comparison, FaceFacts, Selfie, verify};
+
+/// The job that looks again at records that had no reference to compare with; its subject is the student's id as text.
+pub const REFERENCE_JOB: &str = "face-reference";
+
+/// `/students/enroll-face`, `/students/face` and `/admin/face-reenrolments/...`.
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(enrol::enroll_face))
+        .layer(axum::extract::DefaultBodyLimit::max(limits::ENROL_BODY_BYTES_MAX))
+        .routes(routes!(status::show_face, withdraw::withdraw_face))
+        .routes(routes!(approve::list_reenrolments))
+        .routes(routes!(approve::approve_reenrolment))
+}
+
+/// What this slice keeps in memory: references that were opened lately, and how many pictures are read at once.
+pub struct Faces {
+    references: moka::sync::Cache<String, Arc<Reference>>,
+    reading: Arc<Semaphore>,
+}
+
+impl Faces {
+    /// With room for as many pictures at once as there are cores.
+    #[must_use]
+    pub fn new() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            references: moka::sync::Cache::new(limits::REFERENCES_CACHED_MAX),
+            reading: Arc::new(Semaphore::new(cores.min(limits::PICTURES_READ_AT_ONCE_MAX))),
+        }
+    }
+
+    fn of(app: &App) -> AppResult<&Self> {
+        app.slice::<Self>().ok_or_else(|| AppError::internal("the server keeps no faces"))
+    }
+}
+
+impl Default for Faces {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The engine of this server; without models it is one that says so.
+fn engine(app: &App) -> AppResult<Arc<dyn FaceEngine>> {
+    let engine = app.slice::<Arc<dyn FaceEngine>>().cloned();
+    engine.ok_or_else(|| AppError::internal("the server has no face engine"))
+}

@@ -5,12 +5,14 @@
 
 mod access;
 mod admin;
+pub mod checks;
 mod decide;
 mod decision_entry;
 mod detail;
 mod evidence_view;
 mod export;
 mod form;
+mod judge;
 mod limits;
 mod list;
 mod listing;
@@ -31,9 +33,15 @@ use utoipa_axum::routes;
 
 use crate::app::App;
 use crate::db::{DbError, Tx};
+use crate::ids::TenantId;
+use crate::jobs;
 
+pub use judge::{JUDGE_BATCH_MAX, judge_batch, reference_changed};
 pub use project::{JUDGE_JOB, NOT_AFTER, NOT_BEFORE, project, session_appeared};
 pub use rows::{DecisionRow, RecordRow, SubmissionRow, VerdictRow, flags_of};
+
+/// Records of one student that an image has judged again: more do not wait at once on one phone.
+const AWAITING_MAX: u32 = 200;
 
 /// `/students/attendance`, `/attendance`, and what those who teach and review see of it.
 pub fn routes() -> OpenApiRouter<App> {
@@ -82,4 +90,23 @@ pub fn verdicts_of(tx: &Tx<'_>, document: DocumentId) -> Result<Vec<VerdictRow>,
 /// When the database fails.
 pub fn set_awaiting_media(tx: &Tx<'_>, document: DocumentId, awaiting: bool, now_ms: i64) -> Result<bool, DbError> {
     queries::set_awaiting_media(tx, document, awaiting, now_ms)
+}
+
+/// An image arrived that `document` named: it is judged again, and so is every record of the student that waits for an
+/// image, because two records may name the same one.
+///
+/// # Errors
+/// When the database fails.
+pub fn image_arrived(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    student: &str,
+    document: Option<DocumentId>,
+    now_ms: i64,
+) -> Result<(), DbError> {
+    let waiting = queries::awaiting_media(tx, tenant, student, AWAITING_MAX)?;
+    for document in document.into_iter().filter(|document| !waiting.contains(document)).chain(waiting.clone()) {
+        jobs::enqueue(tx, tenant, JUDGE_JOB, &document.0, now_ms)?;
+    }
+    Ok(())
 }

@@ -336,6 +336,43 @@ pub(super) fn set_course(tx: &Tx<'_>, tenant: &TenantId, locator: &Locator, cour
     Ok(())
 }
 
+/// The student's records that wait for an image.
+pub(super) fn awaiting_media(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    student: &str,
+    limit: u32,
+) -> Result<Vec<DocumentId>, DbError> {
+    tx.query(
+        "SELECT document_id
+         FROM records
+         WHERE tenant_id = ?1 AND student_id = ?2 AND awaiting_media = 1
+         LIMIT ?3",
+        params![tenant.as_str(), student, limit],
+        |row| Ok(DocumentId(row.get(0)?)),
+    )
+}
+
+/// The student's flagged records whose flags contain `part`, newest first.
+pub(super) fn flagged_with(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    student: &str,
+    part: &str,
+    limit: u32,
+) -> Result<Vec<DocumentId>, DbError> {
+    let pattern = format!("%{part}%");
+    tx.query(
+        "SELECT document_id
+         FROM records
+         WHERE tenant_id = ?1 AND student_id = ?2 AND state = 'flagged' AND flags LIKE ?3
+         ORDER BY updated_at DESC, document_id
+         LIMIT ?4",
+        params![tenant.as_str(), student, &pattern, limit],
+        |row| Ok(DocumentId(row.get(0)?)),
+    )
+}
+
 /// Where the entries of a document stand in the log, in order.
 pub(super) fn log_indexes(tx: &Tx<'_>, id: DocumentId) -> Result<Vec<i64>, DbError> {
     tx.query(

@@ -16,7 +16,7 @@ use crate::evidence::Vault;
 use crate::face::Faces;
 use crate::jobs::{self, Handlers};
 use crate::log::{Movements, ServerKey};
-use crate::{devices, face_engine, http, router, sync, telemetry};
+use crate::{attendance, devices, face, face_engine, http, router, sync, telemetry};
 
 /// The settings of `muster serve`.
 #[derive(Debug, Args)]
@@ -115,6 +115,8 @@ pub async fn start(builder: AppBuilder) -> Result<Running, StartError> {
 fn handlers() -> Handlers {
     Handlers::new()
         .on(devices::RELEASE_JOB, 16, sync::release_batch)
+        .on(attendance::JUDGE_JOB, attendance::JUDGE_BATCH_MAX, attendance::judge_batch)
+        .on(face::REFERENCE_JOB, 16, attendance::reference_changed)
 }
 
 /// The app with the state of every slice. Blocks.

@@ -1,0 +1,290 @@
+//! The job that judges: gathers facts, runs the checks, and writes a verdict only where it says something new.
+//!
+//! A submission whose selfie is on its way has no verdict yet; its record is `awaiting_media` until the image arrives or
+//! `MEDIA_TIMEOUT_HOURS` are over. A submission without a class session waits for its plan.
+
+mod facts;
+mod media;
+
+use std::collections::HashMap;
+
+use futures_util::StreamExt;
+use muster_sync_core::{
+    ChangeHash, DocumentId, DocumentName,
+    change::decode,
+    document::{Code, Container, Entry, Verdict},
+};
+
+use self::facts::Facts;
+use self::media::Waiting;
+use super::checks::{self, EpochSecret, POLICY};
+use super::project::{JUDGE_JOB, project};
+use super::{SubmissionRow, VerdictRow, queries};
+use crate::app::App;
+use crate::db::{DbError, Tx};
+use crate::error::{AppError, AppResult};
+use crate::ids::TenantId;
+use crate::jobs::{self, Job};
+use crate::log::{self, Channel};
+
+/// Documents that are judged at once; their faces wait for the cores.
+const DOCUMENTS_AT_ONCE: usize = 16;
+/// Submissions of one document that one run judges; those without a verdict come first.
+const SUBMISSIONS_PER_RUN_MAX: usize = 16;
+/// Documents of one call.
+pub const JUDGE_BATCH_MAX: u32 = 32;
+/// Records of one student that a new reference has judged again.
+const REJUDGED_MAX: u32 = 500;
+
+/// What came of one document.
+struct Judged {
+    tenant: TenantId,
+    course: String,
+    name: DocumentName,
+    document: DocumentId,
+    verdicts: Vec<Verdict>,
+    waiting: Waiting,
+    /// Whether submissions without a verdict are left for another run.
+    unfinished: bool,
+}
+
+/// Judges the documents that jobs of the kind `judge` name; one answer per job, in their order.
+pub async fn judge_batch(app: App, jobs: Vec<Job>) -> Vec<Result<(), String>> {
+    let facts = match facts::gather(&app, &jobs).await {
+        Ok(facts) => facts,
+        Err(error) => return vec![Err(error.to_string()); jobs.len()],
+    };
+    let judging = facts.into_iter().map(|facts| {
+        let app = app.clone();
+        async move {
+            match facts {
+                Some(facts) => judge_document(&app, facts).await.map(Some),
+                None => Ok(None),
+            }
+        }
+    });
+    let judged: Vec<AppResult<Option<Judged>>> =
+        futures_util::stream::iter(judging).buffered(DOCUMENTS_AT_ONCE).collect().await;
+    settle(&app, judged).await
+}
+
+/// Has the records of a student judged again that had no reference to compare with; the subject names the student.
+pub async fn reference_changed(app: App, jobs: Vec<Job>) -> Vec<Result<(), String>> {
+    let mut results = Vec::with_capacity(jobs.len());
+    for job in jobs {
+        let now_ms = app.now_ms();
+        let written = app.db.write(move |tx: &Tx<'_>| {
+            let student = String::from_utf8_lossy(&job.subject);
+            for document in queries::flagged_with(tx, &job.tenant, &student, ":no_reference,", REJUDGED_MAX)? {
+                jobs::enqueue(tx, &job.tenant, JUDGE_JOB, &document.0, now_ms)?;
+            }
+            Ok(())
+        });
+        results.push(written.await.map_err(|error: DbError| error.to_string()));
+    }
+    app.wake_jobs();
+    results
+}
+
+async fn judge_document(app: &App, facts: Facts) -> AppResult<Judged> {
+    let secrets = facts::secrets(app, &facts.tenant, &facts.session).await?;
+    let chosen = choose(&facts.submissions, &facts.verdicts);
+    let unjudged = |row: &&SubmissionRow| newest(&facts.verdicts, row.hash).is_none();
+    let unfinished = facts.submissions.iter().filter(unjudged).count() > SUBMISSIONS_PER_RUN_MAX;
+    let mut judged = Judged {
+        tenant: facts.tenant.clone(),
+        course: facts.session.course.clone(),
+        name: DocumentName::Attendance { locator: facts.record.locator, student: facts.record.student.clone() },
+        document: facts.record.document,
+        verdicts: Vec::new(),
+        waiting: Waiting::of(&facts.record),
+        unfinished,
+    };
+    for index in chosen {
+        let verdict = judge_submission(app, &facts, index, secrets.as_deref(), &mut judged.waiting).await?;
+        let Some(verdict) = verdict else { continue };
+        if says_something_new(app, &facts, &verdict).await? {
+            judged.verdicts.push(verdict);
+        }
+    }
+    Ok(judged)
+}
+
+/// Which submissions to judge: all, or of too many those without a verdict and then the newest.
+fn choose(submissions: &[SubmissionRow], verdicts: &[VerdictRow]) -> Vec<usize> {
+    let mut chosen: Vec<usize> = (0..submissions.len()).collect();
+    chosen.sort_by_key(|&index| {
+        let judged = newest(verdicts, submissions[index].hash).is_some();
+        (judged, if judged { usize::MAX - index } else { index })
+    });
+    chosen.truncate(SUBMISSIONS_PER_RUN_MAX);
+    chosen.sort_unstable();
+    chosen
+}
+
+/// The verdict on one submission, or `None` while its selfie is on its way.
+async fn judge_submission(
+    app: &App,
+    facts: &Facts,
+    index: usize,
+    secrets: Option<&[EpochSecret]>,
+    waiting: &mut Waiting,
+) -> AppResult<Option<Verdict>> {
+    let submission = &facts.submissions[index];
+    let seen = facts::look(app, facts, submission).await?;
+    if waiting.note(app, submission, &seen) {
+        return Ok(None);
+    }
+    let (faces, model) = facts::faces(app, facts, submission, &seen).await?;
+    let judged = checks::judge(checks::CheckInput {
+        submission,
+        earlier: index,
+        manifest: seen.manifest.as_ref(),
+        session: &facts.session,
+        secrets,
+        server: facts.server,
+        device: facts::device(app, facts, submission, seen.manifest.as_ref()).await?,
+        enrolled: facts.enrolled,
+        faces,
+    });
+    Ok(Some(Verdict {
+        of: submission.hash,
+        outcome: judged.outcome,
+        risk: judged.risk,
+        checks: judged.checks.to_bytes(),
+        policy: Code::new(POLICY).ok_or_else(|| AppError::internal("the policy's version is no code"))?,
+        model: model.as_deref().and_then(model_code),
+    }))
+}
+
+/// The version of the models as a code, which has no slash: `pipeline/1` is written `pipeline.1`.
+fn model_code(version: &str) -> Option<Code> {
+    Code::new(&version.replace('/', "."))
+}
+
+fn newest(verdicts: &[VerdictRow], of: ChangeHash) -> Option<&VerdictRow> {
+    verdicts.iter().filter(|verdict| verdict.of == of).max_by_key(|verdict| verdict.seq)
+}
+
+/// Whether the verdict differs from the newest one on the same submission, whose checks stand in the log.
+async fn says_something_new(app: &App, facts: &Facts, verdict: &Verdict) -> AppResult<bool> {
+    let Some(row) = newest(&facts.verdicts, verdict.of) else { return Ok(true) };
+    if (row.outcome, row.risk) != (verdict.outcome, verdict.risk as i64) {
+        return Ok(true);
+    }
+    let (tenant, log_index) = (facts.tenant.clone(), row.log_index);
+    let stored = app.db.read(move |tx: &Tx<'_>| log::read(tx, &tenant, log_index)).await;
+    let Some(stored) = stored.map_err(|error: DbError| AppError::from(error))? else { return Ok(true) };
+    let (_, body) = decode(&stored.change).map_err(AppError::internal)?;
+    let entry = Entry::read(Container::Verdicts, &body.fields).map_err(AppError::internal)?;
+    Ok(entry != Entry::Verdicts(verdict.clone()))
+}
+
+/// Writes everything that was judged, in one transaction per tenant; answers for each job.
+async fn settle(app: &App, judged: Vec<AppResult<Option<Judged>>>) -> Vec<Result<(), String>> {
+    let mut by_tenant: HashMap<TenantId, Vec<&Judged>> = HashMap::new();
+    for judged in judged.iter().flatten().flatten() {
+        by_tenant.entry(judged.tenant.clone()).or_default().push(judged);
+    }
+    let mut failed: HashMap<TenantId, String> = HashMap::new();
+    for (tenant, judged) in &by_tenant {
+        if let Err(error) = write(app, tenant, judged).await {
+            failed.insert(tenant.clone(), error.to_string());
+        }
+    }
+    let answer = |judged: &AppResult<Option<Judged>>| match judged {
+        Err(error) => Err(error.to_string()),
+        Ok(None) => Ok(()),
+        Ok(Some(judged)) => failed.get(&judged.tenant).map_or(Ok(()), |error| Err(error.clone())),
+    };
+    judged.iter().map(answer).collect()
+}
+
+async fn write(app: &App, tenant: &TenantId, judged: &[&Judged]) -> AppResult<()> {
+    let mut entries: Vec<(DocumentName, Vec<Channel>, Entry)> = Vec::new();
+    let mut courses: HashMap<DocumentId, String> = HashMap::new();
+    let (mut waiting, mut unfinished) = (Vec::new(), Vec::new());
+    for judged in judged {
+        courses.insert(judged.document, judged.course.clone());
+        for verdict in &judged.verdicts {
+            let channels = log::channels_of(&judged.name, Some(&judged.course));
+            entries.push((judged.name.clone(), channels, verdict.clone().into()));
+        }
+        if judged.waiting.has_something_to_say() {
+            waiting.push(judged.waiting.clone());
+        }
+        if judged.unfinished {
+            unfinished.push(judged.document);
+        }
+    }
+    let (of, now_ms) = (tenant.clone(), app.now_ms());
+    let rest = move |tx: &Tx<'_>| {
+        waiting.iter().try_for_each(|waiting| waiting.write(tx, &of, now_ms))?;
+        unfinished.iter().try_for_each(|document| jobs::enqueue(tx, &of, JUDGE_JOB, &document.0, now_ms))
+    };
+    if entries.is_empty() {
+        return app.db.write(rest).await.map_err(|error: DbError| AppError::from(error));
+    }
+    let written = log::append_as_server(app, tenant, entries, move |tx, appended| {
+        for appended in appended {
+            project(tx, appended, courses.get(&appended.document()).map(String::as_str))?;
+        }
+        rest(tx).map_err(AppError::from)
+    });
+    written.await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use muster_sync_core::{
+        DeviceKey,
+        document::{Outcome, Source},
+    };
+
+    fn submission(number: u8) -> SubmissionRow {
+        SubmissionRow {
+            log_index: i64::from(number),
+            hash: ChangeHash([number; 32]),
+            writer: DeviceKey([0; 32]),
+            source: Source::Phone,
+            captured_at_ms: 0,
+            code: None,
+            step: None,
+            commitment: [0; 32],
+            received_at_ms: 0,
+        }
+    }
+
+    fn verdict(of: u8) -> VerdictRow {
+        VerdictRow {
+            log_index: 100 + i64::from(of),
+            hash: ChangeHash([200; 32]),
+            seq: u64::from(of),
+            of: ChangeHash([of; 32]),
+            outcome: Outcome::Accepted,
+            risk: 0,
+            flags: ",".into(),
+            policy: POLICY.into(),
+            model: None,
+            not_before_ms: None,
+            not_after_ms: None,
+            received_at_ms: 0,
+        }
+    }
+
+    #[test]
+    fn of_too_many_submissions_those_without_a_verdict_come_first() {
+        let submissions: Vec<_> = (0..40).map(submission).collect();
+        assert_eq!(choose(&submissions[..3], &[]), [0, 1, 2]);
+        let judged: Vec<_> = (0..30).map(verdict).collect();
+        let chosen = choose(&submissions, &judged);
+        assert_eq!(chosen.len(), SUBMISSIONS_PER_RUN_MAX);
+        assert_eq!(chosen, [24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39]);
+    }
+
+    #[test]
+    fn a_model_version_becomes_a_code() {
+        assert_eq!(model_code("yunet-dlib128-mirror/1").unwrap().as_str(), "yunet-dlib128-mirror.1");
+    }
+}

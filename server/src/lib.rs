@@ -25,6 +25,7 @@ pub mod devices;
 pub mod class_sessions;
 pub mod face;
 pub mod attendance;
+pub mod uploads;
 pub mod sync;
 
 pub mod health;

@@ -11,7 +11,7 @@ use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder, S
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::App;
-use crate::{accounts, attendance, auth, class_sessions, courses, devices, face, health, settings, sync};
+use crate::{accounts, attendance, auth, class_sessions, courses, devices, face, health, settings, sync, uploads};
 
 /// The prefix that documentation and our own clients use.
 pub const CANONICAL_PREFIX: &str = "/api/v1";
@@ -49,6 +49,7 @@ fn slices() -> OpenApiRouter<App> {
         .merge(settings::routes())
         .merge(attendance::routes())
         .merge(sync::routes())
+        .merge(uploads::routes())
 }
 
 fn described() -> OpenApiRouter<App> {

@@ -1,0 +1,126 @@
+//! Images on their way in: a student uploads what a submission named, by its hash. What an image means is for
+//! `attendance`; how it is checked, sealed and kept is for `evidence`.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
+use futures_util::StreamExt;
+use muster_sync_core::DocumentId;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::app::App;
+use crate::attendance;
+use crate::auth::Allowed;
+use crate::auth::permission::AttendanceSubmit;
+use crate::db::{DbError, Tx};
+use crate::error::{AppError, AppResult, ErrorEnvelope};
+use crate::evidence;
+use crate::http::{Json, Path};
+
+/// Missing images that are listed at once.
+const MISSING_LISTED_MAX: usize = 200;
+
+/// `/blobs/...`
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(upload)).routes(routes!(missing))
+}
+
+/// An image that is kept.
+#[derive(Debug, Serialize, ToSchema)]
+struct Uploaded {
+    /// SHA-256 of the file, 64 hexadecimal digits.
+    sha256: String,
+    /// Its size.
+    size_bytes: u64,
+    /// `image/jpeg` or `image/png`.
+    media_type: &'static str,
+}
+
+/// Images that the server waits for.
+#[derive(Debug, Serialize, ToSchema)]
+struct Missing {
+    /// SHA-256 of each file, 64 hexadecimal digits; at most 200.
+    missing: Vec<String>,
+}
+
+/// Uploads an image that one of the user's submissions names. Repeating it changes nothing.
+#[utoipa::path(
+    put, path = "/blobs/{sha256}", tag = "blobs",
+    params(("sha256" = String, Path, description = "SHA-256 of the file, 64 hexadecimal digits")),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    responses(
+        (status = 201, description = "it is kept now", body = Uploaded),
+        (status = 200, description = "it was kept already", body = Uploaded),
+        (status = 404, description = "IMAGE_NOT_EXPECTED: no submission of the user names it", body = ErrorEnvelope),
+        (status = 413, description = "larger than UPLOAD_MAX_IMAGE_MB", body = ErrorEnvelope),
+        (status = 415, description = "neither JPEG nor PNG", body = ErrorEnvelope),
+        (status = 422, description = "HASH_MISMATCH or IMAGE_INVALID", body = ErrorEnvelope)
+    )
+)]
+async fn upload(
+    State(app): State<App>,
+    allowed: Allowed<AttendanceSubmit>,
+    Path(sha256): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> AppResult<Response> {
+    let sha256 = parse_sha256(&sha256)?;
+    let bytes = read_body(&headers, body, app.config.image_bytes_max()).await?;
+    let student = allowed.id.to_string();
+    let stored = evidence::receive_image(&app, &allowed.tenant, &student, sha256, bytes).await?;
+    let (tenant, document, now_ms) = (allowed.tenant.clone(), stored.document.map(DocumentId), app.now_ms());
+    // Also after a repeated upload: the first one may have been cut off before this.
+    let written =
+        app.db.write(move |tx: &Tx<'_>| attendance::image_arrived(tx, &tenant, &student, document, now_ms)).await;
+    written.map_err(|error: DbError| AppError::from(error))?;
+    app.wake_jobs();
+    let status = if stored.is_new { StatusCode::CREATED } else { StatusCode::OK };
+    let uploaded = Uploaded {
+        sha256: HEXLOWER.encode(&sha256),
+        size_bytes: stored.image.size_bytes,
+        media_type: evidence::media_type(stored.image.image_type),
+    };
+    Ok((status, Json(uploaded)).into_response())
+}
+
+/// Lists the images that the server waits for from the user.
+#[utoipa::path(get, path = "/blobs/missing", tag = "blobs", responses((status = 200, body = Missing)))]
+async fn missing(State(app): State<App>, allowed: Allowed<AttendanceSubmit>) -> AppResult<Json<Missing>> {
+    let (tenant, student) = (allowed.tenant.clone(), allowed.id.to_string());
+    let read = app.db.read(move |tx: &Tx<'_>| evidence::wanted_by(tx, &tenant, &student, MISSING_LISTED_MAX)).await;
+    let wanted = read.map_err(|error: DbError| AppError::from(error))?;
+    Ok(Json(Missing { missing: wanted.iter().map(|sha256| HEXLOWER.encode(sha256)).collect() }))
+}
+
+fn parse_sha256(text: &str) -> AppResult<[u8; 32]> {
+    let decoded = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok();
+    let sha256 = decoded.and_then(|bytes| bytes.try_into().ok());
+    sha256.ok_or_else(|| AppError::field("sha256", "expected 64 hexadecimal digits"))
+}
+
+/// Reads the body as it comes, and never more of it than an image may have.
+async fn read_body(headers: &HeaderMap, body: Body, bytes_max: usize) -> AppResult<Vec<u8>> {
+    let too_large = || AppError::too_large(format!("an image has at most {bytes_max} bytes"));
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > bytes_max) {
+        return Err(too_large());
+    }
+    let mut bytes = Vec::with_capacity(announced.unwrap_or(0));
+    let mut stream = body.into_data_stream();
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk.map_err(|error| {
+            AppError::new(StatusCode::BAD_REQUEST, "BODY_INCOMPLETE", "the body ended early; send it again")
+                .with_cause(error)
+        })?;
+        if bytes.len() + chunk.len() > bytes_max {
+            return Err(too_large());
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
+}

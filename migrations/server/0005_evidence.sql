@@ -7,14 +7,15 @@ CREATE TABLE subject_keys (
     PRIMARY KEY (tenant_id, subject_id)
 );
 
--- Evidence manifests, by the commitment that a signed submission carries.
+-- Evidence manifests, by the person and the commitment that a signed submission carries: one person's copy of another
+-- one's manifest is sealed under the own key and takes nobody's place.
 CREATE TABLE manifests (
     tenant_id TEXT NOT NULL,
-    commitment BLOB NOT NULL,
     subject_id TEXT NOT NULL,
+    commitment BLOB NOT NULL,
     sealed BLOB NOT NULL,
     received_at BIGINT NOT NULL,
-    PRIMARY KEY (tenant_id, commitment)
+    PRIMARY KEY (tenant_id, subject_id, commitment)
 );
 
 -- Images that a manifest names; `stored_at` is NULL until the image has arrived.

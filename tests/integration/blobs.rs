@@ -21,8 +21,8 @@ use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
-const ACCESS_KEY: &str = "muster-access";
-const SECRET_KEY: &str = "muster-secret-that-must-not-show";
+pub(crate) const ACCESS_KEY: &str = "muster-access";
+pub(crate) const SECRET_KEY: &str = "muster-secret-that-must-not-show";
 
 fn key(subject: &str, plain: &[u8]) -> BlobKey {
     BlobKey::of("uni-a", subject, plain).unwrap()
@@ -83,8 +83,8 @@ async fn concurrent_puts_of_one_key_never_mix(store: Arc<dyn BlobStore>) {
 }
 
 /// Something that answers HTTP on loopback until it is dropped, connections and all.
-struct Server {
-    address: String,
+pub(crate) struct Server {
+    pub(crate) address: String,
     task: JoinHandle<()>,
 }
 
@@ -133,7 +133,7 @@ fn http1() -> hyper::server::conn::http1::Builder {
 }
 
 /// A real S3 server over a temporary folder, with one bucket and one account.
-async fn s3_server(folder: &TempDir) -> Server {
+pub(crate) async fn s3_server(folder: &TempDir) -> Server {
     fs::create_dir(folder.path().join("evidence")).unwrap();
     let mut builder = S3ServiceBuilder::new(FileSystem::new(folder.path()).unwrap());
     builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));

@@ -128,6 +128,11 @@ impl TestServer {
         self.clock.as_deref().expect("started with a manual clock")
     }
 
+    /// What the server's clock says, Unix milliseconds.
+    pub fn clock_ms(&self) -> i64 {
+        self.app().now_ms()
+    }
+
     /// A client that is not signed in.
     pub fn anonymous(&self) -> Client {
         Client { http: self.http.clone(), base: self.url(""), token: None, user_id: None }

@@ -103,8 +103,8 @@ pub async fn manifest(
     subject: &str,
     commitment: [u8; 32],
 ) -> AppResult<Option<Manifest>> {
-    let asked = tenant.clone();
-    let sealed = app.db.read(move |tx: &Tx<'_>| queries::sealed_manifest(tx, &asked, &commitment)).await;
+    let (asked, of) = (tenant.clone(), subject.to_owned());
+    let sealed = app.db.read(move |tx: &Tx<'_>| queries::sealed_manifest(tx, &asked, &of, &commitment)).await;
     let Some(sealed) = sealed.map_err(|error: DbError| AppError::from(error))? else { return Ok(None) };
     let name = data_encoding::HEXLOWER.encode(&commitment);
     let bytes = open(app, tenant, subject, Purpose::Manifest, &name, &sealed).await?;

@@ -45,10 +45,10 @@ pub fn put_manifest(
     now_ms: i64,
 ) -> Result<(), DbError> {
     tx.execute(
-        "INSERT INTO manifests (tenant_id, commitment, subject_id, sealed, received_at)
+        "INSERT INTO manifests (tenant_id, subject_id, commitment, sealed, received_at)
          VALUES (?1, ?2, ?3, ?4, ?5)
-         ON CONFLICT (tenant_id, commitment) DO NOTHING",
-        params![tenant.as_str(), commitment, subject, sealed, now_ms],
+         ON CONFLICT (tenant_id, subject_id, commitment) DO NOTHING",
+        params![tenant.as_str(), subject, commitment, sealed, now_ms],
     )?;
     Ok(())
 }
@@ -56,13 +56,14 @@ pub fn put_manifest(
 pub(super) fn sealed_manifest(
     tx: &Tx<'_>,
     tenant: &TenantId,
+    subject: &str,
     commitment: &[u8; 32],
 ) -> Result<Option<Vec<u8>>, DbError> {
     tx.query_one(
         "SELECT sealed
          FROM manifests
-         WHERE tenant_id = ?1 AND commitment = ?2",
-        params![tenant.as_str(), commitment],
+         WHERE tenant_id = ?1 AND subject_id = ?2 AND commitment = ?3",
+        params![tenant.as_str(), subject, commitment],
         |row| row.get(0),
     )
 }

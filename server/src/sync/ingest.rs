@@ -227,11 +227,15 @@ impl<'a> Admission<'a> {
     }
 
     fn lacks_manifest(&self, change: &Checked) -> Result<bool, DbError> {
-        let Entry::Submissions(submission) = &change.valid.entry else { return Ok(false) };
+        let (Entry::Submissions(submission), DocumentName::Attendance { student, .. }) =
+            (&change.valid.entry, &change.name)
+        else {
+            return Ok(false);
+        };
         if change.evidence.is_some() {
             return Ok(false);
         }
-        Ok(!queries::has_manifest(self.tx, &self.sender.tenant, &submission.commitment)?)
+        Ok(!queries::has_manifest(self.tx, &self.sender.tenant, student, &submission.commitment)?)
     }
 
     fn append(&self, change: &Checked, signed: &SignedChange) -> Result<Outcome, DbError> {

@@ -16,12 +16,17 @@ use crate::params;
 /// Refused changes of one sender of which a copy is kept.
 const REFUSALS_PER_SENDER_MAX: i64 = 1_000;
 
-pub(super) fn has_manifest(tx: &Tx<'_>, tenant: &TenantId, commitment: &[u8; 32]) -> Result<bool, DbError> {
+pub(super) fn has_manifest(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    student: &str,
+    commitment: &[u8; 32],
+) -> Result<bool, DbError> {
     let found = tx.query_one(
         "SELECT 1
          FROM manifests
-         WHERE tenant_id = ?1 AND commitment = ?2",
-        params![tenant.as_str(), commitment],
+         WHERE tenant_id = ?1 AND subject_id = ?2 AND commitment = ?3",
+        params![tenant.as_str(), student, commitment],
         |row| row.get::<i64>(0),
     )?;
     Ok(found.is_some())

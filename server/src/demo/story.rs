@@ -138,8 +138,10 @@ impl<'a, 'out> Story<'a, 'out> {
     async fn bind(&mut self) -> Result<(), DemoError> {
         self.jump(2 * MINUTE_MS);
         self.say(2, "Every phone makes a key and asks to be bound; the admin approves all but one.")?;
+        for phone in self.phones.iter_mut().chain([&mut self.new_phone, &mut self.lectern]) {
+            phone.sign_in(&self.network).await?;
+        }
         self.enrol_faces().await?;
-        self.new_phone.sign_in(&self.network).await?;
         self.lectern.ask_to_be_bound(RequestPurpose::Bind, Some(&CodeKey(self.dice.bytes())))?;
         for phone in &mut self.phones {
             phone.ask_to_be_bound(RequestPurpose::Bind, None)?;
@@ -164,7 +166,6 @@ impl<'a, 'out> Story<'a, 'out> {
         }
         for (index, phone) in self.phones.iter_mut().enumerate() {
             self.narrator.show(format!("reference photo {} of {}", index + 1, CAST.len()));
-            phone.sign_in(&self.network).await?;
             let picture = self.album.shoot(Motif::Reference(face_of(index)), &self.dice)?;
             let token = phone.token.clone().unwrap_or_default();
             super::office::enrol_face(&self.network, &token, picture).await?;

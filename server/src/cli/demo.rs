@@ -75,7 +75,10 @@ pub(super) fn run(arguments: &Demo) -> Result<ExitCode, Failed> {
 /// Where the story cannot be told at all. What came otherwise than it had to is told, and makes the status a failure.
 pub fn run_to(arguments: &Demo, coloured: bool, out: &mut (dyn Write + Send)) -> Result<ExitCode, Failed> {
     if arguments.env == Environment::Prod {
-        return Err("the demo makes accounts and records that nobody may mistake for real ones: it does not run with ENV=prod".into());
+        return Err(
+            "the demo makes accounts and records that nobody may mistake for real ones: it does not run with ENV=prod"
+                .into(),
+        );
     }
     let time = Stopwatch::start();
     keys::create_private_dir(&arguments.data_dir)

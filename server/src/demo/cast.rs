@@ -206,9 +206,23 @@ mod tests {
     #[test]
     fn every_part_is_played() {
         let parts = [
-            Part::Scans, Part::Types, Part::LateSelfie, Part::Unapproved, Part::NewPhone, Part::Replay, Part::OldCode,
-            Part::WrongPlace, Part::MockedLocation, Part::ClockBack, Part::OtherFace, Part::NoFace, Part::TwoFaces,
-            Part::NotEnrolled, Part::FriendsPhone, Part::Forger, Part::Overreach,
+            Part::Scans,
+            Part::Types,
+            Part::LateSelfie,
+            Part::Unapproved,
+            Part::NewPhone,
+            Part::Replay,
+            Part::OldCode,
+            Part::WrongPlace,
+            Part::MockedLocation,
+            Part::ClockBack,
+            Part::OtherFace,
+            Part::NoFace,
+            Part::TwoFaces,
+            Part::NotEnrolled,
+            Part::FriendsPhone,
+            Part::Forger,
+            Part::Overreach,
         ];
         assert!(parts.iter().all(|part| CAST.iter().any(|(_, played)| played == part)));
     }

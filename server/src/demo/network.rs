@@ -166,7 +166,8 @@ impl Network {
         if bytes.is_empty() {
             return Ok(Value::Null);
         }
-        serde_json::from_slice(&bytes).map_err(|_| DemoError::Story(format!("{method} {path} did not answer with JSON")))
+        serde_json::from_slice(&bytes)
+            .map_err(|_| DemoError::Story(format!("{method} {path} did not answer with JSON")))
     }
 
     /// A page as it comes, such as a CSV file.

@@ -58,7 +58,8 @@ impl Desk {
 
     /// Creates a course with its people: its id.
     pub(super) async fn create_course(&self, lecturer: &User, students: &[&User]) -> Result<String, DemoError> {
-        let course = self.post("/api/v1/courses", &json!({ "code": "DEMO-101", "title": "Distributed systems" })).await?;
+        let course =
+            self.post("/api/v1/courses", &json!({ "code": "DEMO-101", "title": "Distributed systems" })).await?;
         let id = text(&course, "id")?.to_owned();
         self.post(&format!("/api/v1/courses/{id}/lecturers"), &json!({ "user_ids": [lecturer.id] })).await?;
         let students: Vec<_> = students.iter().map(|student| student.id.as_str()).collect();

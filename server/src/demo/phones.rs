@@ -133,7 +133,8 @@ impl Phone {
 
     /// Captures with nothing but the phone.
     pub(super) fn capture(&mut self, capture: &Capture) -> Result<RecordId, DemoError> {
-        let images = capture.selfie.iter().map(|bytes| CaptureImage { purpose: ImagePurpose::Selfie, bytes: bytes.clone() });
+        let images =
+            capture.selfie.iter().map(|bytes| CaptureImage { purpose: ImagePurpose::Selfie, bytes: bytes.clone() });
         let input = CaptureInput {
             locator: capture.code.locator,
             code: Code::new(&capture.code.code),
@@ -204,7 +205,11 @@ impl Phone {
     }
 
     /// The next exchange, sent so many times in fair weather; the client gets the last answer, the caller gets all.
-    pub(super) async fn exchange_repeatedly(&mut self, network: &Network, times: u32) -> Result<Vec<Answer>, DemoError> {
+    pub(super) async fn exchange_repeatedly(
+        &mut self,
+        network: &Network,
+        times: u32,
+    ) -> Result<Vec<Answer>, DemoError> {
         self.client.network_changed();
         for _ in 0..times {
             match self.next()? {
@@ -249,7 +254,9 @@ impl Phone {
         let row = self.store.outbox()?.into_iter().find(|row| row.change == change);
         let row = row.ok_or_else(|| DemoError::Story(format!("{} has lost a change", self.user.name)))?;
         Ok(match (row.state, row.reason) {
-            (ChangeState::Quarantined | ChangeState::Refused, Some(reason)) => format!("{} {reason}", row.state.as_str()),
+            (ChangeState::Quarantined | ChangeState::Refused, Some(reason)) => {
+                format!("{} {reason}", row.state.as_str())
+            }
             (state, _) => state.as_str().to_owned(),
         })
     }

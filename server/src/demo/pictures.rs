@@ -97,7 +97,8 @@ impl Album {
             Some(sample) => {
                 let moved = |length: u32| (dice.below(u64::from(length) * FRAMING_PERMILLE / 1000 + 1)) as u32;
                 let (right_by, down_by) = (moved(width), moved(height));
-                imageops::crop_imm(sample, left + right_by, top + down_by, width - right_by, height - down_by).to_image()
+                imageops::crop_imm(sample, left + right_by, top + down_by, width - right_by, height - down_by)
+                    .to_image()
             }
             None => pattern(width, height, dice),
         };

@@ -114,7 +114,8 @@ impl<'a, 'out> Story<'a, 'out> {
         let phone = |user: &User, player: u64| {
             Phone::new(stage.phones_dir, user.clone(), &stage.clock, Dice::new(stage.seed, player))
         };
-        let phones = students.iter().zip(1..).map(|(student, player)| phone(student, player)).collect::<Result<_, _>>()?;
+        let phones =
+            students.iter().zip(1..).map(|(student, player)| phone(student, player)).collect::<Result<_, _>>()?;
         let replaced = CAST.iter().position(|(_, part)| *part == Part::NewPhone);
         let replaced = &students[replaced.ok_or_else(|| DemoError::Story("nobody has a new phone".to_owned()))?];
         Ok(Story {
@@ -177,7 +178,10 @@ impl<'a, 'out> Story<'a, 'out> {
     fn lecture(&mut self) -> Result<Locator, DemoError> {
         let opens_at_ms = self.begins_ms + LECTURE_AT_MS;
         self.stage.clock.jump_to(opens_at_ms - MINUTE_MS);
-        self.say(3, "A lecture hall in a cellar. No network: the lecturer's phone opens the session, and shows a code.")?;
+        self.say(
+            3,
+            "A lecture hall in a cellar. No network: the lecturer's phone opens the session, and shows a code.",
+        )?;
         let label = |text: &str| Label::new(text).ok_or_else(|| DemoError::Story("the course is no label".to_owned()));
         let plan = PlanInput {
             course: label(&self.course)?,
@@ -202,7 +206,10 @@ impl<'a, 'out> Story<'a, 'out> {
         self.stage.clock.jump_to(opens_at_ms + OLD_CODE_AT_MS);
         let late = self.index_of(Part::OldCode)?;
         self.capture(late, passed_on)?;
-        self.narrator.say(&format!("   {} captures are on the phones, signed; the server knows nothing of them.", self.n_captures()))?;
+        self.narrator.say(&format!(
+            "   {} captures are on the phones, signed; the server knows nothing of them.",
+            self.n_captures()
+        ))?;
         Ok(locator)
     }
 
@@ -281,7 +288,10 @@ impl<'a, 'out> Story<'a, 'out> {
     /// Everybody leaves, and every phone finds a bad network.
     async fn come_back(&mut self, locator: Locator) -> Result<(), DemoError> {
         self.stage.clock.jump_to(self.begins_ms + LECTURE_AT_MS + LECTURE_MS + RETURN_AFTER_MS);
-        self.say(4, "The phones are back: on a network that loses, repeats, delays and reorders. Tokens have expired, too.")?;
+        self.say(
+            4,
+            "The phones are back: on a network that loses, repeats, delays and reorders. Tokens have expired, too.",
+        )?;
         self.send_five_times().await?;
         let bad = self.network.in_weather(BAD);
         self.sync(&bad).await?;
@@ -345,7 +355,10 @@ impl<'a, 'out> Story<'a, 'out> {
     /// The admin opens the post: a phone to approve, a reset. And a picture arrives late.
     async fn open_the_post(&mut self, locator: Locator) -> Result<(), DemoError> {
         self.jump(LECTURE_AT_MS + LECTURE_MS + RETURN_AFTER_MS + OFFICE_AFTER_MS);
-        self.say(5, "The office: the admin approves the forgotten phone, and lets the second phone replace the broken one.")?;
+        self.say(
+            5,
+            "The office: the admin approves the forgotten phone, and lets the second phone replace the broken one.",
+        )?;
         self.admin.sign_in().await?;
         let replaced = self.user_of(Part::NewPhone)?.clone();
         let unapproved = self.user_of(Part::Unapproved)?.id.clone();
@@ -387,7 +400,10 @@ impl<'a, 'out> Story<'a, 'out> {
 
     /// The lecturer decides what the machine may not.
     async fn decide(&mut self, locator: Locator) -> Result<(), DemoError> {
-        self.say(6, "The lecturer looks at what was flagged: confirms one, rejects two, leaves the rest for tomorrow.")?;
+        self.say(
+            6,
+            "The lecturer looks at what was flagged: confirms one, rejects two, leaves the rest for tomorrow.",
+        )?;
         for row in self.lecturer.roll(locator.as_str()).await? {
             let Some(index) = self.phones.iter().position(|phone| phone.user.id == row.student) else { continue };
             let (Some(ruling), Some(record)) = (CAST[index].1.ruling(), &row.id) else { continue };
@@ -441,7 +457,8 @@ impl<'a, 'out> Story<'a, 'out> {
 
     async fn sync(&mut self, network: &Network) -> Result<(), DemoError> {
         let (phones, narrator) = (std::mem::take(&mut self.phones), self.narrator);
-        let show = |n_synced| narrator.show(format!("{n_synced} of {} phones synced; {}", CAST.len(), told(network.tally())));
+        let show =
+            |n_synced| narrator.show(format!("{n_synced} of {} phones synced; {}", CAST.len(), told(network.tally())));
         self.phones = phones::sync_all(phones, network, show).await?;
         Ok(())
     }

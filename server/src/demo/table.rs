@@ -72,7 +72,13 @@ impl Row {
         ];
         let different = pairs.into_iter().filter(|(_, seen, expected)| *seen != *expected);
         let words = different.map(|(what, seen, expected)| {
-            format!("{} ({}): {what} is [{}], expected [{}]", self.who, self.part.title(), seen.join(THEN), expected.join(THEN))
+            format!(
+                "{} ({}): {what} is [{}], expected [{}]",
+                self.who,
+                self.part.title(),
+                seen.join(THEN),
+                expected.join(THEN)
+            )
         });
         words.collect()
     }

@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use tempfile::TempDir;
@@ -24,6 +25,8 @@ const ADMIN: &str = "admin@demo.example";
 const CSV_FILE: &str = "demo-attendance.csv";
 /// Lines of the CSV that are shown.
 const CSV_LINES_SHOWN: usize = 6;
+/// How long the phones of an interrupted story may take to notice.
+const PHONES_GRACE: Duration = Duration::from_secs(2);
 
 /// Arguments of `muster demo`.
 #[derive(Debug, Args)]
@@ -89,26 +92,17 @@ pub fn run_to(arguments: &Demo, coloured: bool, out: &mut (dyn Write + Send)) ->
     let config = config(arguments, folder.path(), models_dir.as_deref())?;
     telemetry::start(&config.data)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let status = runtime.block_on(async {
         let clock = Arc::new(StoryClock::new(demo::BEGINS_BEFORE_MS));
         let running = serve::start(AppBuilder::new(config).clock(Arc::clone(&clock) as Arc<dyn Clock>)).await?;
-        let told = tell(arguments, coloured, out, &running, clock, &folder, models_dir.as_deref()).await;
-        match told {
-            Ok(ending) => {
-                let status = conclude(arguments, out, &ending, time)?;
-                if !arguments.exit {
-                    invite(out, &running, &ending)?;
-                    serve::interrupted().await;
-                }
-                running.stop().await;
-                Ok(status)
-            }
-            Err(error) => {
-                running.stop().await;
-                Err(error)
-            }
-        }
-    })
+        let stage = (clock, &folder);
+        let status = perform(arguments, (coloured, out), &running, stage, models_dir.as_deref(), time).await;
+        running.stop().await;
+        status
+    });
+    // Phones of an interrupted story are still trying to reach the server.
+    runtime.shutdown_timeout(PHONES_GRACE);
+    status
 }
 
 /// The folder with every model, fetched first if one is missing; `None`, and why, if faces cannot be read here.
@@ -158,13 +152,33 @@ fn config(arguments: &Demo, folder: &Path, models_dir: Option<&Path>) -> Result<
     Ok(Config::from_arguments(settings)?)
 }
 
+/// Plays the story, tells what came of it and, unless asked to exit, stays.
+async fn perform(
+    arguments: &Demo,
+    told: (bool, &mut (dyn Write + Send)),
+    running: &Running,
+    (clock, folder): (Arc<StoryClock>, &TempDir),
+    models_dir: Option<&Path>,
+    time: Stopwatch,
+) -> Result<ExitCode, Failed> {
+    let (coloured, out) = told;
+    let ending = tokio::select! {
+        ending = tell(arguments, (coloured, &mut *out), running, (clock, folder), models_dir) => ending?,
+        () = serve::interrupted() => return Err("interrupted before the end of the story".into()),
+    };
+    let status = conclude(arguments, out, &ending, time)?;
+    if !arguments.exit {
+        invite(out, running, &ending)?;
+        serve::interrupted().await;
+    }
+    Ok(status)
+}
+
 async fn tell(
     arguments: &Demo,
-    coloured: bool,
-    out: &mut (dyn Write + Send),
+    (coloured, out): (bool, &mut (dyn Write + Send)),
     running: &Running,
-    clock: Arc<StoryClock>,
-    folder: &TempDir,
+    (clock, folder): (Arc<StoryClock>, &TempDir),
     models_dir: Option<&Path>,
 ) -> Result<Ending, Failed> {
     let password = auth::generate_password(&SystemEntropy);

@@ -5,6 +5,7 @@
 
 mod cast;
 mod forgery;
+mod lecture;
 mod narrator;
 mod network;
 mod office;

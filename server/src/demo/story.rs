@@ -1,44 +1,34 @@
-//! The story, scene by scene.
+//! The story, scene by scene; what happens in the lecture hall is in `lecture`.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use muster_sync_core::Locator;
-use muster_sync_core::document::{CodeMode, Label, PlanAction, RequestPurpose};
-use muster_sync_core::evidence::Position;
-use muster_sync_core::store::PlanInput;
-use muster_sync_core::time::session_code::{CodeClaim, CodeKey};
+use muster_sync_core::document::{PlanAction, RequestPurpose};
+use muster_sync_core::time::session_code::CodeKey;
 
 use super::cast::{CAST, Part, Ruling};
 use super::forgery;
 use super::network::{BAD, Network, Tally};
 use super::office::{Desk, Roll};
-use super::phones::{self, Capture, Phone, User};
+use super::phones::{self, Phone, User};
 use super::pictures::{Album, FACES, Face, Motif};
 use super::table::{Row, Seen};
 use super::time::Dice;
 use super::{DemoError, Narrator, Stage};
 use crate::clock::{Clock, iso_utc};
 
-const MINUTE_MS: i64 = 60_000;
+pub(super) const MINUTE_MS: i64 = 60_000;
 /// How far in the past the story begins: it ends about now.
 pub(super) const BEGINS_BEFORE_MS: i64 = 150 * MINUTE_MS;
 /// When the lecture begins, after the beginning of the story.
-const LECTURE_AT_MS: i64 = 25 * MINUTE_MS;
+pub(super) const LECTURE_AT_MS: i64 = 25 * MINUTE_MS;
 /// How long it takes.
-const LECTURE_MS: i64 = 60 * MINUTE_MS;
-/// When the passed-on code is used, after the beginning of the lecture.
-const OLD_CODE_AT_MS: i64 = 30 * MINUTE_MS;
+pub(super) const LECTURE_MS: i64 = 60 * MINUTE_MS;
 /// When the phones are back on a network, after the end of the lecture.
 const RETURN_AFTER_MS: i64 = 10 * MINUTE_MS;
 /// When the office opens its post, after that.
 const OFFICE_AFTER_MS: i64 = 50 * MINUTE_MS;
-/// Time between two captures.
-const CAPTURE_EVERY_MS: i64 = 11_000;
-/// The lecture hall: latitude and longitude in degrees times 10^7, and a radius in metres.
-const HALL: (i64, i64, u64) = (523_905_600, 130_645_000, 80);
-/// The cafeteria, 600 metres to the north, in the same units.
-const CAFETERIA_NORTH_E7: i64 = 54_000;
 /// Requests of the student who sends everything five times.
 const REPLAYS: u32 = 5;
 /// How long the verdicts may take in real time.
@@ -48,22 +38,22 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Everybody, and everything that they have.
 pub(super) struct Story<'a, 'out> {
-    stage: &'a Stage<'a>,
-    narrator: &'a Narrator<'out>,
+    pub(super) stage: &'a Stage<'a>,
+    pub(super) narrator: &'a Narrator<'out>,
     network: Network,
-    dice: Dice,
-    begins_ms: i64,
-    album: Album,
+    pub(super) dice: Dice,
+    pub(super) begins_ms: i64,
+    pub(super) album: Album,
     admin: Desk,
     lecturer: Desk,
     /// The lecturer's phone.
-    lectern: Phone,
-    course: String,
+    pub(super) lectern: Phone,
+    pub(super) course: String,
     /// The phones of the students, in the order of the cast.
-    phones: Vec<Phone>,
+    pub(super) phones: Vec<Phone>,
     /// The second phone of the student whose first one broke.
-    new_phone: Phone,
-    seen: Vec<Seen>,
+    pub(super) new_phone: Phone,
+    pub(super) seen: Vec<Seen>,
 }
 
 /// What the story leaves behind.
@@ -139,8 +129,10 @@ impl<'a, 'out> Story<'a, 'out> {
     async fn bind(&mut self) -> Result<(), DemoError> {
         self.jump(2 * MINUTE_MS);
         self.say(2, "Every phone makes a key and asks to be bound; the admin approves all but one.")?;
+        for phone in self.phones.iter_mut().chain([&mut self.new_phone, &mut self.lectern]) {
+            phone.sign_in(&self.network).await?;
+        }
         self.enrol_faces().await?;
-        self.new_phone.sign_in(&self.network).await?;
         self.lectern.ask_to_be_bound(RequestPurpose::Bind, Some(&CodeKey(self.dice.bytes())))?;
         for phone in &mut self.phones {
             phone.ask_to_be_bound(RequestPurpose::Bind, None)?;
@@ -165,123 +157,11 @@ impl<'a, 'out> Story<'a, 'out> {
         }
         for (index, phone) in self.phones.iter_mut().enumerate() {
             self.narrator.show(format!("reference photo {} of {}", index + 1, CAST.len()));
-            phone.sign_in(&self.network).await?;
             let picture = self.album.shoot(Motif::Reference(face_of(index)), &self.dice)?;
             let token = phone.token.clone().unwrap_or_default();
             super::office::enrol_face(&self.network, &token, picture).await?;
         }
         Ok(())
-    }
-
-    /// The lecture: nobody has a network.
-    fn lecture(&mut self) -> Result<Locator, DemoError> {
-        let opens_at_ms = self.begins_ms + LECTURE_AT_MS;
-        self.stage.clock.jump_to(opens_at_ms - MINUTE_MS);
-        self.say(
-            3,
-            "A lecture hall in a cellar. No network: the lecturer's phone opens the session, and shows a code.",
-        )?;
-        let label = |text: &str| Label::new(text).ok_or_else(|| DemoError::Story("the course is no label".to_owned()));
-        let plan = PlanInput {
-            course: label(&self.course)?,
-            opens_at_ms,
-            closes_at_ms: opens_at_ms + LECTURE_MS,
-            late_after_ms: None,
-            code_mode: CodeMode::Rotating,
-            step_s: 15,
-            geofence: Some(HALL),
-        };
-        let (wall_ms, random) = (self.lectern.clocks().wall_ms, self.dice.bytes());
-        let locator = self.lectern.store.open_class_session(&self.lectern.key, &plan, random, wall_ms)?;
-        self.stage.clock.jump_to(opens_at_ms + MINUTE_MS);
-        let passed_on = self.shown_code(locator)?;
-        for index in 0..CAST.len() {
-            self.stage.clock.jump_to(self.stage.clock.now_ms() + CAPTURE_EVERY_MS);
-            self.narrator.show(format!("capture {} of {}", index + 1, CAST.len()));
-            if CAST[index].1 != Part::OldCode {
-                self.play_part(index, locator)?;
-            }
-        }
-        self.stage.clock.jump_to(opens_at_ms + OLD_CODE_AT_MS);
-        let late = self.index_of(Part::OldCode)?;
-        self.capture(late, passed_on)?;
-        self.narrator.say(&format!(
-            "   {} captures are on the phones, signed; the server knows nothing of them.",
-            self.n_captures()
-        ))?;
-        Ok(locator)
-    }
-
-    /// What the screen at the lectern shows now.
-    fn shown_code(&self, locator: Locator) -> Result<CodeClaim, DemoError> {
-        let shown = self.lectern.store.session_code(locator, self.lectern.clocks().wall_ms)?;
-        CodeClaim::parse(&shown.qr).ok_or_else(|| DemoError::Story("the code cannot be read".to_owned()))
-    }
-
-    fn play_part(&mut self, index: usize, locator: Locator) -> Result<(), DemoError> {
-        let part = CAST[index].1;
-        let mut code = self.shown_code(locator)?;
-        match part {
-            Part::Types => code.step = None,
-            Part::ClockBack => self.phones[index].wall_offset_ms = -24 * 60 * MINUTE_MS,
-            Part::LateSelfie => self.phones[index].uploads = false,
-            Part::NewPhone => return self.capture_on_new_phone(index, code),
-            Part::FriendsPhone => return self.capture_on_friends_phone(index, code),
-            Part::Forger | Part::Overreach => return Ok(()),
-            _ => {}
-        }
-        self.capture(index, code)
-    }
-
-    fn capture(&mut self, index: usize, code: CodeClaim) -> Result<(), DemoError> {
-        let capture = self.what_is_captured(index, code)?;
-        let phone = &mut self.phones[index];
-        let id = phone.capture(&capture)?;
-        self.seen[index].change = Some(phone.record(id)?.change);
-        Ok(())
-    }
-
-    /// The first phone is broken; the second one has never been bound, and captures all the same.
-    fn capture_on_new_phone(&mut self, index: usize, code: CodeClaim) -> Result<(), DemoError> {
-        let capture = self.what_is_captured(index, code)?;
-        self.new_phone.ask_to_be_bound(RequestPurpose::Reset, None)?;
-        let id = self.new_phone.capture(&capture)?;
-        self.seen[index].change = Some(self.new_phone.record(id)?.change);
-        Ok(())
-    }
-
-    /// The next student is a friend, whose phone pretends to be the absent one's for a moment.
-    fn capture_on_friends_phone(&mut self, index: usize, code: CodeClaim) -> Result<(), DemoError> {
-        let capture = self.what_is_captured(index, code)?;
-        let absent = self.phones[index].store.account()?;
-        let friend = &mut self.phones[index - 1];
-        let own = friend.store.account()?;
-        friend.store.set_account(&absent)?;
-        let id = friend.capture(&capture)?;
-        friend.store.set_account(&own)?;
-        self.seen[index].change = Some(friend.record(id)?.change);
-        self.seen[index].on_phone = Some(index - 1);
-        Ok(())
-    }
-
-    fn what_is_captured(&self, index: usize, code: CodeClaim) -> Result<Capture, DemoError> {
-        let part = CAST[index].1;
-        let motif = match part {
-            Part::NoFace => Motif::Nobody,
-            Part::TwoFaces => Motif::Two,
-            Part::OtherFace | Part::FriendsPhone => Motif::Selfie(face_of(index + 1)),
-            _ => Motif::Selfie(face_of(index)),
-        };
-        // About forty metres in any direction: people sit in rows, and positions are never exact.
-        let scatter = |dice: &Dice| dice.below(6_000) as i64 - 3_000;
-        let north = if part == Part::WrongPlace { CAFETERIA_NORTH_E7 } else { 0 };
-        let position = Position {
-            latitude_e7: HALL.0 + north + scatter(&self.dice),
-            longitude_e7: HALL.1 + scatter(&self.dice),
-            accuracy_m: 8 + self.dice.below(20) as u32,
-            mocked: part == Part::MockedLocation,
-        };
-        Ok(Capture { code, position: Some(position), selfie: Some(self.album.shoot(motif, &self.dice)?) })
     }
 
     /// Everybody leaves, and every phone finds a bad network.
@@ -462,7 +342,7 @@ impl<'a, 'out> Story<'a, 'out> {
         Ok(())
     }
 
-    fn index_of(&self, part: Part) -> Result<usize, DemoError> {
+    pub(super) fn index_of(&self, part: Part) -> Result<usize, DemoError> {
         let found = CAST.iter().position(|(_, played)| *played == part);
         found.ok_or_else(|| DemoError::Story(format!("nobody plays: {}", part.title())))
     }
@@ -471,7 +351,7 @@ impl<'a, 'out> Story<'a, 'out> {
         Ok(&self.phones[self.index_of(part)?].user)
     }
 
-    fn n_captures(&self) -> usize {
+    pub(super) fn n_captures(&self) -> usize {
         self.seen.iter().filter(|seen| seen.change.is_some()).count()
     }
 
@@ -480,13 +360,13 @@ impl<'a, 'out> Story<'a, 'out> {
         self.stage.clock.jump_to(self.begins_ms + after_ms);
     }
 
-    fn say(&self, scene: u32, text: &str) -> Result<(), DemoError> {
+    pub(super) fn say(&self, scene: u32, text: &str) -> Result<(), DemoError> {
         Ok(self.narrator.say(&format!("{scene}. {}  {text}", time_of_day(self.stage.clock.now_ms())))?)
     }
 }
 
 /// Forty students share the faces of eight people.
-fn face_of(index: usize) -> Face {
+pub(super) fn face_of(index: usize) -> Face {
     FACES[index % FACES.len()]
 }
 

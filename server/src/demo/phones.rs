@@ -27,9 +27,6 @@ const WAITS_SHORTENED: u64 = 40;
 const WAIT_MAX: Duration = Duration::from_millis(250);
 /// A phone that does more than this is not coming to rest.
 const STEPS_MAX: u32 = 2_000;
-/// A phone that is told so often that a picture is not expected of its user leaves it for another day: the picture of
-/// somebody else's capture, for example.
-const UPLOADS_REFUSED_MAX: u32 = 3;
 /// How long ago the phones of the story were switched on, at most.
 const UPTIME_MS_MAX: u64 = 20 * 24 * 3_600_000;
 
@@ -156,17 +153,14 @@ impl Phone {
     /// Looks for news and syncs until nothing is left to do, whatever the network does meanwhile.
     pub(super) async fn sync(&mut self, network: &Network) -> Result<(), DemoError> {
         self.client.network_changed();
-        let mut n_uploads_refused = 0;
         for _ in 0..STEPS_MAX {
             match self.next()? {
-                Action::UploadBlob { .. } if n_uploads_refused == UPLOADS_REFUSED_MAX => return Ok(()),
                 Action::Exchange(body) => self.exchange(network, body).await?,
                 Action::UploadBlob { .. } if !self.uploads => return Ok(()),
                 Action::UploadBlob { sha256, image_type, bytes } => {
                     let token = self.token.clone().unwrap_or_default();
                     let answer = network.upload(&self.dice, &token, &sha256, image_type, bytes).await;
                     let (now_ms, random) = (self.monotonic_ms(), self.dice.draw());
-                    n_uploads_refused += u32::from(answer.as_ref().is_some_and(|answer| answer.status == 404));
                     match answer {
                         Some(answer) => _ = self.client.upload_answered(&mut self.store, &answer, now_ms, random)?,
                         None => self.client.failed(now_ms, random),

@@ -29,9 +29,11 @@ pub(super) fn insert(tx: &Transaction<'_>, outbox_id: i64, image: &CaptureImage)
     Ok(())
 }
 
-/// Notes which images the server asked for.
+/// Notes which images the server asked for, also those that it did not expect before.
 pub(super) fn want(tx: &Transaction<'_>, sha256: &[u8; 32]) -> Result<(), StoreError> {
-    let mut statement = tx.prepare_cached("UPDATE blobs SET wanted = 1 WHERE sha256 = ?1 AND state = 'waiting'")?;
+    let sql = "UPDATE blobs SET wanted = 1, state = 'waiting', reason = NULL
+        WHERE sha256 = ?1 AND (state = 'waiting' OR state = 'failed' AND reason = 'image_not_expected')";
+    let mut statement = tx.prepare_cached(sql)?;
     statement.execute([sha256])?;
     Ok(())
 }

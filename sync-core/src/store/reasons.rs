@@ -75,6 +75,7 @@ const SENTENCES: &[(&str, &str)] = &[
     ("no_reference", "You have no reference photo. Enrol one, or ask your lecturer to confirm you."),
     ("selfie_missing", "The picture did not arrive. Open the app with a network, so that it is uploaded."),
     // Images.
+    ("image_not_expected", "The server does not expect this picture. It stays on this phone until it does."),
     ("image_refused", "The server did not take a picture of this record. Ask your lecturer if it matters."),
 ];
 

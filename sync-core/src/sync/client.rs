@@ -23,6 +23,9 @@ pub const SYNC_PATH: &str = "/api/v1/sync";
 /// Path under which an image is PUT, followed by its SHA-256 in hexadecimal.
 pub const BLOB_PATH: &str = "/api/v1/blobs/";
 
+/// An image is offered this often before the phone believes that the server does not expect it.
+const NOT_EXPECTED_MAX: u32 = 6;
+
 /// What the app is to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
@@ -302,6 +305,11 @@ impl SyncClient {
             // Too large, no picture, or not the bytes of its hash: sent again, it would be the same.
             409 | 413 | 415 | 422 => {
                 store.blob_failed(&sha256, "image_refused")?;
+                self.blobs.remove(&sha256);
+            }
+            // No manifest that the server has names it as this user's: perhaps not yet, but not for ever.
+            404 if self.blobs.get(&sha256).is_some_and(|delay| delay.failures + 1 >= NOT_EXPECTED_MAX) => {
+                store.blob_failed(&sha256, "image_not_expected")?;
                 self.blobs.remove(&sha256);
             }
             429 | 503 => self.connection.fail(now_ms, answer.retry_after_ms, random),

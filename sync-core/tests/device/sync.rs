@@ -269,3 +269,32 @@ fn wanted_images_go_first_and_a_refused_one_stops_nothing() {
     assert_eq!(phone.record(ids[2]).image_reason.as_deref(), Some("image_refused"));
     assert_eq!(phone.record(ids[1]).image_reason, None);
 }
+
+#[test]
+fn an_image_that_the_server_does_not_expect_rests_until_it_is_wanted() {
+    let mut peer = Peer::new();
+    let mut phone = Phone::new(&peer);
+    let id = phone.capture(1);
+    let bytes = phone.next_exchange();
+    let answer = peer.exchange_with(&bytes, |_| {});
+    phone.answered(200, None, answer);
+    let not_expected = Answer { status: 404, retry_after_ms: None, body: Vec::new() };
+    for _ in 0..6 {
+        assert_eq!(phone.record(id).image_reason, None);
+        let Action::UploadBlob { .. } = phone.next() else { panic!("uploads") };
+        phone.client.upload_answered(&mut phone.store, &not_expected, phone.now_ms, 0).unwrap();
+    }
+    assert_eq!(phone.record(id).image_reason.as_deref(), Some("image_not_expected"));
+
+    phone.client.wake();
+    let bytes = phone.next_exchange();
+    let wanted = {
+        use sha2::Digest;
+        sha2::Sha256::digest(crate::phone::jpeg(1)).into()
+    };
+    let answer = peer.exchange_with(&bytes, |response| response.wanted.push(muster_sync_core::ChangeHash(wanted)));
+    phone.answered(200, None, answer);
+    phone.sync(&mut peer);
+    assert_eq!(peer.images.len(), 1);
+    assert_eq!(phone.record(id).image_reason, None);
+}

@@ -74,7 +74,7 @@ async fn fifty_captures_with_no_server_wait_for_the_approval_and_get_their_recei
 
     let address = server.url("");
     let data = server.stop().await;
-    let out = Program::check(phone.run(&address, &["capture", "--images", "0"]).await);
+    let out = Program::check(phone.run(&address, &["capture"]).await);
     assert!(out.contains("50 records, 0 not as expected; pending: 51 changes"), "{out}");
 
     let server = TestServer::builder().data(data).start().await;

@@ -142,9 +142,14 @@ impl Roll {
         })
     }
 
-    /// Whether the machine has something left to do here.
+    /// Whether the machine has something left to do with what it has.
     pub(super) fn is_open(&self) -> bool {
         self.state == "received"
+    }
+
+    /// Whether there is no verdict, also because a picture is missing.
+    pub(super) fn is_unjudged(&self) -> bool {
+        self.is_open() || self.state == cast::AWAITING_MEDIA
     }
 }
 

@@ -182,7 +182,7 @@ impl<'a, 'out> Story<'a, 'out> {
         self.narrator.say(&format!("   {}", told(bad.tally())))?;
         self.cheat_by_hand(locator).await?;
         self.lecturer.sign_in().await?;
-        self.verdicts(locator).await?;
+        self.verdicts(locator, Roll::is_open).await?;
         self.look(locator).await
     }
 
@@ -212,13 +212,13 @@ impl<'a, 'out> Story<'a, 'out> {
         Ok(())
     }
 
-    /// Waits until every record is judged, or waits for its picture.
-    async fn verdicts(&mut self, locator: Locator) -> Result<Vec<Roll>, DemoError> {
+    /// Waits until no record is open any more, by whichever meaning of it.
+    async fn verdicts(&mut self, locator: Locator, is_open: fn(&Roll) -> bool) -> Result<Vec<Roll>, DemoError> {
         let mut waited = Duration::ZERO;
         loop {
             let roll = self.lecturer.roll(locator.as_str()).await?;
             let records = roll.iter().filter(|row| row.id.is_some()).count();
-            let open = roll.iter().filter(|row| row.is_open()).count();
+            let open = roll.iter().filter(|row| is_open(row)).count();
             self.narrator.show(format!("{records} records, {} judged", records - open));
             if open == 0 && records > 0 {
                 return Ok(roll);
@@ -257,7 +257,7 @@ impl<'a, 'out> Story<'a, 'out> {
         self.wait_for_releases(locator).await?;
         self.sync(&network).await?;
         self.new_phone.sync(&network).await?;
-        self.verdicts(locator).await?;
+        self.verdicts(locator, Roll::is_unjudged).await?;
         self.look(locator).await
     }
 

@@ -149,7 +149,7 @@ async fn answer(app: &App, user: &CurrentUser, request: &Request) -> AppResult<O
         Ok::<_, AppError>(record.zip(submission))
     });
     let Some((record, submission)) = read.await? else { return Ok(None) };
-    let server = app.slice::<ServerKey>().ok_or_else(|| AppError::internal("the server has no key"))?;
+    let server = ServerKey::of(app)?;
     Ok(Some(Submitted::new(server, &record, &submission)))
 }
 

@@ -5,7 +5,7 @@ use muster_sync_core::time::session_code::{CodeKey, SessionSecret};
 use super::session::ClassSession;
 use crate::app::App;
 use crate::devices;
-use crate::error::{AppError, AppResult};
+use crate::error::AppResult;
 use crate::ids::TenantId;
 use crate::log::ServerKey;
 
@@ -19,7 +19,7 @@ pub async fn secret_for(
     session: &ClassSession,
     epoch: u64,
 ) -> AppResult<Option<SessionSecret>> {
-    let server = app.slice::<ServerKey>().ok_or_else(|| AppError::internal("the server has no key"))?;
+    let server = ServerKey::of(app)?;
     let derive = |key: &CodeKey| SessionSecret::derive(key, session.document, session.code_mode, session.step_s, epoch);
     if session.planned_by == server.public() {
         return Ok(Some(derive(server.code_key())));

@@ -132,7 +132,7 @@ async fn signed(
         Admitted::InLog(log_index, received_at_ms, request) => {
             log::announce(app, &user.tenant, &channels);
             app.wake_jobs();
-            let key = app.slice::<ServerKey>().ok_or_else(|| AppError::internal("the server has no key"))?;
+            let key = ServerKey::of(app)?;
             let receipt = key.receipt(document, hash, log_index, received_at_ms);
             let signature = BASE64.encode(&receipt.signature);
             let receipt = BindReceipt { log_index, received_at_ms, signature };

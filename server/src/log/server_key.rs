@@ -9,7 +9,9 @@ use muster_sync_core::{
 };
 use zeroize::Zeroizing;
 
+use crate::app::App;
 use crate::clock::Entropy;
+use crate::error::{AppError, AppResult};
 use crate::keys;
 
 /// The key pair and the server's own code key, from which the codes of sessions planned over HTTP derive.
@@ -31,6 +33,14 @@ impl ServerKey {
         let key = SoftwareKey::from_seed(&Zeroizing::new(whole(&seed)?));
         let public = key.public_key();
         Ok(Self { key, public, code_key: CodeKey(whole(&code)?) })
+    }
+
+    /// The key of a running server.
+    ///
+    /// # Errors
+    /// 500 when the server was built without one.
+    pub fn of(app: &App) -> AppResult<&Self> {
+        app.slice::<Self>().ok_or_else(|| AppError::internal("the server has no key"))
     }
 
     /// The public half, which phones pin.

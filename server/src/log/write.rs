@@ -177,7 +177,7 @@ async fn draft(
     tenant: &TenantId,
     entries: &[(DocumentName, Vec<Channel>, Entry)],
 ) -> Result<Vec<Draft>, AppError> {
-    let key = app.slice::<ServerKey>().ok_or_else(|| AppError::internal("the server has no key"))?;
+    let key = ServerKey::of(app)?;
     let writer = key.public();
     let documents: Vec<_> = entries.iter().map(|(name, ..)| name.id(tenant.as_str())).collect();
     let asked = documents.clone();

@@ -40,7 +40,7 @@ pub(super) async fn exchange(
 ) -> AppResult<HttpResponse> {
     check_content_type(&headers)?;
     let request = Request::decode(&body).map_err(request_error)?;
-    let server = app.slice::<ServerKey>().ok_or_else(|| AppError::internal("the server has no key"))?;
+    let server = ServerKey::of(&app)?;
     let sender = Sender { tenant: user.tenant.clone(), user: user.id };
     let incoming = request.pushes.iter().map(incoming).collect();
     let prepared = prepare::prepare(&app, &sender, incoming).await?;
@@ -146,7 +146,7 @@ pub(super) struct ServerFacts {
 /// Says what a phone has to know about this server and its user.
 #[utoipa::path(get, path = "/server", tag = "sync", responses((status = 200, body = ServerFacts)))]
 pub(super) async fn server_facts(State(app): State<App>, user: CurrentUser) -> AppResult<Json<ServerFacts>> {
-    let server = app.slice::<ServerKey>().ok_or_else(|| AppError::internal("the server has no key"))?;
+    let server = ServerKey::of(&app)?;
     Ok(Json(ServerFacts {
         server_key: server.public().to_string(),
         protocol: PROTOCOL_VERSION,

@@ -72,7 +72,7 @@ pub(super) async fn ingest(app: &App, sender: Sender, prepared: Vec<Prepared>) -
     if prepared.is_empty() {
         return Ok(Vec::new());
     }
-    let server = app.slice::<ServerKey>().ok_or_else(|| AppError::internal("the server has no key"))?.public();
+    let server = ServerKey::of(app)?.public();
     let now_ms = app.now_ms();
     let (prepared, tenant) = (Arc::new(prepared), sender.tenant.clone());
     let written = app.db.write(move |tx: &Tx<'_>| {

@@ -94,7 +94,7 @@ fn rejudge(admission: &Admission<'_>, row: Waiting) -> Result<(), DbError> {
 /// # Errors
 /// When the database fails.
 async fn release(app: &App, tenant: &TenantId, device: DeviceKey) -> AppResult<()> {
-    let server = app.slice::<ServerKey>().ok_or_else(|| AppError::internal("the server has no key"))?.public();
+    let server = ServerKey::of(app)?.public();
     let mut before = None;
     loop {
         let (tenant_of_job, now_ms) = (tenant.clone(), app.now_ms());

@@ -45,7 +45,7 @@ pub(super) struct Seen {
 /// Reads what the documents of jobs need, in one snapshot. `None` if there is nothing to judge: no such record, or no
 /// plan of its class session yet.
 pub(super) async fn gather(app: &App, jobs: &[Job]) -> AppResult<Vec<Option<Facts>>> {
-    let server = app.slice::<ServerKey>().ok_or_else(|| AppError::internal("the server has no key"))?.public();
+    let server = ServerKey::of(app)?.public();
     let wanted: Vec<(TenantId, Option<[u8; 16]>)> =
         jobs.iter().map(|job| (job.tenant.clone(), job.subject.as_slice().try_into().ok())).collect();
     let read = app.db.read(move |tx: &Tx<'_>| {

@@ -84,6 +84,12 @@ pub enum Refusal {
         /// The container.
         container: &'static str,
     },
+    /// The sealed evidence manifest does not open.
+    #[error("sealed evidence manifest: {what}")]
+    ManifestSealed {
+        /// What is wrong with it.
+        what: &'static str,
+    },
     /// The evidence manifest is malformed or over its limit.
     #[error("evidence manifest: {what}")]
     Manifest {
@@ -112,6 +118,7 @@ impl Refusal {
             Self::Scope { .. } => "out_of_scope",
             Self::Field { .. } => "field_invalid",
             Self::WriterNotAllowed { .. } => "writer_not_allowed",
+            Self::ManifestSealed { .. } => "manifest_not_opened",
             Self::Manifest { .. } => "manifest_invalid",
         }
     }

@@ -14,6 +14,7 @@ pub mod change;
 pub mod document;
 
 pub mod evidence;
+pub mod sealing;
 pub mod time;
 
 pub mod decision;

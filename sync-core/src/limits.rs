@@ -21,6 +21,10 @@ pub const CHANGE_TIME_S_MAX: i64 = 253_402_300_799;
 
 /// Largest evidence manifest, in bytes of CBOR.
 pub const MANIFEST_SIZE_BYTES_MAX: usize = 4 * 1024;
+/// A manifest is padded to whole blocks of this many bytes before it is sealed.
+pub const SEALED_MANIFEST_BLOCK_BYTES: usize = 1024;
+/// Largest sealed manifest, in bytes: five blocks, the encapsulated key and the tag.
+pub const SEALED_MANIFEST_BYTES_MAX: usize = 5 * SEALED_MANIFEST_BLOCK_BYTES + 48;
 /// Most images that one manifest may name.
 pub const MANIFEST_IMAGES_MAX: usize = 4;
 /// Largest image, in bytes (S1-59: 5 MB).
@@ -38,6 +42,27 @@ pub const CHANGES_PER_PAGE_MAX: usize = 1_000;
 pub const PAGE_SIZE_BYTES_MAX: usize = 1024 * 1024;
 /// Most channels of which one client may hold a cursor.
 pub const CURSORS_MAX: usize = 512;
+
+/// Largest message between two phones that meet, in bytes.
+pub const RELAY_MESSAGE_BYTES_MAX: usize = 128 * 1024;
+/// Most class sessions that a relay offers to carry for at once.
+pub const RELAY_SESSIONS_MAX: usize = 16;
+/// Most changes that a phone hands over in one message.
+pub const RELAY_ITEMS_PER_PAGE_MAX: usize = 32;
+/// Most chains that one message between phones names.
+pub const RELAY_CHAINS_MAX: usize = 64;
+/// Most changes that a relay takes at one meeting.
+pub const RELAY_ITEMS_PER_MEETING_MAX: usize = 256;
+/// Most changes of one class session that a relay carries.
+pub const RELAY_ITEMS_PER_SESSION_MAX: u64 = 4_000;
+/// Most bytes of changes and sealed manifests of one class session that a relay carries.
+pub const RELAY_BYTES_PER_SESSION_MAX: u64 = 16 * 1024 * 1024;
+/// Most changes that a relay carries at all.
+pub const RELAY_ITEMS_MAX: u64 = 16_000;
+/// Most bytes of changes and sealed manifests that a relay carries.
+pub const RELAY_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Most rows that a relay keeps about what it carried before and has pushed, for its receipts.
+pub const RELAY_SETTLED_MAX: u64 = 16_000;
 
 /// Longest tenant name, in bytes.
 pub const TENANT_SIZE_BYTES_MAX: usize = 64;

@@ -13,6 +13,8 @@ pub enum Context {
     Receipt,
     /// The server's statement of the time.
     Anchor,
+    /// A phone that relays, to the phone that it meets.
+    Relay,
 }
 
 impl Context {
@@ -23,6 +25,7 @@ impl Context {
             Self::Change => b"muster/change/v1\0\0\0\0\0\0\0\0",
             Self::Receipt => b"muster/receipt/v1\0\0\0\0\0\0\0",
             Self::Anchor => b"muster/anchor/v1\0\0\0\0\0\0\0\0",
+            Self::Relay => b"muster/relay/v1\0\0\0\0\0\0\0\0\0",
         }
     }
 }
@@ -52,6 +55,11 @@ impl SoftwareKey {
     #[must_use]
     pub fn from_seed(seed: &Zeroizing<[u8; 32]>) -> Self {
         Self(ed25519_dalek::SigningKey::from_bytes(seed))
+    }
+
+    /// The same secret as an X25519 key, not clamped; for [`crate::sealing`] alone.
+    pub(crate) fn agreement_secret(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.0.to_scalar_bytes())
     }
 }
 

@@ -14,6 +14,7 @@ mod outbox;
 mod reasons;
 mod rebuild;
 mod records;
+mod relay;
 mod schema;
 mod settle;
 
@@ -24,8 +25,10 @@ pub use lecturer::{ClassRecordView, DecisionInput, PlanInput, SessionCode};
 pub use outbox::{ChangeState, OutboxView, PendingCounts};
 pub use reasons::reason_in_words;
 pub use records::{RecordId, RecordStatus, RecordView};
+pub use relay::CarriedCounts;
 
 pub(crate) use outbox::PushRow;
+pub(crate) use relay::{CarriedRow, Carry, CarryOutcome, OfferedPlan, OwnRow};
 pub(crate) use settle::{PulledChange, SettledExchange};
 
 use crate::{DeviceKey, id::check_id, limits, time::AnchorReading, time::session_code::CodeKey};

@@ -83,7 +83,7 @@ pub(crate) struct PushRow {
 const PUSH_OVERHEAD_BYTES: usize = 64 + 32 + 160;
 
 impl PushRow {
-    fn size_bytes(&self) -> usize {
+    pub(crate) fn size_bytes(&self) -> usize {
         self.bytes.len() + self.manifest.as_ref().map_or(0, Vec::len) + PUSH_OVERHEAD_BYTES
     }
 }

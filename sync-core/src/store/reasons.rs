@@ -6,6 +6,10 @@ const SENTENCES: &[(&str, &str)] = &[
     ("not_sent_yet", "Only this phone has it. It is sent by itself as soon as there is a network."),
     ("not_answered_yet", "It was sent, and the answer has not come yet. It is sent again by itself."),
     ("not_judged_yet", "The server has it. Its checks have not finished; look again later."),
+    (
+        "handed_over",
+        "Another phone carries a copy to the server. This phone still sends it by itself, and then you see it.",
+    ),
     ("login_expired", "Your sign-in has expired. Sign in again; nothing is lost."),
     ("key_replaced", "It was signed by a device key that is no longer on this phone. Ask your lecturer to mark you."),
     ("unspecified", "The server gave no reason. Ask your lecturer and show this screen."),
@@ -40,6 +44,7 @@ const SENTENCES: &[(&str, &str)] = &[
     ("field_invalid", "A part of the record is not valid. Update the app and capture again."),
     ("writer_not_allowed", "You may not write this record: you are not enrolled in the course, or not its lecturer."),
     ("manifest_invalid", "The evidence does not match the record. Capture again."),
+    ("manifest_not_opened", "The evidence did not arrive whole. It is sent again by this phone itself."),
     ("manifest_missing", "The evidence did not arrive with the record. Capture again."),
     // Checks that flag.
     ("in_review", "A person looks at it. You see the decision here."),

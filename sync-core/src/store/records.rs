@@ -21,6 +21,8 @@ pub enum RecordStatus {
     OnThisPhone,
     /// Sent, not answered.
     Sent,
+    /// A relay says that it carries a copy. This phone still sends it by itself.
+    HandedOver,
     /// The server has it: the receipt verified.
     Received,
     /// Every check passed.
@@ -42,6 +44,7 @@ impl RecordStatus {
         match self {
             Self::OnThisPhone => "on_this_phone",
             Self::Sent => "sent",
+            Self::HandedOver => "handed_over",
             Self::Received => "received",
             Self::Accepted => "accepted",
             Self::InReview => "in_review",
@@ -91,10 +94,11 @@ struct RecordRow {
     state: ChangeState,
     reason: Option<String>,
     receipt: Option<Vec<u8>>,
+    handed_over: bool,
 }
 
 const SELECT: &str = "SELECT r.outbox_id, o.change_hash, r.document, r.locator, r.student, r.captured_at_ms,
-        o.state, o.reason, o.receipt
+        o.state, o.reason, o.receipt, EXISTS (SELECT 1 FROM handed_over h WHERE h.change_hash = o.change_hash)
     FROM records r JOIN outbox o ON o.id = r.outbox_id";
 
 impl DeviceStore {
@@ -129,6 +133,9 @@ impl DeviceStore {
         let own = |code: &str| Some(code.to_owned());
         let (mut judgement, receipt) = (None, row.receipt.as_deref().map(minicbor::decode).transpose());
         let (status, reason) = match row.state {
+            ChangeState::Queued | ChangeState::Sent if row.handed_over => {
+                (RecordStatus::HandedOver, own("handed_over"))
+            }
             ChangeState::Queued => (RecordStatus::OnThisPhone, row.reason.or(own("not_sent_yet"))),
             ChangeState::Sent => (RecordStatus::Sent, own("not_answered_yet")),
             ChangeState::Quarantined => (RecordStatus::Waiting, row.reason),
@@ -176,6 +183,7 @@ fn read(row: &Row<'_>) -> Result<RecordRow, StoreError> {
         state: ChangeState::parse(&row.get::<_, String>(6)?)?,
         reason: row.get(7)?,
         receipt: row.get(8)?,
+        handed_over: row.get(9)?,
     })
 }
 

@@ -1,12 +1,12 @@
 //! Keeps what an exchange brought, all of it in one transaction: fates, pulled changes, anchor and cursors.
 
-use super::{DeviceStore, PushRow, StoreError, blobs, changes, set_anchor};
+use super::{CarriedRow, DeviceStore, PushRow, StoreError, blobs, changes, relay, set_anchor};
 use crate::{
-    DocumentName,
+    ChangeHash, DeviceKey, DocumentId, DocumentName,
     change::Valid,
     document::Entry,
     sync::message::{Fate, FateKind},
-    time::AnchorReading,
+    time::{AnchorReading, Receipt},
 };
 use rusqlite::{Transaction, params};
 
@@ -23,6 +23,7 @@ pub(crate) struct PulledChange {
 /// A whole answer that passed every check of the phone.
 pub(crate) struct SettledExchange<'a> {
     pub(crate) fates: Vec<(&'a PushRow, Fate)>,
+    pub(crate) carried: Vec<(&'a CarriedRow, Fate)>,
     pub(crate) pulled: Vec<PulledChange>,
     pub(crate) cursors: Vec<(String, u64)>,
     pub(crate) more: bool,
@@ -48,6 +49,9 @@ impl DeviceStore {
             let mut pull_again = false;
             for (push, fate) in &exchange.fates {
                 pull_again |= settle_fate(tx, push, fate)?;
+            }
+            for (row, fate) in &exchange.carried {
+                relay::settle(tx, row, fate)?;
             }
             for pulled in &exchange.pulled {
                 keep(tx, pulled)?;
@@ -93,16 +97,28 @@ fn settle_fate(tx: &Transaction<'_>, push: &PushRow, fate: &Fate) -> Result<bool
 
 fn accept(tx: &Transaction<'_>, push: &PushRow, fate: &Fate) -> Result<(), StoreError> {
     let Some(receipt) = &fate.receipt else { return Ok(()) };
+    accept_receipt(tx, push.id, push.hash, push.document, &push.writer, receipt)
+}
+
+/// Notes a receipt of the server, which verified, for an own change: in whatever way it came.
+pub(super) fn accept_receipt(
+    tx: &Transaction<'_>,
+    id: i64,
+    hash: ChangeHash,
+    document: DocumentId,
+    writer: &DeviceKey,
+    receipt: &Receipt,
+) -> Result<(), StoreError> {
     let bytes = minicbor::to_vec(receipt).expect("encoding into memory does not fail");
     let sql = "UPDATE outbox SET state = 'accepted', reason = NULL, receipt = ?3, code_key = NULL
         WHERE id = ?1 AND change_hash = ?2";
-    tx.prepare_cached(sql)?.execute(params![push.id, push.hash.0, bytes])?;
+    tx.prepare_cached(sql)?.execute(params![id, hash.0, bytes])?;
     let sql = "UPDATE changes SET log_index = ?2, received_at_ms = ?3 WHERE hash = ?1";
-    tx.prepare_cached(sql)?.execute(params![push.hash.0, receipt.log_index, receipt.received_at_ms])?;
+    tx.prepare_cached(sql)?.execute(params![hash.0, receipt.log_index, receipt.received_at_ms])?;
     // Those that waited for this one ask again.
     let sql = "UPDATE outbox SET state = 'queued'
         WHERE document = ?1 AND writer = ?2 AND id > ?3 AND state = 'quarantined'";
-    tx.prepare_cached(sql)?.execute(params![push.document.0, push.writer.0, push.id])?;
+    tx.prepare_cached(sql)?.execute(params![document.0, writer.0, id])?;
     Ok(())
 }
 
@@ -160,7 +176,7 @@ fn keep(tx: &Transaction<'_>, pulled: &PulledChange) -> Result<(), StoreError> {
 }
 
 /// A reason code of the server, cut to what a code may be.
-fn clean(reason: Option<&str>) -> String {
+pub(super) fn clean(reason: Option<&str>) -> String {
     let plain = |character: &char| character.is_ascii_alphanumeric() || "_-.".contains(*character);
     let code: String = reason.unwrap_or_default().chars().filter(plain).take(REASON_SIZE_BYTES_MAX).collect();
     if code.is_empty() { "unspecified".to_owned() } else { code }

@@ -9,7 +9,7 @@ use crate::{
     change::validate,
     document::Entry,
     limits,
-    store::{PulledChange, PushRow, SettledExchange},
+    store::{CarriedRow, PulledChange, PushRow, SettledExchange},
     time::AnchorReading,
 };
 
@@ -53,6 +53,7 @@ pub(super) struct Expected<'a> {
     pub(super) server_key: Option<DeviceKey>,
     pub(super) device: DeviceKey,
     pub(super) pushes: &'a [PushRow],
+    pub(super) carried: &'a [CarriedRow],
     pub(super) nonce: [u8; 16],
 }
 
@@ -67,7 +68,7 @@ pub(super) fn check<'a>(
         return Err(Problem::OverLimit);
     }
     let server_key = expected.server_key.ok_or(Problem::AnchorInvalid)?;
-    let fates = check_fates(response.fates, expected.pushes, &server_key)?;
+    let (fates, carried) = check_fates(response.fates, expected, &server_key)?;
     let anchor = match response.anchor {
         Some(anchor) => {
             let own = anchor.device == expected.device && anchor.nonce == expected.nonce;
@@ -86,6 +87,7 @@ pub(super) fn check<'a>(
     let skipped = n_changes - pulled.len();
     let exchange = SettledExchange {
         fates,
+        carried,
         pulled,
         cursors: response.cursors.iter().map(|cursor| (cursor.channel.to_owned(), cursor.number)).collect(),
         more: response.more,
@@ -95,21 +97,24 @@ pub(super) fn check<'a>(
     Ok((exchange, skipped))
 }
 
-fn check_fates<'a>(
-    fates: Vec<Fate>,
-    pushes: &'a [PushRow],
-    server_key: &DeviceKey,
-) -> Result<Vec<(&'a PushRow, Fate)>, Problem> {
-    if fates.len() != pushes.len() {
-        return Err(Problem::FateCount { got: fates.len(), asked: pushes.len() });
+type Fates<'a> = (Vec<(&'a PushRow, Fate)>, Vec<(&'a CarriedRow, Fate)>);
+
+/// The fates of own changes, and after them those of what was carried for others.
+fn check_fates<'a>(mut fates: Vec<Fate>, expected: &Expected<'a>, server: &DeviceKey) -> Result<Fates<'a>, Problem> {
+    let (pushes, carried) = (expected.pushes, expected.carried);
+    if fates.len() != pushes.len() + carried.len() {
+        return Err(Problem::FateCount { got: fates.len(), asked: pushes.len() + carried.len() });
     }
-    for (push, fate) in pushes.iter().zip(&fates) {
-        let proven = |receipt: &crate::time::Receipt| receipt.verify(server_key, push.document, push.hash).is_ok();
+    let own = pushes.iter().map(|push| (push.document, push.hash));
+    let pushed = own.chain(carried.iter().map(|row| (row.document, row.hash)));
+    for ((document, hash), fate) in pushed.zip(&fates) {
+        let proven = |receipt: &crate::time::Receipt| receipt.verify(server, document, hash).is_ok();
         if fate.kind == FateKind::Accepted && !fate.receipt.as_ref().is_some_and(proven) {
             return Err(Problem::ReceiptInvalid);
         }
     }
-    Ok(pushes.iter().zip(fates).collect())
+    let of_carried = fates.split_off(pushes.len());
+    Ok((pushes.iter().zip(fates).collect(), carried.iter().zip(of_carried).collect()))
 }
 
 /// A valid change, `None` for one of a newer protocol, and an error for one that no honest server passes on.

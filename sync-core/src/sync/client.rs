@@ -14,7 +14,7 @@ use crate::{
     evidence::ImageType,
     limits,
     signing::SigningKey,
-    store::{DeviceStore, PushRow, SettledExchange, StoreError},
+    store::{CarriedRow, DeviceStore, PushRow, SettledExchange, StoreError},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -82,6 +82,8 @@ pub struct Report {
     pub refused: usize,
     /// Changes that are to be pushed again later.
     pub retried: usize,
+    /// Changes of others that the server answered for, whatever it said.
+    pub carried: usize,
     /// Changes that came down.
     pub pulled: usize,
     /// Changes of a newer protocol that this version cannot read and left out.
@@ -91,7 +93,7 @@ pub struct Report {
 }
 
 enum InFlight {
-    Exchange { pushes: Vec<PushRow>, nonce: [u8; 16] },
+    Exchange { pushes: Vec<PushRow>, carried: Vec<CarriedRow>, nonce: [u8; 16] },
     Upload { sha256: [u8; 32] },
 }
 
@@ -115,8 +117,11 @@ pub struct SyncClient {
     login_needed: bool,
     connection: Delay,
     changes: BTreeMap<i64, Delay>,
+    /// What is carried for others waits by itself, so that it never delays an own change.
+    carried: BTreeMap<i64, Delay>,
     blobs: BTreeMap<[u8; 32], Delay>,
     pushes_max: usize,
+    carried_max: usize,
 }
 
 impl Default for SyncClient {
@@ -138,8 +143,10 @@ impl SyncClient {
             login_needed: false,
             connection: Delay::default(),
             changes: BTreeMap::new(),
+            carried: BTreeMap::new(),
             blobs: BTreeMap::new(),
             pushes_max: limits::PUSHES_PER_REQUEST_MAX,
+            carried_max: limits::PUSHES_PER_REQUEST_MAX,
         }
     }
 
@@ -187,13 +194,28 @@ impl SyncClient {
         let cursor_bytes: usize = cursors.iter().map(|(channel, _)| channel.len() + 16).sum();
         let bytes_max = limits::SYNC_REQUEST_BYTES_MAX.saturating_sub(REQUEST_OVERHEAD_BYTES + cursor_bytes);
         let pushes = store.next_pushes(&delayed, self.pushes_max, bytes_max)?;
-        if !pushes.is_empty() || self.pull_wanted || store.has_broken_chain()? {
+        let carried = self.next_carried(store, now_ms, &pushes, bytes_max)?;
+        if !pushes.is_empty() || !carried.is_empty() || self.pull_wanted || store.has_broken_chain()? {
             store.mark_sent(&pushes)?;
-            let bytes = encode(signer, nonce, &cursors, &pushes);
-            self.in_flight = Some(InFlight::Exchange { pushes, nonce });
+            let bytes = encode(signer, nonce, &cursors, &pushes, &carried);
+            self.in_flight = Some(InFlight::Exchange { pushes, carried, nonce });
             return Ok(Action::Exchange(bytes));
         }
         self.next_upload(store, now_ms)
+    }
+
+    /// What is carried for others, in the room that own changes leave.
+    fn next_carried(
+        &self,
+        store: &DeviceStore,
+        now_ms: u64,
+        pushes: &[PushRow],
+        bytes_max: usize,
+    ) -> Result<Vec<CarriedRow>, StoreError> {
+        let delayed = self.carried.iter().filter(|(_, delay)| now_ms < delay.until_ms).map(|(id, _)| *id).collect();
+        let count_max = self.carried_max.min(limits::PUSHES_PER_REQUEST_MAX.saturating_sub(pushes.len()));
+        let own_bytes: usize = pushes.iter().map(PushRow::size_bytes).sum();
+        store.next_carried(&delayed, count_max, bytes_max.saturating_sub(own_bytes))
     }
 
     fn next_upload(&mut self, store: &DeviceStore, now_ms: u64) -> Result<Action, StoreError> {
@@ -203,7 +225,7 @@ impl SyncClient {
             self.in_flight = Some(InFlight::Upload { sha256: blob.sha256 });
             return Ok(Action::UploadBlob { sha256: blob.sha256, image_type: blob.image_type, bytes: blob.bytes });
         }
-        let delays = self.changes.values().chain(self.blobs.values());
+        let delays = self.changes.values().chain(self.carried.values()).chain(self.blobs.values());
         let next_ms = delays.map(|delay| delay.until_ms).filter(|until_ms| *until_ms > now_ms).min();
         Ok(next_ms.map_or(Action::Idle, |until_ms| Action::Wait { until_ms }))
     }
@@ -220,17 +242,18 @@ impl SyncClient {
         arrival: Arrival,
         random: u64,
     ) -> Result<Report, StoreError> {
-        let Some(InFlight::Exchange { pushes, nonce }) = self.in_flight.take() else {
+        let Some(InFlight::Exchange { pushes, carried, nonce }) = self.in_flight.take() else {
             return Ok(problem(Problem::NotAsked));
         };
         if answer.status != 200 {
-            return Ok(self.exchange_failed(answer, &pushes, arrival.monotonic_ms, random));
+            return Ok(self.exchange_failed(answer, &pushes, &carried, arrival.monotonic_ms, random));
         }
         let expected = answer::Expected {
             tenant: store.account()?.tenant,
             server_key: store.server_key()?,
             device: signer.public_key(),
             pushes: &pushes,
+            carried: &carried,
             nonce,
         };
         let (exchange, skipped) = match answer::check(&answer.body, &expected, arrival) {
@@ -247,8 +270,17 @@ impl SyncClient {
     fn exchange_settled(&mut self, exchange: &SettledExchange<'_>, skipped: usize, now_ms: u64, random: u64) -> Report {
         self.connection = Delay::default();
         self.pushes_max = limits::PUSHES_PER_REQUEST_MAX;
+        self.carried_max = limits::PUSHES_PER_REQUEST_MAX;
         self.pull_wanted = exchange.more;
         let mut report = Report { pulled: exchange.pulled.len(), skipped, ..Report::default() };
+        for (row, fate) in &exchange.carried {
+            if fate.kind == FateKind::Retry {
+                self.carried.entry(row.id).or_default().fail(now_ms, None, random);
+            } else {
+                self.carried.remove(&row.id);
+                report.carried += 1;
+            }
+        }
         for (push, fate) in &exchange.fates {
             let count = match fate.kind {
                 FateKind::Accepted => &mut report.accepted,
@@ -266,9 +298,24 @@ impl SyncClient {
         report
     }
 
-    fn exchange_failed(&mut self, answer: &Answer, pushes: &[PushRow], now_ms: u64, random: u64) -> Report {
+    fn exchange_failed(
+        &mut self,
+        answer: &Answer,
+        pushes: &[PushRow],
+        carried: &[CarriedRow],
+        now_ms: u64,
+        random: u64,
+    ) -> Report {
         match answer.status {
             401 => self.login_needed = true,
+            // What is carried for others is left out first: it must not delay an own change.
+            400 | 413 | 422 if carried.len() > 1 || (carried.len() == 1 && !pushes.is_empty()) => {
+                self.carried_max = carried.len() / 2;
+                self.connection.fail(now_ms, answer.retry_after_ms, random);
+            }
+            400 | 413 | 422 if carried.len() == 1 => {
+                self.carried.entry(carried[0].id).or_default().fail(now_ms, answer.retry_after_ms, random);
+            }
             // Something in the request as a whole: smaller ones find out what, and the rest gets through.
             400 | 413 | 422 if pushes.len() > 1 => {
                 self.pushes_max = pushes.len() / 2;
@@ -329,22 +376,35 @@ fn problem(problem: Problem) -> Report {
     Report { problem: Some(problem), ..Report::default() }
 }
 
-fn encode(signer: &dyn SigningKey, nonce: [u8; 16], cursors: &[(String, u64)], pushes: &[PushRow]) -> Vec<u8> {
+fn encode(
+    signer: &dyn SigningKey,
+    nonce: [u8; 16],
+    cursors: &[(String, u64)],
+    pushes: &[PushRow],
+    carried: &[CarriedRow],
+) -> Vec<u8> {
+    let own = pushes.iter().map(|push| Push {
+        name: WireName::new(&push.name),
+        change: &push.bytes,
+        signature: push.signature,
+        manifest: push.manifest.as_deref(),
+        code_key: push.code_key,
+        sealed_manifest: None,
+    });
+    let of_others = carried.iter().map(|row| Push {
+        name: WireName::new(&row.name),
+        change: &row.bytes,
+        signature: row.signature,
+        manifest: None,
+        code_key: None,
+        sealed_manifest: row.sealed_manifest.as_deref(),
+    });
     let request = Request {
         version: PROTOCOL_VERSION,
         device: Some(signer.public_key()),
         nonce: Some(nonce),
         cursors: cursors.iter().map(|(channel, number)| Cursor { channel, number: *number }).collect(),
-        pushes: pushes
-            .iter()
-            .map(|push| Push {
-                name: WireName::new(&push.name),
-                change: &push.bytes,
-                signature: push.signature,
-                manifest: push.manifest.as_deref(),
-                code_key: push.code_key,
-            })
-            .collect(),
+        pushes: own.chain(of_others).collect(),
         pull: true,
     };
     minicbor::to_vec(&request).expect("encoding into memory does not fail")

@@ -61,6 +61,9 @@ pub struct Push<'a> {
     /// The code key that a binding request commits to.
     #[cbor(n(4), with = "minicbor::bytes")]
     pub code_key: Option<[u8; 32]>,
+    /// The manifest, sealed to the server's key, when somebody else's phone pushes it; see [`crate::sealing`].
+    #[cbor(b(5), with = "minicbor::bytes")]
+    pub sealed_manifest: Option<&'a [u8]>,
 }
 
 /// How far a client has read a channel.

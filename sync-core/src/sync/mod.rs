@@ -6,6 +6,8 @@ pub mod backoff;
 #[cfg(feature = "store")]
 pub mod client;
 pub mod message;
+#[cfg(feature = "store")]
+pub mod relay;
 
 #[cfg(feature = "store")]
 pub use answer::Problem;

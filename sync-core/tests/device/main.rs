@@ -8,4 +8,7 @@ mod hostile;
 mod lecturer;
 mod peer;
 mod phone;
+mod relay;
+mod relay_hostile;
+mod relay_vector;
 mod sync;

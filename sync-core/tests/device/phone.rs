@@ -117,6 +117,7 @@ impl Phone {
                     sum.quarantined += report.quarantined;
                     sum.refused += report.refused;
                     sum.retried += report.retried;
+                    sum.carried += report.carried;
                     sum.pulled += report.pulled;
                 }
                 Action::UploadBlob { sha256, bytes, .. } => {

@@ -78,6 +78,7 @@ fn body(name: &DocumentName, signed: &SignedChange) -> Result<Vec<u8>, DemoError
         signature: signed.signature,
         manifest: None,
         code_key: None,
+        sealed_manifest: None,
     };
     let request = Request {
         version: PROTOCOL_VERSION,

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use muster_sync_core::{
-    ChangeHash, DeviceKey, DocumentId,
+    ChangeHash, DeviceKey, DocumentId, Refusal,
+    sealing::{self, OpeningKey},
     signing::{SigningKey, SoftwareKey},
     time::{Anchor, Receipt, session_code::CodeKey},
 };
@@ -17,6 +18,7 @@ use crate::keys;
 /// The key pair and the server's own code key, from which the codes of sessions planned over HTTP derive.
 pub struct ServerKey {
     key: SoftwareKey,
+    opening: OpeningKey,
     public: DeviceKey,
     code_key: CodeKey,
 }
@@ -32,7 +34,7 @@ impl ServerKey {
         let whole = |bytes: &[u8]| <[u8; 32]>::try_from(bytes).map_err(std::io::Error::other);
         let key = SoftwareKey::from_seed(&Zeroizing::new(whole(&seed)?));
         let public = key.public_key();
-        Ok(Self { key, public, code_key: CodeKey(whole(&code)?) })
+        Ok(Self { opening: OpeningKey::of_signer(&key), key, public, code_key: CodeKey(whole(&code)?) })
     }
 
     /// The key of a running server.
@@ -62,6 +64,19 @@ impl ServerKey {
     pub fn receipt(&self, document: DocumentId, hash: ChangeHash, log_index: i64, received_at_ms: i64) -> Receipt {
         Receipt::sign(&self.key, document, hash, log_index.unsigned_abs(), received_at_ms)
             .expect("a key in memory always signs")
+    }
+
+    /// A manifest that was sealed to this server for a submission, and came through somebody else's phone.
+    ///
+    /// # Errors
+    /// [`Refusal::ManifestSealed`] if it was sealed to another key or for another submission, or was changed.
+    pub fn open_manifest(
+        &self,
+        document: DocumentId,
+        commitment: &[u8; 32],
+        sealed: &[u8],
+    ) -> Result<Vec<u8>, Refusal> {
+        sealing::open_manifest(&self.opening, document, commitment, sealed)
     }
 
     /// An anchor for a device's nonce.

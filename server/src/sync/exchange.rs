@@ -87,6 +87,7 @@ fn incoming(push: &Push<'_>) -> Incoming {
         name: push.name.parse(),
         signed: SignedChange { bytes: push.change.to_vec(), signature: push.signature },
         manifest: push.manifest.map(<[u8]>::to_vec),
+        sealed_manifest: push.sealed_manifest.map(<[u8]>::to_vec),
         code_key: push.code_key,
     }
 }

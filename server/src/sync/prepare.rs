@@ -13,6 +13,7 @@ use crate::accounts;
 use crate::app::App;
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult};
+use crate::log::ServerKey;
 use crate::{devices, evidence};
 
 /// Changes between two chances for other requests to run.
@@ -27,6 +28,8 @@ pub struct Incoming {
     pub signed: SignedChange,
     /// The manifest that a submission commits to.
     pub manifest: Option<Vec<u8>>,
+    /// The same manifest, sealed to the server, when a relay brings it.
+    pub sealed_manifest: Option<Vec<u8>>,
     /// The code key that a binding request commits to.
     pub code_key: Option<[u8; 32]>,
 }
@@ -86,7 +89,7 @@ async fn check(app: &App, sender: &Sender, incoming: &Incoming) -> AppResult<Ver
         Ok(valid) => valid,
         Err(refusal) => return Ok(Err(in_words(refusal))),
     };
-    let evidence = match seal_evidence(app, sender, &name, &valid, incoming.manifest.as_deref()).await? {
+    let evidence = match seal_evidence(app, sender, &name, &valid, incoming).await? {
         Ok(evidence) => evidence,
         Err(refused) => return Ok(Err(refused)),
     };
@@ -95,23 +98,28 @@ async fn check(app: &App, sender: &Sender, incoming: &Incoming) -> AppResult<Ver
     Ok(Ok(Checked { name, valid, genesis, evidence, code_key }))
 }
 
-/// Reads the manifest of a submission, compares it with the commitment, and seals it for the student.
+/// Reads the manifest of a submission, compares it with the commitment, and seals it for the student: whoever brought
+/// it, and also if it came sealed through somebody else's phone.
 async fn seal_evidence(
     app: &App,
     sender: &Sender,
     name: &DocumentName,
     valid: &Valid,
-    manifest: Option<&[u8]>,
+    incoming: &Incoming,
 ) -> AppResult<Verdict<Option<Evidence>>> {
     let (Entry::Submissions(submission), DocumentName::Attendance { student, .. }) = (&valid.entry, name) else {
         return Ok(Ok(None));
     };
-    let Some(bytes) = manifest else { return Ok(Ok(None)) };
-    let manifest = match Manifest::from_bytes(bytes) {
-        Ok(manifest) => manifest,
+    let opened = match (&incoming.manifest, &incoming.sealed_manifest) {
+        (Some(bytes), _) => Ok(bytes.clone()),
+        (None, Some(sealed)) => ServerKey::of(app)?.open_manifest(valid.document, &submission.commitment, sealed),
+        (None, None) => return Ok(Ok(None)),
+    };
+    let (bytes, manifest) = match opened.and_then(|bytes| Ok((Manifest::from_bytes(&bytes)?, bytes))) {
+        Ok((manifest, bytes)) => (bytes, manifest),
         Err(refusal) => return Ok(Err((refusal.code(), refusal.to_string()))),
     };
-    let commitment = commitment(bytes);
+    let commitment = commitment(&bytes);
     if commitment != submission.commitment {
         let sentence = "the manifest is not the one that the submission commits to";
         return Ok(Err(("manifest_mismatch", sentence.to_owned())));
@@ -119,7 +127,7 @@ async fn seal_evidence(
     if !is_known(app, sender, student).await? {
         return Ok(Err(("student_unknown", "nobody here has this student id".to_owned())));
     }
-    let sealed = evidence::seal_manifest(app, &sender.tenant, student, bytes).await?;
+    let sealed = evidence::seal_manifest(app, &sender.tenant, student, &bytes).await?;
     Ok(Ok(Some(Evidence { commitment, sealed, images: manifest.images })))
 }
 

@@ -4,7 +4,7 @@
 //! New vectors are written with `MUSTER_WRITE_FIXTURES=1 cargo test -p muster-sync-core --test properties golden`.
 //! An existing file that changes is a change of the wire format: every phone in the field speaks the old one.
 
-use crate::{fixtures::*, hostile};
+use crate::{fixtures::*, golden_sealed, hostile};
 use muster_sync_core::{
     ChangeHash, DocumentId, DocumentName,
     change::{Scalar, SignedChange, decode, validate},
@@ -94,6 +94,8 @@ fn vectors() -> BTreeMap<String, String> {
         ("anchor".to_owned(), anchor_vector()),
         ("receipt".to_owned(), receipt_vector()),
         ("sync-request".to_owned(), request_vector()),
+        ("sync-request-relayed".to_owned(), golden_sealed::relayed_request()),
+        ("sealed-manifest".to_owned(), golden_sealed::sealed_manifest()),
         ("sync-response".to_owned(), response_vector()),
         ("session-codes".to_owned(), session_codes()),
         ("qr-payloads".to_owned(), qr_payloads()),
@@ -232,7 +234,7 @@ fn manifest() -> Manifest {
 }
 
 /// CBOR in the notation of RFC 8949, section 8.
-fn diagnostic(bytes: &[u8]) -> String {
+pub(crate) fn diagnostic(bytes: &[u8]) -> String {
     minicbor::display(bytes).to_string()
 }
 
@@ -320,6 +322,7 @@ fn request_vector() -> Value {
         signature: change.signature,
         manifest,
         code_key,
+        sealed_manifest: None,
     };
     let (change, request) = (Box::leak(Box::new(change)), Box::leak(Box::new(request)));
     let message = SyncRequest {

@@ -6,6 +6,7 @@ mod changes;
 mod decisions;
 mod fixtures;
 mod golden;
+mod golden_sealed;
 mod hostile;
 mod mutate;
 mod protocol;

@@ -91,6 +91,7 @@ fn request(pushes: usize, cursors: usize) -> Vec<u8> {
         signature: change.signature,
         manifest: Some(&[1, 2, 3]),
         code_key: None,
+        sealed_manifest: None,
     };
     let cursor = Cursor { channel: "user:student-1", number: 7 };
     let request = Request {

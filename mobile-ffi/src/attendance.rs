@@ -89,7 +89,7 @@ pub struct Record {
     pub student: String,
     /// The phone's clock at capture, Unix milliseconds.
     pub captured_at_ms: i64,
-    /// `on_this_phone`, `sent`, `received`, `accepted`, `in_review`, `decided`, `waiting` or `refused`.
+    /// `on_this_phone`, `sent`, `handed_over`, `received`, `accepted`, `in_review`, `decided`, `waiting` or `refused`.
     pub state: String,
     /// What the server's checks and people say, once the server has it.
     pub judgement: Option<String>,

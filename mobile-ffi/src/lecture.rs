@@ -164,6 +164,6 @@ impl MusterClient {
     }
 }
 
-fn read_locator(text: &str) -> Result<Locator, ApiError> {
+pub(crate) fn read_locator(text: &str) -> Result<Locator, ApiError> {
     Locator::parse(text).ok_or_else(|| invalid("a locator has 6 characters"))
 }

@@ -9,6 +9,7 @@ mod client;
 mod entropy;
 mod error;
 mod lecture;
+mod relay;
 mod sync;
 
 pub use attendance::{BindingRequest, CaptureRequest, DeviceInfo, GeoPosition, Image, ImageUse, Pending, Record};
@@ -18,6 +19,9 @@ pub use callbacks::{
 pub use client::{MusterClient, PhoneAccount};
 pub use error::ApiError;
 pub use lecture::{ClassRecord, Geofence, LecturePlan, ShownCode};
+pub use relay::{
+    RelayAnswer, RelayCarrier, RelayCollected, RelayCounts, RelayGiver, RelayOffer, RelayTrust, RelayedSession,
+};
 pub use sync::{SyncState, SyncStep};
 
 uniffi::setup_scaffolding!();

@@ -42,6 +42,8 @@ pub struct SyncStep {
     pub quarantined: u64,
     /// Changes that were refused.
     pub refused: u64,
+    /// Changes of others that the server answered for.
+    pub carried: u64,
     /// Changes that came down.
     pub pulled: u64,
     /// What went wrong, for the log; the next steps wait and try again by themselves.
@@ -136,7 +138,7 @@ impl MusterClient {
 }
 
 fn at_rest(state: SyncState, wait_ms: u64) -> SyncStep {
-    SyncStep { state, wait_ms, accepted: 0, quarantined: 0, refused: 0, pulled: 0, problem: None }
+    SyncStep { state, wait_ms, accepted: 0, quarantined: 0, refused: 0, carried: 0, pulled: 0, problem: None }
 }
 
 fn unanswered(text: String) -> SyncStep {
@@ -148,6 +150,7 @@ fn step(report: &Report) -> SyncStep {
         accepted: report.accepted as u64,
         quarantined: report.quarantined as u64,
         refused: report.refused as u64,
+        carried: report.carried as u64,
         pulled: report.pulled as u64,
         problem: report.problem.as_ref().map(ToString::to_string),
         ..at_rest(SyncState::Progress, 0)

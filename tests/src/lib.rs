@@ -3,6 +3,7 @@
 pub mod lecture;
 pub mod models;
 pub mod phone;
+pub mod pocket;
 mod server;
 
 pub use server::{Client, PASSWORD, Reply, TestServer, TestServerBuilder};

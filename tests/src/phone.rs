@@ -158,6 +158,7 @@ fn push(item: &Item) -> Push<'_> {
         signature: item.signed.signature,
         manifest: item.manifest.as_deref(),
         code_key: None,
+        sealed_manifest: None,
     }
 }
 

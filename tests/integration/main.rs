@@ -14,6 +14,7 @@ mod faces_http;
 mod http;
 mod jobs;
 mod mobile;
+mod mobile_relay;
 mod relay;
 mod review;
 mod sync;

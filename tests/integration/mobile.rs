@@ -10,7 +10,7 @@ use uniffi::{GenerateOptions, TargetLanguage};
 const STUDENT: &str = "student@example.org";
 
 /// A folder with the library that this build made and the Python binding that is generated from it.
-fn binding() -> TempDir {
+pub(crate) fn binding() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     let library = library();
     let options = GenerateOptions {
@@ -32,7 +32,7 @@ fn library() -> PathBuf {
 }
 
 /// A phone that is a Python program.
-struct Program {
+pub(crate) struct Program {
     binding: TempDir,
     store: TempDir,
 }
@@ -49,7 +49,7 @@ impl Program {
 
     /// Runs it to its end, which must be a good one.
     #[track_caller]
-    fn check(output: Output) -> String {
+    pub(crate) fn check(output: Output) -> String {
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success(), "{}\n{out}\n{err}", output.status);
         out.into_owned()

@@ -59,3 +59,30 @@ pub(crate) fn relayed_request() -> Value {
     assert_eq!(Request::decode(&bytes), Ok(message));
     json!({ "content_type": CONTENT_TYPE, "cbor": hex(&bytes), "diagnostic": diagnostic(&bytes) })
 }
+
+/// A push as a server reads it that was built before manifests could be sealed.
+#[derive(minicbor::Decode)]
+#[cbor(map)]
+struct OldPush<'a> {
+    #[cbor(b(1), with = "minicbor::bytes")]
+    change: &'a [u8],
+    #[cbor(b(3), with = "minicbor::bytes")]
+    manifest: Option<&'a [u8]>,
+}
+
+#[derive(minicbor::Decode)]
+#[cbor(map)]
+struct OldRequest<'a> {
+    #[b(4)]
+    pushes: Vec<OldPush<'a>>,
+}
+
+#[test]
+fn an_older_server_sees_a_submission_without_its_manifest_and_nothing_worse() {
+    let golden = relayed_request();
+    let bytes = data_encoding::HEXLOWER.decode(golden["cbor"].as_str().unwrap().as_bytes()).unwrap();
+    let old: OldRequest<'_> = minicbor::decode(&bytes).unwrap();
+    let new = Request::decode(&bytes).unwrap();
+    assert_eq!((old.pushes[0].change, old.pushes[0].manifest), (new.pushes[0].change, None));
+    assert!(new.pushes[0].sealed_manifest.is_some());
+}

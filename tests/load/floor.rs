@@ -27,6 +27,7 @@ pub(crate) fn incoming(item: &Item) -> Incoming {
         name: Ok(item.name.clone()),
         signed: item.signed.clone(),
         manifest: item.manifest.clone(),
+        sealed_manifest: None,
         code_key: None,
     }
 }

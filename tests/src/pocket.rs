@@ -6,7 +6,7 @@ use muster_sync_core::{
     DeviceKey, Locator,
     document::{Code, CodeMode, KeyLevel, Label, RequestPurpose},
     evidence::{DeviceFacts, ImagePurpose, ImageType, Position},
-    signing::{SigningKey, SoftwareKey},
+    signing::SoftwareKey,
     store::{Account, BindingFacts, CaptureImage, CaptureInput, DeviceStore, PhoneClocks, PlanInput, RecordId},
     sync::{
         client::{Action, Answer, Arrival, BLOB_PATH, Report, SYNC_PATH, SyncClient},

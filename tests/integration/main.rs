@@ -17,6 +17,7 @@ mod mobile;
 mod mobile_relay;
 mod relay;
 mod review;
+mod storm;
 mod sync;
 mod tidy;
 mod uploads;

@@ -2,7 +2,7 @@
 
 use super::{DeviceStore, PushRow, StoreError, blobs, changes, set_anchor};
 use crate::{
-    DocumentName,
+    ChangeHash, DocumentName,
     change::Valid,
     document::Entry,
     sync::message::{Fate, FateKind},
@@ -28,6 +28,8 @@ pub(crate) struct SettledExchange<'a> {
     pub(crate) more: bool,
     pub(crate) anchor: Option<AnchorReading>,
     pub(crate) wanted: Vec<[u8; 32]>,
+    /// Changes in quarantine of which a person settled what becomes of them.
+    pub(crate) ask_again: Vec<ChangeHash>,
 }
 
 /// How often a change is signed anew before its refusal is final.
@@ -54,6 +56,10 @@ impl DeviceStore {
             }
             for sha256 in &exchange.wanted {
                 blobs::want(tx, sha256)?;
+            }
+            for hash in &exchange.ask_again {
+                let sql = "UPDATE outbox SET state = 'queued' WHERE change_hash = ?1 AND state = 'quarantined'";
+                tx.prepare_cached(sql)?.execute([hash.0])?;
             }
             if let Some(reading) = &exchange.anchor {
                 set_anchor(tx, reading)?;

@@ -1,6 +1,7 @@
 //! The server through its public door, a file per slice.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where its premise fails")]
 
+mod audit;
 mod auth;
 mod blobs;
 mod class_sessions;
@@ -11,10 +12,13 @@ mod demo;
 mod devices;
 mod faces;
 mod faces_http;
+mod forks;
 mod http;
 mod jobs;
 mod mobile;
+mod quarantine;
 mod review;
+mod revocation;
 mod sync;
 mod tidy;
 mod uploads;

@@ -16,7 +16,10 @@ use crate::ids::TenantId;
 /// Waiting changes of one chain that are followed.
 const LINKS_MAX: usize = 256;
 
-/// Whether the server had `valid`, or a change that follows from it, before `before_ms`.
+/// Whether the server had `valid`, or a change that follows from it, when the key was revoked.
+///
+/// What came while the key was revoked says so itself: unless it was proven like this, its reason is `device_revoked`.
+/// That also settles the order of what came in the millisecond of the revocation.
 pub(super) fn existed_before(tx: &Tx<'_>, tenant: &TenantId, valid: &Valid, before_ms: i64) -> Result<bool, DbError> {
     let mut covered: Vec<ChangeHash> = vec![valid.hash];
     for link in queries::links_from(tx, tenant, valid, LINKS_MAX)? {
@@ -24,7 +27,7 @@ pub(super) fn existed_before(tx: &Tx<'_>, tenant: &TenantId, valid: &Valid, befo
         if link.hash != valid.hash && !follows() {
             continue;
         }
-        if link.received_at_ms < before_ms && link.reason != "device_revoked" {
+        if link.received_at_ms <= revoked_at_ms && link.reason != "device_revoked" {
             return Ok(true);
         }
         covered.push(link.hash);

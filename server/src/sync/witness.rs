@@ -20,7 +20,12 @@ const LINKS_MAX: usize = 256;
 ///
 /// What came while the key was revoked says so itself: unless it was proven like this, its reason is `device_revoked`.
 /// That also settles the order of what came in the millisecond of the revocation.
-pub(super) fn existed_before(tx: &Tx<'_>, tenant: &TenantId, valid: &Valid, before_ms: i64) -> Result<bool, DbError> {
+pub(super) fn existed_before(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    valid: &Valid,
+    revoked_at_ms: i64,
+) -> Result<bool, DbError> {
     let mut covered: Vec<ChangeHash> = vec![valid.hash];
     for link in queries::links_from(tx, tenant, valid, LINKS_MAX)? {
         let follows = || change::inspect(&link.bytes).is_ok_and(|header| covered.contains(&header.dep));

@@ -14,8 +14,10 @@ pub mod app;
 pub mod http;
 pub mod log;
 pub mod evidence;
+pub mod forks;
 
 pub mod jobs;
+pub mod audit;
 
 pub mod auth;
 pub mod settings;

@@ -1,6 +1,7 @@
 //! The server through its public door, a file per slice.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where its premise fails")]
 
+mod audit;
 mod auth;
 mod blobs;
 mod class_sessions;
@@ -11,12 +12,15 @@ mod demo;
 mod devices;
 mod faces;
 mod faces_http;
+mod forks;
 mod http;
 mod jobs;
 mod mobile;
 mod mobile_relay;
+mod quarantine;
 mod relay;
 mod review;
+mod revocation;
 mod storm;
 mod sync;
 mod tidy;

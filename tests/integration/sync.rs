@@ -87,8 +87,8 @@ async fn captures_before_the_approval_wait_and_are_released_by_it() {
     }
     let admin = server.client("admin").await;
     let waiting = admin.get("/api/v1/admin/quarantine").await.expect(200);
-    assert_eq!(waiting.as_array().unwrap().len(), 3);
-    assert_eq!(waiting[0]["reason"], "device_unbound");
+    assert_eq!(waiting["items"].as_array().unwrap().len(), 3);
+    assert_eq!(waiting["items"][0]["reason"], "device_unbound");
 
     phone.bind(&server).await;
     // The release is a job: the phone asks again until it is done, as a real one does.
@@ -102,7 +102,7 @@ async fn captures_before_the_approval_wait_and_are_released_by_it() {
     }
     assert!(fates.iter().all(|fate| fate.kind == FateKind::Accepted), "{fates:?}");
     let waiting = admin.get("/api/v1/admin/quarantine").await.expect(200);
-    assert_eq!(waiting.as_array().unwrap().len(), 0);
+    assert_eq!(waiting["items"].as_array().unwrap().len(), 0);
 }
 
 #[tokio::test]

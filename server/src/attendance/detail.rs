@@ -12,6 +12,7 @@ use super::verdict_checks::{self, CheckView};
 use super::views::RecordView;
 use super::{access, listing, queries, roster};
 use crate::app::App;
+use crate::audit::Action;
 use crate::auth::permission::AttendanceReview;
 use crate::auth::{Allowed, CurrentUser};
 use crate::class_sessions;
@@ -19,7 +20,7 @@ use crate::clock::iso_utc;
 use crate::db::{DbError, Tx};
 use crate::devices;
 use crate::error::{AppError, AppResult, ErrorEnvelope};
-use crate::http::{Json, Path};
+use crate::http::{Json, Path, RequestId};
 
 /// A record with its whole life.
 #[derive(Debug, Serialize, ToSchema)]
@@ -141,6 +142,7 @@ struct AppealView {
 pub(super) async fn show(
     State(app): State<App>,
     allowed: Allowed<AttendanceReview>,
+    request: RequestId,
     Path(id): Path<String>,
 ) -> AppResult<Json<Detail>> {
     let user = allowed.user;
@@ -153,6 +155,11 @@ pub(super) async fn show(
     let (record, mut detail, submissions) = read.await?;
     for (view, row) in detail.submissions.iter_mut().zip(&submissions) {
         view.evidence = evidence_view::read(&app, &user.tenant, &record, row).await?;
+    }
+    // Before anything is shown: what cannot be noted is not shown.
+    if detail.submissions.iter().any(|view| view.evidence.is_some()) {
+        evidence_view::note(&app, user.actor(&request), Action::EvidenceView, "record", record.document.to_string())
+            .await?;
     }
     Ok(Json(detail))
 }

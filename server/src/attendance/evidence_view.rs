@@ -3,6 +3,7 @@
 use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use data_encoding::HEXLOWER;
 use muster_sync_core::evidence::{ImageRef, ImageType, Manifest};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -10,14 +11,15 @@ use utoipa::ToSchema;
 use super::rows::{RecordRow, SubmissionRow};
 use super::{access, queries};
 use crate::app::App;
+use crate::audit::{self, Action, Actor, Event};
 use crate::auth::Allowed;
 use crate::auth::permission::AttendanceReview;
 use crate::blobs::picture;
 use crate::clock::iso_utc;
-use crate::db::DbError;
+use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::evidence;
-use crate::http::Path;
+use crate::http::{Path, RequestId};
 use crate::ids::TenantId;
 
 /// What a capture saw.
@@ -96,7 +98,7 @@ impl EvidenceView {
 impl ImageView {
     fn new(image: &ImageRef) -> Self {
         Self {
-            id: data_encoding::HEXLOWER.encode(&image.sha256),
+            id: HEXLOWER.encode(&image.sha256),
             purpose: image.purpose.as_str(),
             media_type: media_type(image.image_type),
             size_bytes: image.size_bytes,
@@ -109,6 +111,16 @@ fn media_type(image_type: ImageType) -> &'static str {
         ImageType::Jpeg => "image/jpeg",
         ImageType::Png => "image/png",
     }
+}
+
+/// Notes in the audit log that somebody looks at evidence.
+pub(super) async fn note(app: &App, actor: Actor, action: Action, kind: &'static str, id: String) -> AppResult<()> {
+    let now_ms = app.now_ms();
+    let written = app.db.write(move |tx: &Tx<'_>| {
+        let event = Event { action, kind, id: &id, reason: None, result: "shown" };
+        audit::record(tx, &actor, &event, now_ms)
+    });
+    written.await.map_err(|error: DbError| AppError::from(error))
 }
 
 /// Shows a picture of a record, without the metadata that its file carried.
@@ -124,6 +136,7 @@ fn media_type(image_type: ImageType) -> &'static str {
 pub(super) async fn image(
     State(app): State<App>,
     allowed: Allowed<AttendanceReview>,
+    request: RequestId,
     Path((id, sha256)): Path<(String, String)>,
 ) -> AppResult<Response> {
     let missing = || AppError::not_found("the picture");
@@ -138,6 +151,7 @@ pub(super) async fn image(
     let shown = tokio::task::spawn_blocking(move || picture::strip_metadata(&bytes)).await;
     let shown = shown.map_err(AppError::internal)?.map_err(AppError::internal)?;
     let image_type = picture::sniff(&shown).ok_or_else(|| AppError::internal("a stored picture has no type"))?;
+    note(&app, user.actor(&request), Action::ImageView, "image", HEXLOWER.encode(&sha256)).await?;
     tracing::info!(record = %record.document, viewer = %user.id, "Showed a picture");
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static(image_type.media_type())),

@@ -27,7 +27,7 @@ mod views;
 mod words;
 
 use axum::extract::DefaultBodyLimit;
-use muster_sync_core::DocumentId;
+use muster_sync_core::{DeviceKey, DocumentId};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -36,9 +36,9 @@ use crate::db::{DbError, Tx};
 use crate::ids::TenantId;
 use crate::jobs;
 
-pub use judge::{JUDGE_BATCH_MAX, judge_batch, reference_changed};
+pub use judge::{JUDGE_BATCH_MAX, device_forked, judge_batch, reference_changed};
 pub use project::{JUDGE_JOB, NOT_AFTER, NOT_BEFORE, project, session_appeared};
-pub use rows::{DecisionRow, RecordRow, SubmissionRow, VerdictRow, flags_of};
+pub use rows::{DecisionRow, RecordRow, SubmissionBy, SubmissionRow, VerdictRow, flags_of};
 
 /// Records of one student that an image has judged again: more do not wait at once on one phone.
 const AWAITING_MAX: u32 = 200;
@@ -74,6 +74,20 @@ pub fn record_for(tx: &Tx<'_>, document: DocumentId) -> Result<Option<RecordRow>
 /// When the database fails.
 pub fn submissions_of(tx: &Tx<'_>, document: DocumentId) -> Result<Vec<SubmissionRow>, DbError> {
     queries::submissions(tx, document)
+}
+
+/// The submissions of a student that one key signed, newest arrival first: (record, submission).
+///
+/// # Errors
+/// When the database fails.
+pub fn submissions_by(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    student: &str,
+    writer: &DeviceKey,
+    limit: u32,
+) -> Result<Vec<SubmissionBy>, DbError> {
+    queries::submissions_by(tx, tenant, student, writer, limit)
 }
 
 /// The verdicts of a record in the order of the log.

@@ -2,7 +2,7 @@
 
 use muster_sync_core::{ChangeHash, DeviceKey, DocumentId, Locator, document::Source};
 
-use super::rows::{DecisionRow, NoteRow, RecordRow, SubmissionRow, VerdictRow};
+use super::rows::{DecisionRow, NoteRow, RecordRow, SubmissionBy, SubmissionRow, VerdictRow};
 use crate::db::{DbError, Row, Tx};
 use crate::ids::TenantId;
 use crate::log::Appended;
@@ -370,6 +370,28 @@ pub(super) fn flagged_with(
          LIMIT ?4",
         params![tenant.as_str(), student, &pattern, limit],
         |row| Ok(DocumentId(row.get(0)?)),
+    )
+}
+
+/// What one key wrote for a student, newest arrival first.
+pub(super) fn submissions_by(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    student: &str,
+    writer: &DeviceKey,
+    limit: u32,
+) -> Result<Vec<SubmissionBy>, DbError> {
+    tx.query(
+        "SELECT s.document_id, s.commitment, s.received_at
+         FROM records r
+         JOIN submissions s ON s.document_id = r.document_id
+         WHERE r.tenant_id = ?1 AND r.student_id = ?2 AND s.writer = ?3
+         ORDER BY s.received_at DESC, s.log_index DESC
+         LIMIT ?4",
+        params![tenant.as_str(), student, &writer.0, limit],
+        |row| {
+            Ok(SubmissionBy { document: DocumentId(row.get(0)?), commitment: row.get(1)?, received_at_ms: row.get(2)? })
+        },
     )
 }
 

@@ -44,6 +44,17 @@ pub struct RecordRow {
     pub updated_at_ms: i64,
 }
 
+/// A submission as a look at one key finds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubmissionBy {
+    /// The record.
+    pub document: DocumentId,
+    /// What it commits to.
+    pub commitment: [u8; 32],
+    /// When the server had it.
+    pub received_at_ms: i64,
+}
+
 /// One submission.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SubmissionRow {

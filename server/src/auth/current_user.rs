@@ -13,7 +13,9 @@ use super::role::Role;
 use super::state::{AuthState, Principal};
 use super::{queries, token};
 use crate::app::App;
+use crate::audit::Actor;
 use crate::error::{AppError, AppResult};
+use crate::http::RequestId;
 use crate::ids::{TenantId, UserId};
 
 /// Somebody who is signed in.
@@ -31,6 +33,16 @@ impl CurrentUser {
     /// Whether the role has a permission that the handler's signature does not name.
     pub fn may<P: Permission>(&self) -> bool {
         permission::allows::<P>(self.role)
+    }
+
+    /// The user as the audit log names them, in this request.
+    pub fn actor(&self, request: &RequestId) -> Actor {
+        Actor {
+            tenant: self.tenant.clone(),
+            id: self.id.to_string(),
+            role: self.role.to_string(),
+            request_id: request.as_str().to_owned(),
+        }
     }
 }
 

@@ -116,6 +116,7 @@ pub async fn start(builder: AppBuilder) -> Result<Running, StartError> {
 fn handlers() -> Handlers {
     Handlers::new()
         .on(devices::RELEASE_JOB, 16, sync::release_batch)
+        .on(devices::FORK_JOB, 16, attendance::device_forked)
         .on(attendance::JUDGE_JOB, attendance::JUDGE_BATCH_MAX, attendance::judge_batch)
         .on(face::REFERENCE_JOB, 16, attendance::reference_changed)
 }

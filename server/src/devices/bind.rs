@@ -22,6 +22,7 @@ use crate::auth::{Allowed, CurrentUser};
 use crate::config::Secret;
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
+use crate::forks::Rival;
 use crate::http::Json;
 use crate::ids::TenantId;
 use crate::log::{self, ServerKey};
@@ -180,7 +181,8 @@ fn admit(
         if hash == valid.hash {
             return in_log(log_index, received_at_ms);
         }
-        owner::flag_fork(tx, tenant, &valid.writer, received_at_ms)?;
+        let sender = name.key()[0].parse().map_err(|_| DbError::Other("a user id is malformed".to_owned()))?;
+        owner::flag_fork(tx, tenant, &Rival { name, valid, signed, sender }, received_at_ms)?;
         return Ok(Admitted::Equivocation);
     }
     let [user, _] = name.key();

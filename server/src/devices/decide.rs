@@ -16,11 +16,12 @@ use super::queries::{self, Decided, DeviceRow, RequestRow};
 use super::rules::{Obstacle, RequestStatus, STAFF_DEVICES_MAX};
 use super::view::{Device, DeviceRequest};
 use crate::app::App;
+use crate::audit::{self, Action, Actor, Event};
 use crate::auth::permission::DevicesApprove;
 use crate::auth::{Allowed, CurrentUser};
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
-use crate::http::{Json, Path};
+use crate::http::{Json, Path, RequestId};
 use crate::ids::TenantId;
 use crate::log;
 
@@ -54,11 +55,12 @@ pub(super) struct Refused {
 pub(super) async fn approve(
     State(app): State<App>,
     allowed: Allowed<DevicesApprove>,
+    request: RequestId,
     Path(hash): Path<String>,
     Json(approval): Json<Approval>,
 ) -> AppResult<Json<DeviceRequest>> {
     let reason = approval.reason.as_deref().map(parse_reason).transpose()?;
-    decide(&app, &allowed, parse_hash(&hash)?, Answer::Approve, reason).await.map(Json)
+    decide(&app, &allowed.actor(&request), &allowed, parse_hash(&hash)?, Answer::Approve, reason).await.map(Json)
 }
 
 /// Refuses a device; the same answer again changes nothing.
@@ -74,11 +76,12 @@ pub(super) async fn approve(
 pub(super) async fn deny(
     State(app): State<App>,
     allowed: Allowed<DevicesApprove>,
+    request: RequestId,
     Path(hash): Path<String>,
     Json(refused): Json<Refused>,
 ) -> AppResult<Json<DeviceRequest>> {
     let reason = parse_reason(&refused.reason)?;
-    decide(&app, &allowed, parse_hash(&hash)?, Answer::Deny, Some(reason)).await.map(Json)
+    decide(&app, &allowed.actor(&request), &allowed, parse_hash(&hash)?, Answer::Deny, Some(reason)).await.map(Json)
 }
 
 /// Ends the binding of a device; what it sends from now on waits for a person.
@@ -90,6 +93,7 @@ pub(super) async fn deny(
 pub(super) async fn revoke(
     State(app): State<App>,
     allowed: Allowed<DevicesApprove>,
+    request: RequestId,
     Path(key): Path<String>,
     Json(refused): Json<Refused>,
 ) -> AppResult<Json<Device>> {
@@ -106,11 +110,15 @@ pub(super) async fn revoke(
         return Ok(Json(row.into()));
     }
     let name = DocumentName::DeviceBinding { user: row.user.to_string() };
-    let binding = Binding { key, action: BindingAction::Revoke, of: None, reason: Some(reason), by: label(&allowed)? };
+    let given = Some(reason.clone());
+    let binding = Binding { key, action: BindingAction::Revoke, of: None, reason: given, by: label(&allowed)? };
     let entries = vec![(name.clone(), log::channels_of(&name, None), Entry::from(binding))];
-    let tenant = allowed.tenant.clone();
+    let (tenant, actor, now_ms) = (allowed.tenant.clone(), allowed.actor(&request), app.now_ms());
     let revoked = log::append_as_server(&app, &allowed.tenant, entries, move |tx, appended| {
         appended.iter().try_for_each(|entry| project(tx, entry, None))?;
+        let (id, reason) = (key.to_string(), Some(reason.as_str()));
+        let event = Event { action: Action::DeviceRevoke, kind: "device", id: &id, reason, result: "revoked" };
+        audit::record(tx, &actor, &event, now_ms)?;
         Ok(queries::device(tx, &tenant, &key)?)
     });
     let row = revoked.await?.ok_or_else(missing)?;
@@ -132,6 +140,7 @@ pub(super) enum Answer {
 /// Answers a request, and says how it stands now.
 pub(super) async fn decide(
     app: &App,
+    actor: &Actor,
     admin: &CurrentUser,
     hash: [u8; 32],
     answer: Answer,
@@ -152,7 +161,7 @@ pub(super) async fn decide(
     if verdict.map_err(refusal)? == Step::Nothing {
         return Ok(row.into());
     }
-    let given = Given { tenant: admin.tenant.clone(), answer, reason, by: label(admin)? };
+    let given = Given { actor: actor.clone(), now_ms: app.now_ms(), answer, reason, by: label(admin)? };
     let decided = match row.key {
         None => decide_legacy(app, &row, given).await?,
         Some(key) => {
@@ -224,11 +233,28 @@ pub(super) fn own_request() -> AppError {
 }
 
 /// An answer that will be written.
+#[derive(Clone)]
 struct Given {
-    tenant: TenantId,
+    actor: Actor,
+    now_ms: i64,
     answer: Answer,
     reason: Option<Code>,
     by: Label,
+}
+
+impl Given {
+    /// Notes the answer in the audit log.
+    fn record(&self, tx: &Tx<'_>, row: &RequestRow) -> Result<(), DbError> {
+        let action = match self.answer {
+            Answer::Approve => Action::DeviceApprove,
+            Answer::Reset => Action::DeviceReset,
+            Answer::Deny => Action::DeviceDeny,
+        };
+        let id = HEXLOWER.encode(&row.hash);
+        let (reason, result) = (self.reason.as_ref().map(Code::as_str), row.status.as_str());
+        let event = Event { action, kind: "device_request", id: &id, reason, result };
+        audit::record(tx, &self.actor, &event, self.now_ms)
+    }
 }
 
 /// Signs the answer into the user's document and projects it, in one transaction.
@@ -242,8 +268,8 @@ async fn decide_key(
     let name = DocumentName::DeviceBinding { user: row.user.to_string() };
     let entries = entries(row, key, &others, &given);
     let entries = entries.into_iter().map(|entry| (name.clone(), log::channels_of(&name, None), entry)).collect();
-    let (tenant, answer, hash) = (given.tenant.clone(), given.answer, row.hash);
-    log::append_as_server(app, &given.tenant, entries, move |tx, appended| {
+    let (tenant, answer, hash) = (given.actor.tenant.clone(), given.answer, row.hash);
+    log::append_as_server(app, &tenant.clone(), entries, move |tx, appended| {
         let gone = || AppError::not_found("the request");
         let row = queries::request(tx, &tenant, &hash)?.ok_or_else(gone)?;
         judge(tx, &tenant, &row, answer)?.map_err(refusal)?;
@@ -251,7 +277,9 @@ async fn decide_key(
             return Err(AppError::unavailable("BUSY", "the user's devices changed meanwhile; try again", 1));
         }
         appended.iter().try_for_each(|entry| project(tx, entry, None))?;
-        queries::request(tx, &tenant, &hash)?.ok_or_else(gone)
+        let row = queries::request(tx, &tenant, &hash)?.ok_or_else(gone)?;
+        given.record(tx, &row)?;
+        Ok(row)
     })
     .await
 }
@@ -276,20 +304,23 @@ fn entries(row: &RequestRow, key: DeviceKey, others: &[DeviceKey], given: &Given
 
 /// Answers for an identifier without a key: rows only, there is no document to sign.
 async fn decide_legacy(app: &App, row: &RequestRow, given: Given) -> AppResult<RequestRow> {
-    let Given { tenant, answer, reason, by } = given;
-    let (hash, now_ms) = (row.hash, app.now_ms());
+    let hash = row.hash;
     let written = app.db.write(move |tx: &Tx<'_>| {
+        let Given { actor, now_ms, answer, reason, by } = &given;
+        let (tenant, answer, now_ms) = (&actor.tenant, *answer, *now_ms);
         let gone = || AppError::not_found("the request");
-        let row = queries::request(tx, &tenant, &hash)?.ok_or_else(gone)?;
-        judge(tx, &tenant, &row, answer)?.map_err(refusal)?;
+        let row = queries::request(tx, tenant, &hash)?.ok_or_else(gone)?;
+        judge(tx, tenant, &row, answer)?.map_err(refusal)?;
         if answer == Answer::Reset {
-            queries::supersede_legacy_ids(tx, &tenant, row.user, &hash, now_ms)?;
+            queries::supersede_legacy_ids(tx, tenant, row.user, &hash, now_ms)?;
         }
         let status = if answer == Answer::Deny { RequestStatus::Denied } else { RequestStatus::Approved };
         let reason = reason.as_ref().map(Code::as_str);
         let decided = Decided { status, by: by.as_str(), reason, now_ms };
-        queries::decide_by_hash(tx, &tenant, &row.user.to_string(), &hash, &decided)?;
-        queries::request(tx, &tenant, &hash)?.ok_or_else(gone)
+        queries::decide_by_hash(tx, tenant, &row.user.to_string(), &hash, &decided)?;
+        let row = queries::request(tx, tenant, &hash)?.ok_or_else(gone)?;
+        given.record(tx, &row)?;
+        Ok(row)
     });
     written.await
 }

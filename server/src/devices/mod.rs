@@ -21,11 +21,16 @@ use utoipa_axum::routes;
 use crate::app::App;
 
 pub use legacy::{LegacyIds, LegacyMatch, legacy_hash, legacy_match};
-pub use owner::{BindingFacts, DeviceStatus, Owner, binding_at, code_key, flag_fork, owner_of, seal_code_key};
+pub use owner::{
+    BindingFacts, DeviceStatus, Owner, binding_at, code_key, flag_fork, owner_of, revoked_at, seal_code_key,
+};
 pub use project::project;
 
 /// The job that has another look at what waits in quarantine for a key; its subject is the key.
 pub const RELEASE_JOB: &str = "release-quarantine";
+
+/// The job that has a key's records judged again once two changes of it claimed one place; its subject is the key.
+pub const FORK_JOB: &str = "device-forked";
 
 /// `/students/device/...`, `/admin/device-requests/...`, `/admin/devices/...`.
 pub fn routes() -> OpenApiRouter<App> {

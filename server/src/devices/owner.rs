@@ -14,7 +14,9 @@ use crate::blobs::crypt::Purpose;
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult};
 use crate::evidence;
+use crate::forks::{self, Rival};
 use crate::ids::{TenantId, UserId};
+use crate::jobs;
 
 /// Whether what a key signs may enter the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,12 +69,27 @@ pub fn binding_at(tx: &Tx<'_>, tenant: &TenantId, key: &DeviceKey) -> Result<Opt
     queries::binding(tx, tenant, key)
 }
 
-/// Notes that two different changes of a key claim one place in a chain.
+/// Keeps a change whose place in its writer's chain another one has, flags the key as copied, and has its records judged
+/// again when that is news.
 ///
 /// # Errors
 /// When the database fails.
-pub fn flag_fork(tx: &Tx<'_>, tenant: &TenantId, key: &DeviceKey, now_ms: i64) -> Result<(), DbError> {
-    queries::flag_fork(tx, tenant, key, now_ms)
+pub fn flag_fork(tx: &Tx<'_>, tenant: &TenantId, rival: &Rival<'_>, now_ms: i64) -> Result<(), DbError> {
+    forks::keep(tx, tenant, rival, now_ms)?;
+    let key = &rival.valid.writer;
+    if queries::flag_fork(tx, tenant, key, now_ms)? {
+        jobs::enqueue(tx, tenant, super::FORK_JOB, &key.0, now_ms)?;
+    }
+    Ok(())
+}
+
+/// Since when a key is revoked whose owner's account is active. `None` for any other key: what one of a disabled account
+/// signed waits for a person, whatever is known about its time.
+///
+/// # Errors
+/// When the database fails.
+pub fn revoked_at(tx: &Tx<'_>, tenant: &TenantId, key: &DeviceKey) -> Result<Option<i64>, DbError> {
+    queries::revoked_at(tx, tenant, key)
 }
 
 /// The code key of a bound, or once bound, device: from it derive the codes of the sessions that it planned.

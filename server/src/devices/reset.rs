@@ -14,7 +14,7 @@ use crate::auth::permission::DevicesApprove;
 use crate::auth::{self, Allowed, Email};
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
-use crate::http::Json;
+use crate::http::{Json, RequestId};
 use crate::ids::UserId;
 
 /// Waiting requests of one user that are looked at, newest first.
@@ -50,6 +50,7 @@ pub(super) struct ApproveReset {
 pub(super) async fn approve_reset(
     State(app): State<App>,
     allowed: Allowed<DevicesApprove>,
+    request: RequestId,
     Json(body): Json<ApproveReset>,
 ) -> AppResult<Json<DeviceRequest>> {
     let reason = body.reason.as_deref().map(parse_reason).transpose()?;
@@ -64,7 +65,7 @@ pub(super) async fn approve_reset(
         }
         _ => return Err(AppError::validation("send one of request_id, user_id and email")),
     };
-    decide(&app, &allowed, hash, Answer::Reset, reason).await.map(Json)
+    decide(&app, &allowed.actor(&request), &allowed, hash, Answer::Reset, reason).await.map(Json)
 }
 
 /// The user's newest waiting request, preferring one that is a reset.

@@ -1,6 +1,6 @@
 //! `POST /sync`: pushes and cursors up; fates, changes, an anchor and new cursors down.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use axum::body::Bytes;
 use axum::extract::State;
@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response as HttpResponse};
 use muster_sync_core::{
     ChangeHash,
-    change::SignedChange,
+    change::{self, SignedChange},
     sync::message::{
         self, CONTENT_TYPE, Cursor, Fate, FateKind, PROTOCOL_VERSION, Pulled, Push, Request, RequestError, WireName,
     },
@@ -18,13 +18,16 @@ use utoipa::ToSchema;
 
 use super::ingest::{self, Outcome, Sender};
 use super::prepare::{self, Incoming};
-use super::pull;
+use super::{pull, queries};
 use crate::app::App;
 use crate::auth::CurrentUser;
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult};
 use crate::http::Json;
 use crate::log::ServerKey;
+
+/// Changes that one response may have asked again about.
+const ASK_AGAIN_MAX: usize = 100;
 
 /// Exchanges changes: a CBOR body both ways, described in `sync-core/PROTOCOL.md`.
 #[utoipa::path(
@@ -46,6 +49,7 @@ pub(super) async fn exchange(
     let prepared = prepare::prepare(&app, &sender, incoming).await?;
     let outcomes = ingest::ingest(&app, sender, prepared).await?;
     let fates = outcomes.iter().map(|outcome| fate(server, outcome)).collect();
+    let ask_again = ask_again(&app, &user, &request).await?;
     let page = if request.pull { Some(read_page(&app, user, &request).await?) } else { None };
     let anchor = request.device.zip(request.nonce);
     let anchor = anchor.map(|(device, nonce)| server.anchor(app.now_ms(), device, nonce));
@@ -57,6 +61,7 @@ pub(super) async fn exchange(
         more: page.as_ref().is_some_and(|page| page.more),
         anchor,
         wanted: page.iter().flat_map(|page| &page.wanted).map(|sha256| ChangeHash(*sha256)).collect(),
+        ask_again: Some(ask_again).filter(|hashes| !hashes.is_empty()),
     };
     let bytes = minicbor::to_vec(&response).map_err(AppError::internal)?;
     Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], bytes).into_response())
@@ -93,8 +98,8 @@ fn incoming(push: &Push<'_>) -> Incoming {
 }
 
 fn fate(server: &ServerKey, outcome: &Outcome) -> Fate {
-    match *outcome {
-        Outcome::Accepted { document, hash, log_index, received_at_ms } => Fate {
+    match outcome {
+        &Outcome::Accepted { document, hash, log_index, received_at_ms } => Fate {
             kind: FateKind::Accepted,
             reason: None,
             receipt: Some(server.receipt(document, hash, log_index, received_at_ms)),
@@ -113,6 +118,28 @@ async fn read_page(app: &App, user: CurrentUser, request: &Request<'_>) -> AppRe
         request.cursors.iter().map(|cursor| (cursor.channel.to_owned(), cursor.number)).collect();
     let page = app.db.read(move |tx: &Tx<'_>| pull::page(tx, &user, &after)).await;
     page.map_err(|error: DbError| AppError::from(error))
+}
+
+/// Changes of the asking device that a person settled, so that it pushes them again and gets their fate. One that it
+/// pushes in this very request has been told: until an answer arrives, the device goes on pushing it.
+async fn ask_again(app: &App, user: &CurrentUser, request: &Request<'_>) -> AppResult<Vec<ChangeHash>> {
+    let Some(device) = request.device.filter(|_| request.pull) else { return Ok(Vec::new()) };
+    let (tenant, id) = (user.tenant.clone(), user.id.to_string());
+    let read = app.db.read(move |tx: &Tx<'_>| queries::untold(tx, &tenant, &device, &id, ASK_AGAIN_MAX)).await;
+    let untold = read.map_err(|error: DbError| AppError::from(error))?;
+    if untold.is_empty() {
+        return Ok(untold);
+    }
+    let pushed: HashSet<ChangeHash> =
+        request.pushes.iter().filter_map(|push| change::inspect(push.change).ok()).map(|header| header.hash).collect();
+    let (told, rest): (Vec<_>, Vec<_>) = untold.into_iter().partition(|hash| pushed.contains(hash));
+    if !told.is_empty() {
+        let tenant = user.tenant.clone();
+        let written =
+            app.db.write(move |tx: &Tx<'_>| told.iter().try_for_each(|hash| queries::told(tx, &tenant, *hash)));
+        written.await.map_err(|error: DbError| AppError::from(error))?;
+    }
+    Ok(rest)
 }
 
 fn pulled(stored: &crate::log::Stored) -> Pulled<'_> {

@@ -1,22 +1,25 @@
 //! Admission, inside the transaction: binding, scope, chain, append, project. It reads like a table of contents.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use muster_sync_core::{
     ChangeHash, DeviceKey, DocumentId, DocumentName, Locator,
-    change::SignedChange,
+    change::{SignedChange, Valid},
     document::{ChainStep, Container, Entry, Writer, may_write},
 };
 
 use super::prepare::{Checked, Prepared};
-use super::{quarantine, queries};
+use super::queries::{self, Waiting};
+use super::{quarantine, witness};
 use crate::app::App;
 use crate::db::{DbError, Tx};
 use crate::devices::{self, DeviceStatus, Owner};
 use crate::error::{AppError, AppResult};
 use crate::evidence;
+use crate::forks::{self, Rival};
 use crate::ids::{TenantId, UserId};
 use crate::log::{self, Appended, Channel, ServerKey};
 use crate::{attendance, class_sessions, courses};
@@ -47,7 +50,7 @@ pub enum Outcome {
     /// Authentic, and waiting.
     Quarantined(&'static str),
     /// Not taken.
-    Refused(&'static str),
+    Refused(Cow<'static, str>),
 }
 
 /// What one transaction carries along.
@@ -62,6 +65,14 @@ pub(super) struct Admission<'a> {
     owners: RefCell<HashMap<DeviceKey, Option<Owner>>>,
     /// Channels that got something.
     moved: RefCell<Vec<Channel>>,
+    /// Who sent the change that is judged now; one that waited keeps the sender that it came with.
+    pub(super) applicant: Cell<UserId>,
+    /// The change that a person admits although its key is revoked.
+    pub(super) pardoned: Cell<Option<ChangeHash>>,
+    /// Whether the change that is judged now existed before its key was revoked.
+    witnessed: Cell<bool>,
+    /// What waited and is to be judged again, oldest first. A list, and no recursion: a chain may be long.
+    pub(super) again: RefCell<VecDeque<Waiting>>,
 }
 
 /// Admits prepared changes in one transaction and returns after the commit that holds it.
@@ -96,6 +107,10 @@ impl<'a> Admission<'a> {
             courses: RefCell::default(),
             owners: RefCell::default(),
             moved: RefCell::default(),
+            applicant: Cell::new(sender.user),
+            pardoned: Cell::new(None),
+            witnessed: Cell::new(false),
+            again: RefCell::default(),
         }
     }
 
@@ -105,34 +120,66 @@ impl<'a> Admission<'a> {
     }
 
     fn admit(&self, change: &Prepared) -> Result<Outcome, DbError> {
-        match &change.checked {
-            Ok(checked) => self.judge(checked, &change.signed),
-            Err((code, sentence)) => self.refuse(&change.signed, code, sentence),
-        }
+        let outcome = match &change.checked {
+            Ok(checked) => self.judge(checked, &change.signed)?,
+            Err((code, sentence)) => return self.refuse(&change.signed, code, sentence),
+        };
+        quarantine::judge_again(self)?;
+        Ok(outcome)
     }
 
-    /// Judges a change that is authentic and well-formed.
+    /// Judges a change that is authentic and well-formed. What waited for it is noted, to be judged again after it.
     pub(super) fn judge(&self, change: &Checked, signed: &SignedChange) -> Result<Outcome, DbError> {
-        let valid = &change.valid;
-        if let Some((log_index, hash, received_at_ms)) = log::find(self.tx, valid.document, &valid.writer, valid.seq)? {
-            if hash == valid.hash {
-                return Ok(Outcome::Accepted { document: valid.document, hash, log_index, received_at_ms });
-            }
-            devices::flag_fork(self.tx, &self.sender.tenant, &valid.writer, self.now_ms)?;
-            return self.quarantine(change, signed, "chain_fork");
+        let (valid, tenant) = (&change.valid, &self.sender.tenant);
+        self.witnessed.set(false);
+        let taken = log::find(self.tx, valid.document, &valid.writer, valid.seq)?;
+        if let Some((log_index, hash, received_at_ms)) = taken
+            && hash == valid.hash
+        {
+            return Ok(Outcome::Accepted { document: valid.document, hash, log_index, received_at_ms });
+        }
+        if let Some(reason) = queries::discarded(self.tx, tenant, valid.hash)? {
+            return Ok(Outcome::Refused(quarantine::discarded(&reason)));
+        }
+        if taken.is_some() {
+            return self.judge_rival(change, signed);
         }
         if let Some(outcome) = self.judge_writer(change, signed)? {
             return Ok(outcome);
         }
         if let Some(outcome) = self.judge_chain(change, signed)? {
+            if self.witnessed.get() {
+                // It proves that the one before it existed, too.
+                quarantine::note(self, quarantine::Which::Before(valid))?;
+            }
             return Ok(outcome);
         }
         if self.lacks_manifest(change)? {
             return self.refuse(signed, "manifest_missing", "the submission came without its evidence manifest");
         }
         let outcome = self.append(change, signed)?;
-        self.release_successors(change)?;
+        quarantine::note(self, quarantine::Which::After(valid))?;
         Ok(outcome)
+    }
+
+    /// Another change of the writer has its place: equivocation, if both continue the same chain.
+    fn judge_rival(&self, change: &Checked, signed: &SignedChange) -> Result<Outcome, DbError> {
+        let (tx, tenant, valid) = (self.tx, &self.sender.tenant, &change.valid);
+        let parent = match change.genesis {
+            Some(genesis) => Some(genesis.hash),
+            None => log::find(tx, valid.document, &valid.writer, valid.seq - 1)?.map(|(_, hash, _)| hash),
+        };
+        if parent != Some(valid.dep) && !forks::is_rival(tx, tenant, valid.dep)? {
+            // What it follows was never admitted. An honest phone that had to sign anew leaves such copies behind.
+            return self.quarantine(change, signed, "chain_gap");
+        }
+        if queries::was_refused(tx, tenant, &signed.bytes)? {
+            // The phone was told so, and wrote on without it; a relay has it still.
+            return self.refuse(signed, "superseded", "it was refused before, and its writer wrote on without it");
+        }
+        let rival = Rival { name: &change.name, valid, signed, sender: self.applicant.get() };
+        devices::flag_fork(tx, tenant, &rival, self.now_ms)?;
+        self.quarantine(change, signed, "chain_fork")
     }
 
     /// Binding and write scope: by the author, never by the sender.
@@ -147,13 +194,13 @@ impl<'a> Admission<'a> {
             // Whoever is signed in may ask, also for a key that was theirs before.
             owner
                 if valid.container == Container::Requests
-                    && owner.as_ref().is_none_or(|owner| owner.user == self.sender.user) =>
+                    && owner.as_ref().is_none_or(|owner| owner.user == self.applicant.get()) =>
             {
-                user = self.sender.user.to_string();
+                user = self.applicant.get().to_string();
                 Writer::Applicant { user: &user, key: valid.writer }
             }
             None => return self.quarantine(change, signed, "device_unbound").map(Some),
-            Some(owner) if owner.status != DeviceStatus::Bound => {
+            Some(owner) if owner.status != DeviceStatus::Bound && !self.stands_despite_revocation(valid)? => {
                 return self.quarantine(change, signed, "device_revoked").map(Some);
             }
             Some(owner) => {
@@ -172,6 +219,21 @@ impl<'a> Admission<'a> {
             Ok(()) => Ok(None),
             Err(refusal) => self.refuse(signed, refusal.code(), &refusal.to_string()).map(Some),
         }
+    }
+
+    /// Whether a change of a revoked key stands: the server knows that it existed before, or a person vouches for it.
+    /// What the change says about its time is no reason; see ADR 5.
+    fn stands_despite_revocation(&self, valid: &Valid) -> Result<bool, DbError> {
+        if self.pardoned.get() == Some(valid.hash) {
+            return Ok(true);
+        }
+        let revoked_at_ms = devices::revoked_at(self.tx, &self.sender.tenant, &valid.writer)?;
+        let witnessed = match revoked_at_ms {
+            Some(revoked_at_ms) => witness::existed_before(self.tx, &self.sender.tenant, valid, revoked_at_ms)?,
+            None => false,
+        };
+        self.witnessed.set(witnessed);
+        Ok(witnessed)
     }
 
     /// Whether the author teaches the course that the entry belongs to; `None` while that course is not known.
@@ -288,13 +350,7 @@ impl<'a> Admission<'a> {
         self.courses.borrow_mut().remove(locator);
         let course = plan.course.as_str();
         attendance::session_appeared(self.tx, &self.sender.tenant, locator, course, self.now_ms)?;
-        quarantine::release_where(self, quarantine::Which::Session(locator))
-    }
-
-    /// What waited for this change: its own copy is settled, its successor is judged again.
-    fn release_successors(&self, change: &Checked) -> Result<(), DbError> {
-        let valid = &change.valid;
-        quarantine::release_where(self, quarantine::Which::After(valid))
+        quarantine::note(self, quarantine::Which::Session(locator))
     }
 
     fn keep_evidence(&self, change: &Checked) -> Result<(), DbError> {
@@ -319,7 +375,7 @@ impl<'a> Admission<'a> {
 
     pub(super) fn refuse(&self, signed: &SignedChange, code: &'static str, sentence: &str) -> Result<Outcome, DbError> {
         queries::keep_refusal(self.tx, self.sender, &signed.bytes, code, sentence, self.now_ms)?;
-        Ok(Outcome::Refused(code))
+        Ok(Outcome::Refused(Cow::Borrowed(code)))
     }
 }
 

@@ -2,14 +2,22 @@
 //!
 //! [`exchange`] is the endpoint, [`prepare`] checks what needs no state, [`ingest`] admits inside the transaction,
 //! [`quarantine`] keeps and releases what waits, [`pull`] pages the channels, [`live`] says that a channel moved.
+//! For admins, [`list`], [`inspect`] and [`settle`] are the doors to quarantine, [`forks`] shows equivocation.
 
+mod entry_view;
 mod exchange;
+mod forks;
 mod ingest;
+mod inspect;
+mod list;
 mod live;
 mod prepare;
 mod pull;
 mod quarantine;
 mod queries;
+mod refusals;
+mod settle;
+mod witness;
 
 use axum::extract::DefaultBodyLimit;
 use muster_sync_core::limits;
@@ -25,7 +33,7 @@ pub use quarantine::release_batch;
 /// Responses below this many bytes are not worth compressing.
 const COMPRESSED_BYTES_MIN: u64 = 1024;
 
-/// `POST /sync`, `GET /sync/live`, `GET /server`, `GET /admin/quarantine`, `GET /admin/refusals`.
+/// `POST /sync`, `GET /sync/live`, `GET /server`, `/admin/quarantine`, `/admin/forks`, `GET /admin/refusals`.
 pub fn routes() -> OpenApiRouter<App> {
     let compression = CompressionLayer::new().compress_when(SizeAbove::new(COMPRESSED_BYTES_MIN));
     let exchange = OpenApiRouter::new()
@@ -36,8 +44,15 @@ pub fn routes() -> OpenApiRouter<App> {
         .merge(exchange)
         .routes(routes!(live::live))
         .routes(routes!(exchange::server_facts))
-        .routes(routes!(quarantine::list_waiting))
-        .routes(routes!(quarantine::list_refused))
+        .routes(routes!(list::list))
+        .routes(routes!(inspect::inspect))
+        .routes(routes!(settle::release))
+        .routes(routes!(settle::discard))
+        .routes(routes!(settle::release_many))
+        .routes(routes!(settle::discard_many))
+        .routes(routes!(forks::list))
+        .routes(routes!(forks::inspect))
+        .routes(routes!(refusals::list_refused))
 }
 
 /// Admits changes of one sender, exactly as the sync endpoint does: for endpoints that take a signed change.

@@ -25,6 +25,7 @@ const SENTENCES: &[(&str, &str)] = &[
     ("chain_broken", "The server has other records of this phone. It is signed and sent again by itself."),
     ("chain_fork", "Two copies of this phone's data exist. Use one phone only, and ask the administration."),
     ("discarded", "The administration looked at it and did not take it. Ask there for the reason."),
+    ("superseded", "It was not taken before, and this phone went on without it. Nothing is to be done."),
     // Refusals.
     ("quarantine_full", "Too many records of this phone wait for its approval. Ask the administration to look at it."),
     ("student_unknown", "The server does not know this user id. Sign in again, and ask the administration."),
@@ -87,6 +88,9 @@ const SENTENCES: &[(&str, &str)] = &[
 /// The sentence of a reason code; for a code that this version does not know, one that names it.
 #[must_use]
 pub fn reason_in_words(code: &str) -> String {
+    if let Some(why) = code.strip_prefix("discarded.") {
+        return format!("The administration looked at it and did not take it, for the reason \"{why}\". Ask there.");
+    }
     match SENTENCES.iter().find(|(known, _)| *known == code) {
         Some((_, sentence)) => (*sentence).to_owned(),
         None => format!("The server gave the reason \"{code}\". Ask your lecturer and show this screen."),
@@ -104,5 +108,6 @@ mod tests {
         assert_eq!(codes.len(), SENTENCES.len());
         assert!(SENTENCES.iter().all(|(_, sentence)| sentence.ends_with('.')));
         assert!(reason_in_words("made_up").contains("made_up"));
+        assert!(reason_in_words("discarded.seen_elsewhere").contains("for the reason \"seen_elsewhere\""));
     }
 }

@@ -29,6 +29,8 @@ pub(crate) struct SettledExchange<'a> {
     pub(crate) more: bool,
     pub(crate) anchor: Option<AnchorReading>,
     pub(crate) wanted: Vec<[u8; 32]>,
+    /// Changes in quarantine of which a person settled what becomes of them.
+    pub(crate) ask_again: Vec<ChangeHash>,
 }
 
 /// How often a change is signed anew before its refusal is final.
@@ -58,6 +60,10 @@ impl DeviceStore {
             }
             for sha256 in &exchange.wanted {
                 blobs::want(tx, sha256)?;
+            }
+            for hash in &exchange.ask_again {
+                let sql = "UPDATE outbox SET state = 'queued' WHERE change_hash = ?1 AND state = 'quarantined'";
+                tx.prepare_cached(sql)?.execute([hash.0])?;
             }
             if let Some(reading) = &exchange.anchor {
                 set_anchor(tx, reading)?;

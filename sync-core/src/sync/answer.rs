@@ -64,7 +64,11 @@ pub(super) fn check<'a>(
     arrival: Arrival,
 ) -> Result<(SettledExchange<'a>, usize), Problem> {
     let response = Response::decode(body).map_err(Problem::Malformed)?;
-    if response.changes.len() > limits::CHANGES_PER_PAGE_MAX || response.cursors.len() > limits::CURSORS_MAX {
+    let n_ask_again = response.ask_again.as_ref().map_or(0, Vec::len);
+    if response.changes.len() > limits::CHANGES_PER_PAGE_MAX
+        || response.cursors.len() > limits::CURSORS_MAX
+        || n_ask_again > limits::PUSHES_PER_REQUEST_MAX
+    {
         return Err(Problem::OverLimit);
     }
     let server_key = expected.server_key.ok_or(Problem::AnchorInvalid)?;
@@ -93,6 +97,7 @@ pub(super) fn check<'a>(
         more: response.more,
         anchor,
         wanted: response.wanted.iter().take(limits::PUSHES_PER_REQUEST_MAX).map(|sha256| sha256.0).collect(),
+        ask_again: response.ask_again.unwrap_or_default(),
     };
     Ok((exchange, skipped))
 }

@@ -249,6 +249,9 @@ pub struct Response<'a> {
     /// SHA-256 of images that accepted submissions name and the server does not have, at most 100.
     #[n(6)]
     pub wanted: Vec<ChangeHash>,
+    /// Changes of the device in quarantine of which a person settled what becomes of them: push them again to learn it.
+    #[n(9)]
+    pub ask_again: Option<Vec<ChangeHash>>,
 }
 
 impl<'a> Response<'a> {

@@ -80,6 +80,7 @@ impl Peer {
             more: to < self.log.len(),
             anchor,
             wanted: Vec::new(),
+            ask_again: None,
         };
         spoil(&mut response);
         minicbor::to_vec(&response).unwrap()

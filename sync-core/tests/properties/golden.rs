@@ -367,6 +367,7 @@ fn response_vector() -> Value {
         more: false,
         anchor: Some(anchor()),
         wanted: vec![ChangeHash([8; 32])],
+        ask_again: None,
     };
     let bytes = minicbor::to_vec(&message).unwrap();
     assert_eq!(Response::decode(&bytes), Ok(message.clone()));

@@ -14,9 +14,7 @@ pub(super) fn check(case: &Case<'_>) -> Check {
         Device::Gateway(Legacy::Matches) => pass(NAME),
         Device::Key(Some(binding)) => {
             let arrived_ms = case.input.submission.received_at_ms;
-            if binding.forked_at_ms.is_some() {
-                flag(NAME, "device_forked")
-            } else if binding.revoked_at_ms.is_some_and(|revoked_ms| revoked_ms <= arrived_ms) {
+            if binding.revoked_at_ms.is_some_and(|revoked_ms| revoked_ms <= arrived_ms) {
                 flag(NAME, "device_revoked")
             } else if binding.bound_at_ms > case.witnesses.interval.not_after_ms {
                 // It waited in quarantine until a person approved the key.
@@ -48,10 +46,9 @@ mod tests {
     }
 
     #[test]
-    fn a_bound_key_passes_and_an_unbound_forked_or_revoked_one_is_flagged() {
+    fn a_bound_key_passes_and_an_unbound_one_is_flagged() {
         assert_eq!(key(|_| {}), None);
         assert_eq!(reason(Device::Key(None)).as_deref(), Some("device_not_bound"));
-        assert_eq!(key(|binding| binding.forked_at_ms = Some(1)).as_deref(), Some("device_forked"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //!
 //! A new check is a file, a line in `CHECKS`, weights in `policy`, and a test on both sides of its limits.
 
+mod chain_fork;
 mod clock;
 mod code;
 mod device_binding;
@@ -41,6 +42,7 @@ const CHECKS: &[fn(&Case<'_>) -> Check] = &[
     geofence::check,
     mock_location::check,
     device_binding::check,
+    chain_fork::check,
     clock::check,
     duplicate::check,
     enrolment::check,
@@ -188,7 +190,7 @@ mod tests {
         assert_eq!(judged.outcome, Outcome::Accepted, "{judged:?}");
         assert_eq!(judged.risk, 0);
         let names: Vec<_> = judged.checks.0.iter().map(|check| check.name.as_str()).collect();
-        let listed = "code window geofence mock_location device_binding clock duplicate enrolment selfie_match face_count \
+        let listed = "code window geofence mock_location device_binding chain_fork clock duplicate enrolment selfie_match face_count \
                       not_before not_after";
         assert_eq!(names.join(" "), listed);
     }

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 use futures_util::StreamExt;
 use muster_sync_core::{
-    ChangeHash, DocumentId, DocumentName,
+    ChangeHash, DeviceKey, DocumentId, DocumentName,
     change::decode,
     document::{Code, Container, Entry, Verdict},
 };
@@ -22,6 +22,7 @@ use super::project::{JUDGE_JOB, project};
 use super::{SubmissionRow, VerdictRow, queries};
 use crate::app::App;
 use crate::db::{DbError, Tx};
+use crate::devices;
 use crate::error::{AppError, AppResult};
 use crate::ids::TenantId;
 use crate::jobs::{self, Job};
@@ -33,7 +34,7 @@ const DOCUMENTS_AT_ONCE: usize = 16;
 const SUBMISSIONS_PER_RUN_MAX: usize = 16;
 /// Documents of one call.
 pub const JUDGE_BATCH_MAX: u32 = 32;
-/// Records of one student that a new reference has judged again.
+/// Records of one student that a new reference, or a fork of the device's chains, has judged again: the newest ones.
 const REJUDGED_MAX: u32 = 500;
 
 /// What came of one document.
@@ -77,6 +78,26 @@ pub async fn reference_changed(app: App, jobs: Vec<Job>) -> Vec<Result<(), Strin
             let student = String::from_utf8_lossy(&job.subject);
             for document in queries::flagged_with(tx, &job.tenant, &student, ":no_reference,", REJUDGED_MAX)? {
                 jobs::enqueue(tx, &job.tenant, JUDGE_JOB, &document.0, now_ms)?;
+            }
+            Ok(())
+        });
+        results.push(written.await.map_err(|error: DbError| error.to_string()));
+    }
+    app.wake_jobs();
+    results
+}
+
+/// Has the records of keys judged again that signed two changes for one place; the subject is the key.
+pub async fn device_forked(app: App, jobs: Vec<Job>) -> Vec<Result<(), String>> {
+    let mut results = Vec::with_capacity(jobs.len());
+    for job in jobs {
+        let now_ms = app.now_ms();
+        let written = app.db.write(move |tx: &Tx<'_>| {
+            let Some(key) = DeviceKey::from_slice(&job.subject) else { return Ok(()) };
+            let Some(owner) = devices::owner_of(tx, &job.tenant, &key)? else { return Ok(()) };
+            let student = owner.user.to_string();
+            for row in queries::submissions_by(tx, &job.tenant, &student, &key, REJUDGED_MAX)? {
+                jobs::enqueue(tx, &job.tenant, JUDGE_JOB, &row.document.0, now_ms)?;
             }
             Ok(())
         });
@@ -237,10 +258,7 @@ async fn write(app: &App, tenant: &TenantId, judged: &[&Judged]) -> AppResult<()
 #[cfg(test)]
 mod tests {
     use super::*;
-    use muster_sync_core::{
-        DeviceKey,
-        document::{Outcome, Source},
-    };
+    use muster_sync_core::document::{Outcome, Source};
 
     fn submission(number: u8) -> SubmissionRow {
         SubmissionRow {

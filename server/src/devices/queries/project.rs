@@ -64,13 +64,14 @@ pub(in crate::devices) fn sealed_code_key(
     )
 }
 
+/// Flags a key; `true` if it was bound once and was not flagged yet.
 pub(in crate::devices) fn flag_fork(
     tx: &Tx<'_>,
     tenant: &TenantId,
     key: &DeviceKey,
     now_ms: i64,
-) -> Result<(), DbError> {
-    tx.execute(
+) -> Result<bool, DbError> {
+    let flagged = tx.execute(
         "UPDATE devices
          SET forked_at = ?3
          WHERE tenant_id = ?1 AND device_key = ?2 AND forked_at IS NULL",
@@ -82,7 +83,19 @@ pub(in crate::devices) fn flag_fork(
          WHERE tenant_id = ?1 AND device_key = ?2 AND forked_at IS NULL",
         params![tenant.as_str(), &key.0, now_ms],
     )?;
-    Ok(())
+    Ok(flagged > 0)
+}
+
+pub(in crate::devices) fn revoked_at(tx: &Tx<'_>, tenant: &TenantId, key: &DeviceKey) -> Result<Option<i64>, DbError> {
+    let found = tx.query_one(
+        "SELECT d.revoked_at
+         FROM devices d
+         JOIN users u ON u.id = d.user_id
+         WHERE d.tenant_id = ?1 AND d.device_key = ?2 AND d.status = 'revoked' AND u.status = 'active'",
+        params![tenant.as_str(), &key.0],
+        |row| row.get::<Option<i64>>(0),
+    )?;
+    Ok(found.flatten())
 }
 
 /// What binding `key` to `user` depends on; `None` if the tenant has no such user.

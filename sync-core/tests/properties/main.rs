@@ -11,4 +11,5 @@ mod mutate;
 mod protocol;
 mod raw;
 mod scopes;
+mod signatures;
 mod wire;

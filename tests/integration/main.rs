@@ -11,6 +11,7 @@ mod demo;
 mod devices;
 mod faces;
 mod faces_http;
+mod hostile;
 mod http;
 mod jobs;
 mod mobile;

@@ -96,7 +96,8 @@ async fn a_deflate_bomb_of_one_megabyte_is_refused_beside_a_healthy_change() {
         bytes.extend(content);
     }
     let bomb = Item { signed: SignedChange { bytes, ..bomb.signed.clone() }, ..bomb };
-    let fates = phone.push(&[bomb, phone.submission(locator(1), "123456", NOON_MS)]).await;
+    let healthy = phone.submission(locator(1), "123456", NOON_MS);
+    let fates = phone.push(&[bomb, healthy]).await;
     assert_eq!(reason(&fates[0]), ("refused", "change_too_large"));
     assert_eq!(reason(&fates[1]), ("accepted", ""));
 }

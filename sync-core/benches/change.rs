@@ -101,6 +101,25 @@ fn refuse(criterion: &mut Criterion) {
     assert_eq!(inspect(&bomb).unwrap_err().code(), "too_many_ops");
     criterion.bench_function("guard/honest", |bench| bench.iter(|| inspect(black_box(&honest.bytes)).is_ok()));
     criterion.bench_function("guard/bomb", |bench| bench.iter(|| inspect(black_box(&bomb)).is_err()));
+    let (mut deflated, mut checksum, mut cut) = (honest.bytes.clone(), honest.bytes.clone(), honest.bytes.clone());
+    deflated[8] = 2;
+    checksum[4] ^= 1;
+    cut.pop();
+    let oversized = vec![0; 1_000_000];
+    let mut forged = honest.clone();
+    forged.signature[40] ^= 1;
+    let refused = [("deflate", deflated), ("checksum", checksum), ("truncated", cut), ("one_megabyte", oversized)];
+    for (what, bytes) in refused {
+        let name = name();
+        assert!(validate(TENANT, &name, &bytes, &honest.signature).is_err());
+        criterion.bench_function(&format!("refuse/{what}"), |bench| {
+            bench.iter(|| validate(TENANT, &name, black_box(&bytes), &honest.signature).is_err())
+        });
+    }
+    let name = name();
+    criterion.bench_function("refuse/signature", |bench| {
+        bench.iter(|| validate(TENANT, &name, black_box(&forged.bytes), &forged.signature).is_err())
+    });
 }
 
 fn validation(criterion: &mut Criterion) {

@@ -79,22 +79,29 @@ impl SigningKey for SoftwareKey {
     }
 }
 
-/// Verifies an Ed25519 signature: canonical, no weak key, no small-order component (`verify_strict`).
+/// Verifies an Ed25519 signature: one encoding of key, R and S, and neither key nor R of small order.
+///
+/// Every signature of Muster goes through here; `message` starts with its [`Context`].
 ///
 /// # Errors
 /// [`Refusal::KeyWeak`] or [`Refusal::SignatureInvalid`].
 pub fn verify_strict(key: &DeviceKey, message: &[u8], signature: &[u8; 64]) -> Result<(), Refusal> {
-    let key = VerifyingKey::from_bytes(&key.0).map_err(|_| Refusal::KeyWeak)?;
-    if key.is_weak() {
-        return Err(Refusal::KeyWeak);
-    }
+    let key = strong(key).ok_or(Refusal::KeyWeak)?;
     key.verify_strict(message, &Signature::from_bytes(signature)).map_err(|_| Refusal::SignatureInvalid)
 }
 
-/// Whether a key may be bound: on the curve and not of small order.
+/// Whether a key may be bound: on the curve, in canonical form and not of small order.
 #[must_use]
 pub fn is_strong(key: &DeviceKey) -> bool {
-    VerifyingKey::from_bytes(&key.0).is_ok_and(|key| !key.is_weak())
+    strong(key).is_some()
+}
+
+fn strong(key: &DeviceKey) -> Option<VerifyingKey> {
+    // The library reduces a coordinate that is not reduced; then one key would have two names.
+    let [first, middle @ .., last] = &key.0;
+    let reduced = *first < 0xed || last & 0x7f != 0x7f || middle.iter().any(|byte| *byte != 0xff);
+    let key = VerifyingKey::from_bytes(&key.0).ok().filter(|key| !key.is_weak());
+    key.filter(|_| reduced)
 }
 
 /// The 72 bytes that a writer signs for a change: context, document, hash.

@@ -13,6 +13,7 @@ mod devices;
 mod faces;
 mod faces_http;
 mod forks;
+mod hostile;
 mod http;
 mod jobs;
 mod mobile;

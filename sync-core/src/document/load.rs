@@ -1,8 +1,9 @@
 //! Builds the Automerge document of changes that passed [`crate::change::validate`].
 
-use super::{Container, genesis};
+use super::{ChainStep, ChainTip, Container, genesis};
 use crate::{DocumentId, Refusal, change::decode};
 use automerge::{Automerge, Change};
+use std::collections::BTreeMap;
 
 /// A document in Automerge's own form.
 #[derive(Debug)]
@@ -33,30 +34,38 @@ impl Materialised {
 /// changes give the same saved bytes.
 ///
 /// # Errors
-/// A [`Refusal`] if one of them does not pass [`decode`] or a chain has a gap: nothing else reaches Automerge.
+/// A [`Refusal`] if one of them does not pass [`decode`] or a chain has a gap or a fork: nothing else reaches Automerge,
+/// whose queue of changes with missing dependencies grows with the square of their number.
 pub fn materialise<'a>(
     document_id: DocumentId,
     kind: u8,
     changes: impl IntoIterator<Item = &'a [u8]>,
 ) -> Result<Materialised, Refusal> {
-    let mut all = std::collections::BTreeMap::new();
+    let mut all = BTreeMap::new();
     for bytes in changes {
         let (hash, body) = decode(bytes)?;
         if body.document != document_id {
             return Err(Refusal::DocumentMismatch);
         }
-        let change = Change::from_bytes(bytes.to_vec());
-        let change = change.map_err(|_| Refusal::ChangeMalformed { what: "automerge does not read it" })?;
-        all.insert((body.writer, body.seq, hash), change);
+        all.insert((body.writer, body.seq, hash), (body, bytes));
     }
+    let broken = |what| Refusal::ChainBroken { what };
     let mut ordered = vec![genesis::change(document_id, kind)];
-    ordered.extend(all.into_values());
-    let count = ordered.len();
-    let mut document = Automerge::new();
-    let applied = document.apply_changes(ordered);
-    applied.map_err(|_| Refusal::ChainBroken { what: "two changes of one writer have the same seq" })?;
-    if document.get_changes(&[]).len() != count {
-        return Err(Refusal::ChainBroken { what: "a change before it is missing" });
+    let genesis = genesis::tip(document_id, kind);
+    let (mut tip, mut writer) = (genesis, None);
+    for ((_, _, hash), (body, bytes)) in all {
+        if writer.replace(body.writer) != Some(body.writer) {
+            tip = genesis;
+        }
+        match tip.place(body.seq, body.dep, body.start_op)? {
+            ChainStep::Next => tip = ChainTip { seq: body.seq, hash, max_op: body.max_op() },
+            ChainStep::Gap => return Err(broken("a change before it is missing")),
+            ChainStep::Behind => return Err(broken("two changes of one writer have the same seq")),
+        }
+        let change = Change::from_bytes(bytes.to_vec());
+        ordered.push(change.map_err(|_| Refusal::ChangeMalformed { what: "automerge does not read it" })?);
     }
+    let mut document = Automerge::new();
+    document.apply_changes(ordered).map_err(|_| broken("automerge does not apply it"))?;
     Ok(Materialised { document })
 }

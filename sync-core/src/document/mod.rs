@@ -50,16 +50,20 @@ impl ChainTip {
     /// # Errors
     /// [`Refusal::ChainBroken`] if it claims the next place but does not continue from the tip.
     pub fn step(&self, change: &Valid) -> Result<ChainStep, Refusal> {
-        if change.seq <= self.seq {
+        self.place(change.seq, change.dep, change.start_op)
+    }
+
+    fn place(&self, seq: u64, dep: ChangeHash, start_op: u64) -> Result<ChainStep, Refusal> {
+        if seq <= self.seq {
             return Ok(ChainStep::Behind);
         }
-        if change.seq > self.seq + 1 {
+        if seq > self.seq + 1 {
             return Ok(ChainStep::Gap);
         }
-        if change.dep != self.hash {
+        if dep != self.hash {
             return Err(Refusal::ChainBroken { what: "its dependency is not the writer's previous change" });
         }
-        if change.start_op != self.max_op + 1 {
+        if start_op != self.max_op + 1 {
             return Err(Refusal::ChainBroken { what: "start_op does not follow the previous change" });
         }
         Ok(ChainStep::Next)

@@ -4,7 +4,7 @@
 //! New vectors are written with `MUSTER_WRITE_FIXTURES=1 cargo test -p muster-sync-core --test properties golden`.
 //! An existing file that changes is a change of the wire format: every phone in the field speaks the old one.
 
-use crate::{fixtures::*, golden_sealed, hostile};
+use crate::{attacks, fixtures::*, golden_sealed};
 use muster_sync_core::{
     ChangeHash, DocumentId, DocumentName,
     change::{Scalar, SignedChange, decode, validate},
@@ -467,15 +467,19 @@ fn qr_payloads() -> Value {
 
 /// Changes that every implementation must refuse, and why. The oversized ones are left out: they are only long.
 fn refused_changes() -> Value {
-    let small = |case: &&hostile::Case| case.change.bytes.len() <= 2_048;
-    let row = |case: &hostile::Case| {
-        json!({
+    let small = |case: &&attacks::Case| case.change.bytes.len() <= 2_048;
+    let row = |case: &attacks::Case| {
+        let mut row = json!({
             "what": case.what,
             "document": document(&case.name),
             "change": hex(&case.change.bytes),
             "signature": hex(case.change.signature),
             "code": case.code,
-        })
+        });
+        if let Some(effect) = attacks::bare_automerge(case.what) {
+            row["bare_automerge"] = json!(effect);
+        }
+        row
     };
-    hostile::cases().iter().filter(small).map(row).collect()
+    attacks::cases().iter().filter(small).map(row).collect()
 }

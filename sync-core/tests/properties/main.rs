@@ -2,6 +2,8 @@
 
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
+mod allocations;
+mod attacks;
 mod changes;
 mod decisions;
 mod fixtures;
@@ -12,4 +14,5 @@ mod mutate;
 mod protocol;
 mod raw;
 mod scopes;
+mod signatures;
 mod wire;

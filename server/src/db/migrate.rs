@@ -37,8 +37,8 @@ pub const SERVER_MIGRATIONS: &[Migration] = migrations![
     7 "0007_devices",
     8 "0008_faces",
     9 "0009_sync",
-    11 "0011_audit",
-    12 "0012_forks",
+    10 "0010_audit",
+    11 "0011_forks",
 ];
 
 const TABLE: &str = "

@@ -19,6 +19,7 @@ mod mobile;
 mod quarantine;
 mod review;
 mod revocation;
+mod storm;
 mod sync;
 mod tidy;
 mod uploads;

@@ -8,14 +8,14 @@ use muster_tests::{Client, TestServer};
 use serde_json::json;
 
 /// Everything that the log says.
-pub(crate) async fn rows(server: &TestServer) -> Vec<AuditRow> {
+pub(super) async fn rows(server: &TestServer) -> Vec<AuditRow> {
     let tenant = TenantId::default_tenant();
     let read = server.app().db.read(move |tx: &Tx<'_>| audit::rows(tx, &tenant, 0, 1_000));
     read.await.map_err(|error: DbError| error).unwrap()
 }
 
 /// Whether the chain is whole: how many rows, or where it breaks.
-pub(crate) async fn check(server: &TestServer) -> Result<i64, Broken> {
+pub(super) async fn check(server: &TestServer) -> Result<i64, Broken> {
     let tenant = TenantId::default_tenant();
     let read = server.app().db.read(move |tx: &Tx<'_>| audit::check(tx, &tenant));
     read.await.map_err(|error: DbError| error).unwrap().map(|checked| checked.rows)

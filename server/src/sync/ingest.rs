@@ -374,7 +374,8 @@ impl<'a> Admission<'a> {
     }
 
     pub(super) fn refuse(&self, signed: &SignedChange, code: &'static str, sentence: &str) -> Result<Outcome, DbError> {
-        queries::keep_refusal(self.tx, self.sender, &signed.bytes, code, sentence, self.now_ms)?;
+        let sender = Sender { tenant: self.sender.tenant.clone(), user: self.applicant.get() };
+        queries::keep_refusal(self.tx, &sender, &signed.bytes, code, sentence, self.now_ms)?;
         Ok(Outcome::Refused(Cow::Borrowed(code)))
     }
 }

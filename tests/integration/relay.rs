@@ -211,7 +211,7 @@ async fn carried_records_have_the_fates_and_verdicts_of_pushed_ones() {
 
     // Binding the last phone releases its record in both worlds, evidence and all.
     for world in [&mut own, &mut relayed] {
-        let admin = world.server.client("admin").await;
+        let admin = world.server.sign_in("admin1@muster.example").await;
         let last = world.students.last_mut().unwrap();
         last.ask_to_be_bound(&world.server).await;
         approve_all(&admin).await;

@@ -65,12 +65,12 @@ impl Hall {
         (self.giver, self.carrier, _) = meet(&self.phone, &self.lecturer, &[self.locator], self.seed);
     }
 
-    fn to_carrier(&mut self, page: &[u8]) -> Option<Vec<u8>> {
+    fn give_carrier(&mut self, page: &[u8]) -> Option<Vec<u8>> {
         self.seed = self.seed.wrapping_add(1);
         self.carrier.collect(&mut self.lecturer.store, page, [self.seed; 32]).ok().map(|collected| collected.reply)
     }
 
-    fn to_giver(&mut self, state: &[u8]) {
+    fn give_giver(&mut self, state: &[u8]) {
         let _ = self.giver.read_state(&mut self.phone.store, &self.phone.key, state);
     }
 
@@ -85,7 +85,10 @@ impl Hall {
                 self.lecturer.restart();
                 return self.meet_again();
             }
-            Air::Push => return drop(self.lecturer.sync(&mut self.peer)),
+            Air::Push => {
+                self.lecturer.sync(&mut self.peer);
+                return;
+            }
             _ => {}
         }
         let page = self.giver.next_page(&self.phone.store, &self.phone.key, [self.seed; 32]).unwrap();
@@ -96,26 +99,26 @@ impl Hall {
                 let mut spoilt = page.clone();
                 let at = at % spoilt.len();
                 spoilt[at] ^= 1;
-                assert_eq!(self.to_carrier(&spoilt), None, "a changed page does not open");
+                assert_eq!(self.give_carrier(&spoilt), None, "a changed page does not open");
             }
             Air::Late => {
                 for old in earlier.drain(..) {
-                    if let Some(state) = self.to_carrier(&old) {
-                        self.to_giver(&state);
+                    if let Some(state) = self.give_carrier(&old) {
+                        self.give_giver(&state);
                     }
                 }
                 earlier.push(page);
             }
             Air::Twice => {
-                let states = [self.to_carrier(&page), self.to_carrier(&page)];
+                let states = [self.give_carrier(&page), self.give_carrier(&page)];
                 for state in states.into_iter().flatten().rev() {
-                    self.to_giver(&state);
-                    self.to_giver(&state);
+                    self.give_giver(&state);
+                    self.give_giver(&state);
                 }
             }
             _ => {
-                let state = self.to_carrier(&page).unwrap();
-                self.to_giver(&state);
+                let state = self.give_carrier(&page).unwrap();
+                self.give_giver(&state);
             }
         }
     }

@@ -385,7 +385,7 @@ async fn one_refused_change_of_a_hundred_spoils_no_other_and_everyone_agrees() {
     device.bind(server).await;
     device.sync(server).await;
     // Ten sessions with a chain of ten each; the change at position 50 is in the middle of one of them.
-    let of = |index: u8| if index % 10 == 0 { lecture.locator() } else { session(index % 10) };
+    let of = |index: u8| if index.is_multiple_of(10) { lecture.locator() } else { session(index % 10) };
     let records: Vec<_> = (0..100).map(|index| device.capture(server, of(index), "123456")).collect();
     let spoil = device.record(records[50]).change;
     device.sync_through(server, |bytes| spoiled(&bytes, spoil)).await;

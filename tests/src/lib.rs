@@ -1,8 +1,10 @@
 //! What the tests share: a whole server in this process, on a real socket, with its data in a temporary folder.
 
+pub mod campus;
 pub mod lecture;
 pub mod models;
 pub mod phone;
 mod server;
+pub mod wire;
 
 pub use server::{Client, PASSWORD, Reply, TestServer, TestServerBuilder};

@@ -51,6 +51,11 @@ impl Reply {
         self.bytes.len()
     }
 
+    /// The status, 200 or 201.
+    pub fn status(&self) -> u16 {
+        if self.bytes.starts_with(b"HTTP/1.1 201") { 201 } else { 200 }
+    }
+
     /// The body.
     pub fn body(&self) -> &[u8] {
         &self.bytes[self.head_bytes..]

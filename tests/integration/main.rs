@@ -14,6 +14,7 @@ mod faces_http;
 mod http;
 mod jobs;
 mod mobile;
+mod power_cut;
 mod review;
 mod sync;
 mod tidy;

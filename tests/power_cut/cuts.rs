@@ -16,11 +16,11 @@ use crate::victim::{Cut, Setup, Victim, complaints};
 /// Students with bound phones.
 const STUDENTS: usize = 24;
 /// Class sessions per cut, which is how many records each student can push before it.
-const SESSIONS_PER_CUT: usize = 120;
+const SESSIONS_PER_CUT: usize = 200;
 /// Cuts that one data folder lives through. Tokens last an hour.
 const CUTS_PER_LIFE: usize = 20;
 /// Load before a cut.
-const LOAD_MS: std::ops::Range<u64> = 20..900;
+const LOAD_MS: std::ops::Range<u64> = 50..1_500;
 /// From the start of a process, or from the word to stop, until a cut at most.
 const SOON_MS: u64 = 250;
 

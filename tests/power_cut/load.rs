@@ -213,7 +213,7 @@ async fn work(
         };
         let uploaded = dice.pick(&acked.iter().collect::<Vec<_>>()).clone();
         outcome.borrow_mut().acked.extend(acked);
-        if dice.below(3) == 0 {
+        if dice.below(2) == 0 {
             let request = upload(phones.borrow().token(student), uploaded.picture);
             if let Err(error) = connection.exchange(&request, Stopwatch::start()).await {
                 outcome.borrow_mut().wrong.extend(refusal(&*error));

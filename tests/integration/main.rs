@@ -16,6 +16,7 @@ mod jobs;
 mod mobile;
 mod power_cut;
 mod review;
+mod storm;
 mod sync;
 mod tidy;
 mod uploads;

@@ -130,7 +130,7 @@ async fn look_at_upload(
     let seen = connection.exchange(request.as_bytes(), Stopwatch::start()).await;
     let again = connection.exchange(&upload(phones.token(one.student), one.picture), Stopwatch::start()).await?;
     let seen = seen.is_ok_and(|reply| image::load_from_memory(reply.body()).is_ok());
-    if !seen || again.status() != 200 {
+    if !seen || again.status != 200 {
         findings.lost_uploads += 1;
     }
     Ok(())

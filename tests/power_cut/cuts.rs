@@ -149,6 +149,7 @@ impl Life {
 
     fn work(&mut self, mut victim: Victim, moment: Moment, dice: &mut Dice) -> Result<(Victim, Outcome)> {
         if moment == Moment::Start {
+            victim.has_begun()?;
             std::thread::sleep(Duration::from_millis(dice.below(SOON_MS)));
             victim.kill()?;
             return Ok((victim, Outcome::default()));

@@ -111,6 +111,21 @@ impl Victim {
         listening_address(&self.setup.log(), &mut self.child)
     }
 
+    /// Waits until the shim is loaded and the sentinel is there, which is before the server does anything.
+    pub(crate) fn has_begun(&self) -> Result<()> {
+        let sign = match self.setup.muster {
+            Some(_) => self.setup.journal(),
+            None => self.setup.disk().join(SENTINEL),
+        };
+        for _ in 0..LOOKS_MAX {
+            if fs::metadata(&sign).is_ok_and(|file| file.len() > 0) {
+                return Ok(());
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        Err("the server does not begin: the shim is not in effect".into())
+    }
+
     /// Tells it to stop in order.
     pub(crate) fn ask_to_stop(&self) -> Result<()> {
         Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status()?;

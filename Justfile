@@ -33,3 +33,9 @@ bench:
 load:
     cargo build --release
     cargo run --release -p muster-tests --bin load -- storm
+
+# Cuts the power of a server under load, and asks for everything that it acknowledged.
+power-cut cuts="100":
+    cargo run --release -p muster-tests --bin power-cut -- first-start
+    cargo run --release -p muster-tests --bin power-cut -- --cuts {{cuts}}
+    cargo run --release -p muster-tests --bin power-cut -- --cuts {{cuts}} --fault normal

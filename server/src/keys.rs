@@ -7,6 +7,7 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use crate::clock::Entropy;
+use crate::durable;
 
 /// Reads the key `name`, or makes one of `len` bytes and stores it before it is used.
 ///
@@ -58,13 +59,12 @@ fn check_len(path: &Path, key: Zeroizing<Vec<u8>>, len: usize) -> io::Result<Zer
     Err(io::Error::other(format!("{} holds {} bytes instead of {len}", path.display(), key.len())))
 }
 
-/// Makes a folder that only the server's user may enter.
+/// Makes a folder that only the server's user may enter, and those above it.
+///
+/// # Errors
+/// When one of them cannot be made or flushed: what is stored in a folder is only as durable as its name.
 pub fn create_private_dir(dir: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(dir)
+    durable::create_folder(dir)
 }
 
 #[cfg(test)]

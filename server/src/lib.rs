@@ -4,6 +4,7 @@ pub mod clock;
 pub mod limits;
 pub mod config;
 pub mod telemetry;
+pub mod durable;
 pub mod keys;
 pub mod error;
 pub mod db;

@@ -18,6 +18,7 @@ mod http;
 mod jobs;
 mod mobile;
 mod mobile_relay;
+mod power_cut;
 mod quarantine;
 mod relay;
 mod review;

@@ -4,7 +4,6 @@
 //! `cargo run --release -p muster-tests --bin load -- storm` after `cargo build --release`. The figures of one run stand
 //! beside each other; figures of different machines, or of a busy one, do not compare.
 
-mod campus;
 mod figures;
 mod floor;
 mod page;
@@ -13,12 +12,10 @@ mod reconnect;
 mod scale;
 mod slow;
 mod storm;
-mod wire;
 
 use std::process::ExitCode;
 
-/// Whatever stops a measurement.
-pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+pub(crate) use muster_tests::campus::Result;
 
 const USAGE: &str = "usage: load storm [--rounds N] [--students N] [--pull] | load page | load idle
        load slow [--sockets N] [--seconds N] | load reconnect [--phones N] [--seconds N] | load scale [--changes N]

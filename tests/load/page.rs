@@ -17,11 +17,11 @@ use muster_tests::phone::Item;
 use tempfile::TempDir;
 
 use crate::Result;
-use crate::campus::{Campus, capture};
 use crate::figures::{median, say};
 use crate::floor::incoming;
 use crate::process::Server;
-use crate::wire::{Connection, Reply, post_sync};
+use muster_tests::campus::{Campus, capture};
+use muster_tests::wire::{Connection, Reply, post_sync};
 
 /// Records of the class session.
 const RECORDS: usize = 300;

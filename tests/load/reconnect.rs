@@ -8,12 +8,12 @@ use muster_sync_core::sync::message::Response;
 use tokio::task::LocalSet;
 
 use crate::Result;
-use crate::campus::{Campus, capture};
 use crate::figures::{percentile_ms, say};
 use crate::page::pull_body;
 use crate::process::Server;
 use crate::storm::count_rows;
-use crate::wire::{Connection, Reply, post_sync};
+use muster_tests::campus::{Campus, capture};
+use muster_tests::wire::{Connection, Reply, post_sync};
 
 /// Captures that each phone made without a network.
 const CAPTURES: usize = 5;

@@ -11,13 +11,13 @@ use muster_tests::TestServer;
 use tokio::task::JoinSet;
 
 use crate::Result;
-use crate::campus::{Campus, Session, capture};
 use crate::figures::{median, percentile_ms, say};
 use crate::floor::incoming;
 use crate::page::pull_body;
 use crate::process::Server;
 use crate::storm::{database_bytes, measure, prepare_for};
-use crate::wire::{Connection, post_sync};
+use muster_tests::campus::{Campus, Session, capture};
+use muster_tests::wire::{Connection, post_sync};
 
 /// Students of the tenant. Every student has one document in every class session.
 const STUDENTS: usize = 1_000;

@@ -10,11 +10,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::Result;
-use crate::campus::Campus;
 use crate::figures::{percentile_ms, say};
 use crate::page::pull_body;
 use crate::process::Server;
-use crate::wire::{Connection, post_sync};
+use muster_tests::campus::Campus;
+use muster_tests::wire::{Connection, post_sync};
 
 /// Healthy clients, each with one connection.
 const HEALTHY: usize = 8;

@@ -17,11 +17,11 @@ use muster_tests::phone::{Item, TENANT};
 use tokio::task::LocalSet;
 
 use crate::Result;
-use crate::campus::{Campus, Student, capture};
 use crate::figures::{median, percentile_ms, say};
 use crate::floor::{self, Floor};
 use crate::process::Server;
-use crate::wire::{Connection, Reply, post_sync};
+use muster_tests::campus::{Campus, Student, capture};
+use muster_tests::wire::{Connection, Reply, post_sync};
 
 /// Records that each phone pushes in each phase.
 const RECORDS_PER_PHONE: usize = 20;

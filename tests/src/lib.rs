@@ -1,10 +1,12 @@
 //! What the tests share: a whole server in this process, on a real socket, with its data in a temporary folder.
 
+pub mod campus;
 pub mod device;
 pub mod lecture;
 pub mod models;
 pub mod phone;
 pub mod pocket;
 mod server;
+pub mod wire;
 
 pub use server::{Client, PASSWORD, Reply, TestServer, TestServerBuilder};

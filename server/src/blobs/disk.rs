@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
-use super::durable::{create_folder, parent_of, sync_folder, write_new};
 use super::{BlobError, BlobFuture, BlobKey, BlobStore, check_size};
+use crate::durable::{create_folder, parent_of, sync_folder, write_new};
 
 /// Where files are written before they are renamed into place.
 const ASIDE: &str = "tmp";

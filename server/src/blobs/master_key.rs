@@ -8,7 +8,7 @@ use data_encoding::BASE64;
 use zeroize::Zeroizing;
 
 use super::crypt::{Fill, KEY_BYTES, MasterKey};
-use super::durable::{create_folder, parent_of, sync_folder, write_new};
+use crate::durable::{create_folder, parent_of, sync_folder, write_new};
 
 /// The longest key file that is read, in bytes: 44 of base64 and some white space.
 const FILE_BYTES_MAX: u64 = 128;

@@ -7,7 +7,6 @@
 
 pub mod crypt;
 pub mod disk;
-mod durable;
 mod error;
 mod key;
 pub mod master_key;

@@ -5,7 +5,10 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 /// Creates a folder, and those above it, that only this user can open. Each entry is flushed.
-pub(super) fn create_folder(path: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// When a folder cannot be created or flushed.
+pub fn create_folder(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
@@ -24,7 +27,10 @@ pub(super) fn create_folder(path: &Path) -> io::Result<()> {
 /// Writes a new file that only this user can read, and flushes its bytes. The folder's entry is not flushed yet.
 ///
 /// A file that could not be written whole is removed again.
-pub(super) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+///
+/// # Errors
+/// Also when there is such a file.
+pub fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -38,7 +44,10 @@ pub(super) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Flushes a folder's entries, so that a created, renamed or removed file stays so.
-pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// When the folder cannot be opened or flushed.
+pub fn sync_folder(path: &Path) -> io::Result<()> {
     if cfg!(windows) {
         // Windows opens no folder as a file; its file system journals entries by itself.
         return Ok(());
@@ -47,7 +56,7 @@ pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
 }
 
 /// The folder that holds `path`; the current one for a bare name.
-pub(super) fn parent_of(path: &Path) -> &Path {
+pub fn parent_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         Some(_) => Path::new("."),

@@ -8,13 +8,13 @@ use muster_sync_core::sync::message::CONTENT_TYPE;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::Result;
+use crate::campus::Result;
 
 /// First size of the buffer for a reply.
 const REPLY_BYTES: usize = 8 * 1024;
 
 /// A request to the sync endpoint as it goes over the wire.
-pub(crate) fn post_sync(token: &str, body: &[u8], extra_headers: &str) -> Vec<u8> {
+pub fn post_sync(token: &str, body: &[u8], extra_headers: &str) -> Vec<u8> {
     let mut request = format!(
         "POST /api/v1/sync HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n\
          Content-Type: {CONTENT_TYPE}\r\nContent-Length: {}\r\n{extra_headers}\r\n",
@@ -25,56 +25,78 @@ pub(crate) fn post_sync(token: &str, body: &[u8], extra_headers: &str) -> Vec<u8
     request
 }
 
+/// An upload of an image as it goes over the wire.
+pub fn put_blob(token: &str, sha256: &str, body: &[u8]) -> Vec<u8> {
+    let mut request = format!(
+        "PUT /api/v1/blobs/{sha256} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n\
+         Content-Type: application/octet-stream\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    )
+    .into_bytes();
+    request.extend_from_slice(body);
+    request
+}
+
 /// A reply with its head.
-pub(crate) struct Reply {
+pub struct Reply {
     bytes: Vec<u8>,
     head_bytes: usize,
     /// The status.
-    pub(crate) status: u16,
+    pub status: u16,
     /// From the first byte sent, or from before the connection was made, to the last byte received.
-    pub(crate) latency: Duration,
+    pub latency: Duration,
 }
 
 impl Reply {
     /// Head and body.
-    pub(crate) fn size_bytes(&self) -> usize {
+    pub fn size_bytes(&self) -> usize {
         self.bytes.len()
     }
 
     /// The body.
-    pub(crate) fn body(&self) -> &[u8] {
+    pub fn body(&self) -> &[u8] {
         &self.bytes[self.head_bytes..]
     }
 
     /// Seconds that the server asks for before the next try.
-    pub(crate) fn retry_after_s(&self) -> Option<u64> {
+    pub fn retry_after_s(&self) -> Option<u64> {
         let head = std::str::from_utf8(&self.bytes[..self.head_bytes]).ok()?;
         header(head, "retry-after")?.parse().ok()
     }
 }
 
 /// An open connection.
-pub(crate) struct Connection(TcpStream);
+#[derive(Debug)]
+pub struct Connection(TcpStream);
 
 impl Connection {
     /// Connects.
-    pub(crate) async fn open(address: SocketAddr) -> Result<Self> {
+    ///
+    /// # Errors
+    /// When nobody listens.
+    pub async fn open(address: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         Ok(Self(stream))
     }
 
-    /// Sends a request and reads its reply, which must be 200.
-    pub(crate) async fn exchange(&mut self, request: &[u8], since: Stopwatch) -> Result<Reply> {
+    /// Sends a request and reads its reply, which must be 200 or 201.
+    ///
+    /// # Errors
+    /// When the reply is another one, or does not arrive.
+    pub async fn exchange(&mut self, request: &[u8], since: Stopwatch) -> Result<Reply> {
         let reply = self.send(request, since).await?;
-        if reply.status != 200 {
+        if !matches!(reply.status, 200 | 201) {
             return Err(format!("the server says {}", String::from_utf8_lossy(&reply.bytes)).into());
         }
         Ok(reply)
     }
 
     /// Sends a request and reads its reply, whatever its status.
-    pub(crate) async fn send(&mut self, request: &[u8], since: Stopwatch) -> Result<Reply> {
+    ///
+    /// # Errors
+    /// When it does not arrive.
+    pub async fn send(&mut self, request: &[u8], since: Stopwatch) -> Result<Reply> {
         self.0.write_all(request).await?;
         let mut bytes = Vec::with_capacity(REPLY_BYTES);
         let mut whole = None;

@@ -21,11 +21,13 @@ use muster_sync_core::signing::SoftwareKey;
 use muster_sync_core::time::session_code::SessionSecret;
 use muster_sync_core::time::{Anchor, AnchorReading, CaptureClocks};
 use muster_sync_core::{DeviceKey, DocumentName, Locator};
-use muster_tests::phone::{Item, Phone, TENANT};
-use muster_tests::{Client, TestServer};
 use tempfile::TempDir;
 
-use crate::Result;
+use crate::phone::{Item, Phone, TENANT};
+use crate::{Client, TestServer};
+
+/// Whatever stops a measurement.
+pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 /// Entries that the server writes in one transaction during the setup.
 const ENTRIES_AT_ONCE: usize = 200;
@@ -37,37 +39,53 @@ const LONGITUDE_E7: i64 = 190_402_000;
 
 /// A class session, as everybody in the room knows it.
 #[derive(Clone, Copy)]
-pub(crate) struct Session {
-    pub(crate) locator: Locator,
+pub struct Session {
+    /// What names it.
+    pub locator: Locator,
     step: u64,
     code: [u8; 6],
 }
 
 /// Somebody with a bound phone.
-pub(crate) struct Student {
-    pub(crate) phone: Phone,
-    pub(crate) user: UserId,
+pub struct Student {
+    /// The phone.
+    pub phone: Phone,
+    /// The person.
+    pub user: UserId,
 }
 
 impl Student {
-    pub(crate) fn token(&self) -> &str {
+    /// What the phone is signed in with.
+    ///
+    /// # Panics
+    /// When it is not.
+    pub fn token(&self) -> &str {
         self.phone.client.token().expect("students sign in during the setup")
     }
 }
 
 /// Everything that stands before a measurement. `data` is the data folder of a stopped server.
-pub(crate) struct Campus {
-    pub(crate) data: TempDir,
-    pub(crate) students: Vec<Student>,
-    pub(crate) lecturer: Client,
-    pub(crate) sessions: Vec<Session>,
-    pub(crate) server_key: DeviceKey,
-    pub(crate) now_ms: i64,
+pub struct Campus {
+    /// The data folder.
+    pub data: TempDir,
+    /// Everybody of the course.
+    pub students: Vec<Student>,
+    /// Who teaches it.
+    pub lecturer: Client,
+    /// Its class sessions, all under way.
+    pub sessions: Vec<Session>,
+    /// The server's key.
+    pub server_key: DeviceKey,
+    /// When it was built, Unix milliseconds.
+    pub now_ms: i64,
 }
 
 impl Campus {
     /// Sets up through a server in this process, and stops it.
-    pub(crate) async fn build(n_students: usize, n_sessions: usize) -> Result<Self> {
+    ///
+    /// # Errors
+    /// When the server refuses something, or cannot be asked.
+    pub async fn build(n_students: usize, n_sessions: usize) -> Result<Self> {
         let server = TestServer::builder().option("--access-token-expire-minutes", "60").start().await;
         let lecturer = server.client("lecturer").await;
         let course = CourseId::generate(&*server.app().clock, &*server.app().entropy);
@@ -89,7 +107,10 @@ impl Campus {
     }
 
     /// A copy of the data folder, for one more server that begins from the same state.
-    pub(crate) fn copy_of_data(&self) -> Result<TempDir> {
+    ///
+    /// # Errors
+    /// When a file cannot be copied.
+    pub fn copy_of_data(&self) -> Result<TempDir> {
         let copy = tempfile::tempdir_in(self.data.path().parent().ok_or("a folder without a parent")?)?;
         copy_dir(self.data.path(), copy.path())?;
         Ok(copy)
@@ -197,20 +218,40 @@ async fn plan(server: &TestServer, course: CourseId, lecturer: &str, n_sessions:
 
 /// A capture as a phone makes it: code, position, clocks with an anchor, facts of the device, and one selfie that is
 /// named and never uploaded.
-pub(crate) fn capture(student: &mut Student, session: &Session, server: DeviceKey, now_ms: i64) -> Result<Item> {
-    let mut selfie = [0; 32];
-    selfie[..6].copy_from_slice(session.locator.as_str().as_bytes());
-    selfie[6..22].copy_from_slice(student.user.as_bytes());
+///
+/// # Errors
+/// When the session's code is none; so does `capture_with`.
+pub fn capture(student: &mut Student, session: &Session, server: DeviceKey, now_ms: i64) -> Result<Item> {
+    let selfie = ImageRef {
+        purpose: ImagePurpose::Selfie,
+        sha256: salt(student, session),
+        size_bytes: 182_044,
+        image_type: ImageType::Jpeg,
+    };
+    capture_with(student, session, selfie, server, now_ms)
+}
+
+/// 32 bytes that no other capture has.
+fn salt(student: &Student, session: &Session) -> [u8; 32] {
+    let mut salt = [0; 32];
+    salt[..6].copy_from_slice(session.locator.as_str().as_bytes());
+    salt[6..22].copy_from_slice(student.user.as_bytes());
+    salt
+}
+
+/// The same with this selfie.
+pub fn capture_with(
+    student: &mut Student,
+    session: &Session,
+    selfie: ImageRef,
+    server: DeviceKey,
+    now_ms: i64,
+) -> Result<Item> {
     let anchor = Anchor { time_ms: now_ms - 60_000, device: server, nonce: [5; 16], signature: [6; 64] };
     let manifest = Manifest {
         version: MANIFEST_VERSION,
-        salt: selfie,
-        images: vec![ImageRef {
-            purpose: ImagePurpose::Selfie,
-            sha256: selfie,
-            size_bytes: 182_044,
-            image_type: ImageType::Jpeg,
-        }],
+        salt: salt(student, session),
+        images: vec![selfie],
         position: Some(Position {
             latitude_e7: LATITUDE_E7 + 120,
             longitude_e7: LONGITUDE_E7 - 340,

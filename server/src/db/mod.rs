@@ -3,6 +3,7 @@
 //! The enum has one variant today; nothing outside this folder knows which database it is.
 
 mod error;
+pub mod faults;
 mod migrate;
 mod queue;
 mod sqlite;

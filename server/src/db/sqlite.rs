@@ -14,6 +14,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::oneshot;
 
+use super::faults::{self, Fault};
 use super::queue::Queue;
 use super::{DbError, Tx};
 use crate::clock::Stopwatch;
@@ -33,7 +34,9 @@ impl Sqlite {
     pub(super) fn open(path: &Path) -> Result<Self, DbError> {
         let writer = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
         writer.pragma_update(None, "journal_mode", "WAL")?;
-        writer.pragma_update(None, "synchronous", "FULL")?;
+        let fault = faults::current();
+        let synchronous = if fault == Fault::SynchronousNormal { "NORMAL" } else { "FULL" };
+        writer.pragma_update(None, "synchronous", synchronous)?;
         // Negative means KiB, positive would mean pages.
         writer.pragma_update(None, "cache_size", -limits::WRITER_CACHE_KIB)?;
         writer.pragma_update(None, "wal_autocheckpoint", limits::WAL_PAGES_MAX)?;
@@ -41,7 +44,7 @@ impl Sqlite {
         let reads = Arc::new(Queue::new(limits::READ_QUEUE_MAX));
         let mut handles = Vec::new();
         let queue = Arc::clone(&writes);
-        handles.push(spawn("db-writer", move || write_loop(&writer, &queue))?);
+        handles.push(spawn("db-writer", move || write_loop(&writer, &queue, fault))?);
         let cores = std::thread::available_parallelism().map_or(limits::READERS_MIN, usize::from);
         for _ in 0..cores.clamp(limits::READERS_MIN, limits::READERS_MAX) {
             let reader = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
@@ -132,14 +135,14 @@ trait Request: Send {
     fn run(&mut self, tx: &Tx<'_>) -> bool;
     /// Forgets the kept result in favour of `error`.
     fn fail(&mut self, error: DbError);
-    /// Answers with the kept result.
-    fn answer(self: Box<Self>);
+    /// Answers with the kept result, the first time.
+    fn answer(&mut self);
 }
 
 struct Pending<T, E, F> {
     work: F,
     result: Option<Result<T, E>>,
-    reply: oneshot::Sender<Result<T, E>>,
+    reply: Option<oneshot::Sender<Result<T, E>>>,
 }
 
 impl<T, E, F> Request for Pending<T, E, F>
@@ -160,9 +163,10 @@ where
         self.result = Some(Err(E::from(error)));
     }
 
-    fn answer(self: Box<Self>) {
+    fn answer(&mut self) {
+        let Some(reply) = self.reply.take() else { return };
         // Whoever asked may have gone; what was committed stays committed.
-        let _ = self.reply.send(self.result.unwrap_or_else(|| Err(E::from(DbError::Closed))));
+        let _ = reply.send(self.result.take().unwrap_or_else(|| Err(E::from(DbError::Closed))));
     }
 }
 
@@ -178,7 +182,7 @@ where
     E: From<DbError> + Send + 'static,
 {
     let (reply, answer) = oneshot::channel();
-    queue.push(Box::new(Pending { work, result: None, reply })).await?;
+    queue.push(Box::new(Pending { work, result: None, reply: Some(reply) })).await?;
     answer.await.unwrap_or_else(|_| Err(E::from(DbError::Closed)))
 }
 
@@ -189,7 +193,7 @@ where
     E: From<DbError> + Send + 'static,
 {
     let (reply, answer) = oneshot::channel();
-    queue.push_blocking(Box::new(Pending { work, result: None, reply }))?;
+    queue.push_blocking(Box::new(Pending { work, result: None, reply: Some(reply) }))?;
     answer.blocking_recv().unwrap_or_else(|_| Err(E::from(DbError::Closed)))
 }
 
@@ -211,7 +215,7 @@ fn run_read(connection: &Connection, request: &mut dyn Request) {
     }
 }
 
-fn write_loop(connection: &Connection, queue: &Queue<Box<dyn Request>>) {
+fn write_loop(connection: &Connection, queue: &Queue<Box<dyn Request>>, fault: Fault) {
     let mut waiting = VecDeque::new();
     loop {
         if waiting.is_empty() {
@@ -222,18 +226,18 @@ fn write_loop(connection: &Connection, queue: &Queue<Box<dyn Request>>) {
         }
         if waiting.len() == 1 {
             if let Some(mut request) = waiting.pop_front() {
-                run_alone(connection, request.as_mut());
+                run_alone(connection, request.as_mut(), fault);
                 request.answer();
             }
         } else {
-            run_group(connection, &mut waiting);
+            run_group(connection, &mut waiting, fault);
         }
     }
 }
 
 /// One request in a transaction of its own. The rollback of the transaction takes back exactly what the rollback of
 /// a savepoint around the same work would, so none is needed.
-fn run_alone(connection: &Connection, request: &mut dyn Request) {
+fn run_alone(connection: &Connection, request: &mut dyn Request, fault: Fault) {
     if let Err(error) = statement(connection, "BEGIN IMMEDIATE") {
         return request.fail(error);
     }
@@ -243,6 +247,9 @@ fn run_alone(connection: &Connection, request: &mut dyn Request) {
     // SQLite ends the transaction itself after some failures, even if the closure went on as if nothing had happened.
     if connection.is_autocommit() {
         return request.fail(DbError::Full("the database ended the transaction".to_owned()));
+    }
+    if fault == Fault::AnswersBeforeCommit {
+        request.answer();
     }
     if let Err(error) = statement(connection, "COMMIT") {
         roll_back(connection);
@@ -254,7 +261,7 @@ fn run_alone(connection: &Connection, request: &mut dyn Request) {
 ///
 /// Nearly always all of them succeed, so the first try has no savepoints, each of which would make SQLite copy every
 /// page that the request touches. If one fails, all of it is taken back and done again with a savepoint each.
-fn run_group(connection: &Connection, waiting: &mut VecDeque<Box<dyn Request>>) {
+fn run_group(connection: &Connection, waiting: &mut VecDeque<Box<dyn Request>>, fault: Fault) {
     let watch = Stopwatch::start();
     if let Err(error) = statement(connection, "BEGIN IMMEDIATE") {
         return fail_all(waiting.drain(..), &error);
@@ -271,11 +278,14 @@ fn run_group(connection: &Connection, waiting: &mut VecDeque<Box<dyn Request>>) 
             break;
         }
     }
+    if fault == Fault::AnswersBeforeCommit {
+        done.iter_mut().for_each(|request| request.answer());
+    }
     if let Err(error) = statement(connection, "COMMIT") {
         roll_back(connection);
         return fail_all(done.into_iter(), &error);
     }
-    done.into_iter().for_each(Request::answer);
+    done.into_iter().for_each(|mut request| request.answer());
 }
 
 /// The same requests in one commit, in which each can fail alone.
@@ -303,7 +313,7 @@ fn run_group_in_savepoints(connection: &Connection, requests: Vec<Box<dyn Reques
             }
         }
     }
-    done.into_iter().for_each(|(request, _)| request.answer());
+    done.into_iter().for_each(|(mut request, _)| request.answer());
 }
 
 /// The whole transaction is gone, not only one request's part of it.
@@ -327,7 +337,7 @@ fn run_in_savepoint(connection: &Connection, request: &mut dyn Request) -> Resul
 fn run_each_alone(connection: &Connection, requests: Vec<(Box<dyn Request>, bool)>) {
     roll_back(connection);
     for (mut request, _) in requests {
-        run_alone(connection, request.as_mut());
+        run_alone(connection, request.as_mut(), Fault::None);
         request.answer();
     }
 }

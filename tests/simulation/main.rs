@@ -1,0 +1,55 @@
+//! The simulation: phones, lecturers, the real server and a network under one seed, on virtual time.
+//!
+//! Every `cargo test` runs the same 200 seeds. Many more, and one alone with its trace:
+//!
+//!     MUSTER_SIM_SEEDS=10000 cargo test --release -p muster-tests --test simulation -- whatever_breaks --nocapture
+//!     MUSTER_SIM_SEED=4711 cargo test --release -p muster-tests --test simulation -- one_seed --nocapture
+
+mod blobs;
+mod cheat;
+mod dice;
+mod disk;
+mod drive;
+mod invariants;
+mod lecturer;
+mod network;
+mod phone;
+mod run;
+mod script;
+mod server;
+mod tally;
+mod vfs;
+mod world;
+
+use run::{Sabotage, run_seed, run_seeds};
+
+/// Seeds of a normal test run.
+const SEEDS: u64 = 200;
+
+fn from_environment(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// The fixed seeds, or as many as MUSTER_SIM_SEEDS says.
+#[test]
+fn whatever_breaks_nothing_is_lost_and_everybody_agrees() {
+    let count = from_environment("MUSTER_SIM_SEEDS").unwrap_or(SEEDS);
+    let summary = run_seeds(0..count);
+    summary.print();
+    assert!(summary.failures.is_empty(), "{} of {count} seeds failed", summary.failures.len());
+    let missing = summary.tally.missing();
+    assert!(missing.is_empty(), "the simulation has become tame, these never happened: {missing:#?}");
+}
+
+/// The seed of MUSTER_SIM_SEED alone, with its trace.
+#[test]
+fn one_seed_can_be_replayed() {
+    let seed = from_environment("MUSTER_SIM_SEED");
+    let ran = run_seed(seed.unwrap_or(7), Sabotage::None);
+    if seed.is_some() {
+        ran.print_trace();
+    } else {
+        assert_eq!(ran.trace, run_seed(7, Sabotage::None).trace, "the same seed gives the same run");
+    }
+    assert_eq!(ran.violations, Vec::<String>::new());
+}

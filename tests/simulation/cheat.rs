@@ -220,9 +220,15 @@ impl World {
     }
 
     fn own_verdict(&mut self, index: usize, locator: Locator) -> Vec<u8> {
+        let (name, signed) = self.own_verdict_of(index, locator);
+        body(&[Item { name, signed, manifest: None }])
+    }
+
+    /// A verdict on the cheat's own record, rightly signed.
+    pub(crate) fn own_verdict_of(&mut self, index: usize, locator: Locator) -> (DocumentName, SignedChange) {
         let name = self.own_record(index, locator);
         let signed = self.cheats[index].write(&name, &verdict(), false);
-        body(&[Item { name, signed, manifest: None }])
+        (name, signed)
     }
 
     fn mutation(&mut self, index: usize, locator: Locator) -> Vec<u8> {

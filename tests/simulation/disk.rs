@@ -180,7 +180,8 @@ impl Disk {
         assert!(state.locks.shared.is_empty() && state.locks.shm_users.is_empty(), "a file is open during a reboot");
         let survived: Vec<_> = state.files.values_mut().map(|file| file.survive(dice)).collect();
         let files = std::mem::take(&mut state.files);
-        *state = State { files, happened: [std::mem::take(&mut state.happened), survived].concat(), ..State::default() };
+        *state =
+            State { files, happened: [std::mem::take(&mut state.happened), survived].concat(), ..State::default() };
     }
 
     /// What went wrong since the last time.

@@ -7,7 +7,7 @@ use muster_server::params;
 use muster_sync_core::{
     ChangeHash, DeviceKey, DocumentName,
     change::{Valid, validate},
-    document::{BindingAction, ChainStep, ChainTip, Entry, Outcome, Writer, genesis, may_write, materialise},
+    document::{BindingAction, ChainStep, ChainTip, Entry, Outcome, Writer, genesis, materialise, may_write},
     store::{ChangeState, RecordStatus, reason_in_words},
 };
 
@@ -146,8 +146,7 @@ impl World {
             ensure(valid.hash == logged.hash, || format!("{at}: another hash"))?;
             self.check_author(&logged.name, &valid, &bound, &canon.courses).map_err(|what| format!("{at}: {what}"))?;
             let chain = (valid.document, valid.writer);
-            let tip: &ChainTip =
-                tips.entry(chain).or_insert_with(|| genesis::tip(valid.document, logged.name.kind()));
+            let tip: &ChainTip = tips.entry(chain).or_insert_with(|| genesis::tip(valid.document, logged.name.kind()));
             ensure(tip.step(&valid) == Ok(ChainStep::Next), || format!("{at}: not the next one of its chain"))?;
             tips.insert(chain, valid.tip());
             if let (DocumentName::DeviceBinding { user }, Entry::Bindings(binding)) = (&logged.name, &valid.entry) {
@@ -259,9 +258,11 @@ impl World {
     fn check_jobs(&self) -> Broken {
         let server = self.server.as_ref().expect("the server runs");
         let read = |tx: &Tx<'_>| {
-            tx.query("SELECT kind, state, coalesce(last_error, '') FROM jobs WHERE state <> 'pending'", params![], |row| {
-                Ok(format!("{} {} {}", row.get::<String>(0)?, row.get::<String>(1)?, row.get::<String>(2)?))
-            })
+            tx.query(
+                "SELECT kind, state, coalesce(last_error, '') FROM jobs WHERE state <> 'pending'",
+                params![],
+                |row| Ok(format!("{} {} {}", row.get::<String>(0)?, row.get::<String>(1)?, row.get::<String>(2)?)),
+            )
         };
         let rows: Result<Vec<_>, DbError> = server.app.db.read_blocking(read);
         let rows = rows.map_err(|error| error.to_string())?;
@@ -303,16 +304,18 @@ fn check_replica(phone: &Phone, canon: &Canon) -> Broken {
         }
     };
     let entries = canon.entries.iter().filter(|(logged, _)| readable(&logged.name));
-    let expected: BTreeMap<u64, (Vec<u8>, Vec<u8>)> = entries
-        .map(|(logged, _)| (logged.log_index, (logged.change.clone(), logged.signature.to_vec())))
-        .collect();
+    let expected: BTreeMap<u64, (Vec<u8>, Vec<u8>)> =
+        entries.map(|(logged, _)| (logged.log_index, (logged.change.clone(), logged.signature.to_vec()))).collect();
     let has = replica(phone).map_err(|error| format!("{}: {error}", phone.name))?;
     let differs = expected.keys().chain(has.keys()).find(|index| expected.get(index) != has.get(index));
     match differs {
         None => Ok(()),
         Some(index) => {
             let (here, there) = (has.contains_key(index), expected.contains_key(index));
-            Err(format!("{}: log index {index} differs: on the phone {here}, readable on the server {there}", phone.name))
+            Err(format!(
+                "{}: log index {index} differs: on the phone {here}, readable on the server {there}",
+                phone.name
+            ))
         }
     }
 }
@@ -338,7 +341,9 @@ fn check_fates(phone: &Phone, waiting: &BTreeMap<ChangeHash, String>) -> Broken 
         ensure(!reason_in_words(reason).contains(reason), || say("has a reason that no person understands"))?;
         if row.state == ChangeState::Quarantined {
             let there = waiting.get(&row.change);
-            ensure(there.is_some_and(|there| there == reason), || say(&format!("is known to the server as {there:?}")))?;
+            ensure(there.is_some_and(|there| there == reason), || {
+                say(&format!("is known to the server as {there:?}"))
+            })?;
         }
         let expected = match phone.standing {
             Standing::Bound => false,

@@ -7,9 +7,9 @@ use muster_sync_core::{
 };
 use serde_json::json;
 
+use crate::script::Act;
 use crate::server::{LECTURERS, NOON_MS, STUDENTS, TENANT, Template};
 use crate::world::{Event, Session, World};
-use crate::script::Act;
 
 /// A class lasts this long.
 const CLASS_MS: i64 = 2 * 3_600_000;
@@ -99,7 +99,9 @@ impl World {
         }
         let index = students[self.dice.index(students.len())];
         let shown_at_ms = NOON_MS + self.now_ms as i64 - if self.dice.percent(15) { 240_000 } else { 0 };
-        let shown = session.phone.and_then(|phone| self.phones[phone].store.as_ref()?.session_code(session.locator, shown_at_ms).ok());
+        let shown = session
+            .phone
+            .and_then(|phone| self.phones[phone].store.as_ref()?.session_code(session.locator, shown_at_ms).ok());
         let code = shown.filter(|_| self.dice.percent(85)).and_then(|shown| Code::new(&shown.code));
         match self.phones[index].capture(session.locator, code, self.now_ms, &mut self.dice) {
             Ok(record) => {
@@ -135,7 +137,8 @@ impl World {
             let Some((locator, student)) = self.some_record(index) else { continue };
             let action = [DecisionAction::Confirm, DecisionAction::Reject, DecisionAction::Excuse][self.dice.index(3)];
             let reason = Code::new("seen");
-            let input = DecisionInput { locator, student, action, reason, role: Role::Lecturer, of: None, note_hash: None };
+            let input =
+                DecisionInput { locator, student, action, reason, role: Role::Lecturer, of: None, note_hash: None };
             let wall_ms = self.phones[index].wall_ms(self.now_ms);
             let phone = &mut self.phones[index];
             let decided = phone.store.as_mut().map(|store| store.decide(&phone.key, &input, wall_ms));

@@ -58,7 +58,7 @@ pub(crate) struct Passage {
 impl Weather {
     /// Anything from good to awful.
     pub(crate) fn thrown(dice: &mut Dice) -> Self {
-        let mut up_to = |percent| if dice.percent(25) { 0 } else { dice.below(percent + 1) };
+        let mut up_to = |percent: u64| if dice.percent(25) { 0 } else { dice.below(percent + 1) };
         Self {
             request_lost: up_to(30),
             answer_lost: up_to(30),

@@ -7,9 +7,7 @@ use muster_sync_core::{
     document::{Code, KeyLevel, RequestPurpose},
     evidence::{DeviceFacts, ImagePurpose},
     signing::{SigningKey, SoftwareKey},
-    store::{
-        Account, BindingFacts, CaptureImage, CaptureInput, DeviceStore, PhoneClocks, RecordId, StoreError,
-    },
+    store::{Account, BindingFacts, CaptureImage, CaptureInput, DeviceStore, PhoneClocks, RecordId, StoreError},
     sync::client::{Arrival, SyncClient},
     time::session_code::CodeKey,
 };

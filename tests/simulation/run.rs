@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use muster_server::clock::Stopwatch;
 
+use crate::sabotage::{Sabotage, run_seed};
 use crate::script::CHAOS_MS;
 use crate::tally::Tally;
 use crate::world::World;
@@ -17,12 +18,6 @@ const DRAINED_MS: u64 = 60_000;
 const SETTLED_MS: u64 = 480_000;
 /// Lines of a failing seed's trace that are printed.
 const TRACE_LINES_MAX: usize = 250;
-
-/// What is broken on purpose, to show that it is noticed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sabotage {
-    None,
-}
 
 /// How a seed ended.
 pub(crate) struct Ran {
@@ -50,13 +45,13 @@ impl Ran {
 }
 
 /// Runs one seed on this thread.
-pub(crate) fn run_seed(seed: u64, sabotage: Sabotage) -> Ran {
+pub(crate) fn run_seed_with(seed: u64, sabotage: Sabotage) -> Ran {
     static WORLDS: AtomicU64 = AtomicU64::new(0);
     let name = format!("{}-{}", std::process::id(), WORLDS.fetch_add(1, Ordering::Relaxed));
     let mut ran = Ran { seed, violations: Vec::new(), trace: Vec::new(), tally: Tally::default() };
     let ended = catch_unwind(AssertUnwindSafe(|| {
-        let mut world = World::new(name, seed);
-        let lived = catch_unwind(AssertUnwindSafe(|| live(&mut world, sabotage)));
+        let mut world = World::new(name, seed, sabotage);
+        let lived = catch_unwind(AssertUnwindSafe(|| live(&mut world)));
         if let Some(server) = world.server.take() {
             server.stop();
         }
@@ -73,7 +68,7 @@ pub(crate) fn run_seed(seed: u64, sabotage: Sabotage) -> Ran {
     ran
 }
 
-fn live(world: &mut World, _: Sabotage) {
+fn live(world: &mut World) {
     world.write_script();
     world.run_until(CHAOS_MS);
     if !world.violations.is_empty() {
@@ -84,6 +79,7 @@ fn live(world: &mut World, _: Sabotage) {
     world.check_drained();
     world.run_until(CHAOS_MS + SETTLED_MS);
     if world.violations.is_empty() {
+        world.spoil_log();
         world.check_everything();
     }
 }
@@ -111,7 +107,8 @@ impl Summary {
 /// Runs seeds on every core.
 pub(crate) fn run_seeds(seeds: Range<u64>) -> Summary {
     let (watch, next) = (Stopwatch::start(), AtomicU64::new(seeds.start));
-    let summary = Summary { failures: Vec::new(), tally: Tally::default(), seeds: seeds.end - seeds.start, seconds: 0.0 };
+    let summary =
+        Summary { failures: Vec::new(), tally: Tally::default(), seeds: seeds.end - seeds.start, seconds: 0.0 };
     let summary = Mutex::new(summary);
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     std::thread::scope(|scope| {

@@ -21,6 +21,7 @@ use crate::dice::Dice;
 use crate::disk::Disk;
 use crate::network::{Passage, Way, Weather};
 use crate::phone::{Phone, Standing};
+use crate::sabotage::Sabotage;
 use crate::script::Act;
 use crate::server::{CHEATS, LECTURERS, NOON_MS, STUDENTS, Sending, Server, Template};
 use crate::tally::Tally;
@@ -56,6 +57,7 @@ pub(crate) struct Session {
 
 /// One seed.
 pub(crate) struct World {
+    pub(crate) sabotage: Sabotage,
     pub(crate) name: String,
     pub(crate) dice: Dice,
     pub(crate) now_ms: u64,
@@ -86,7 +88,7 @@ pub(crate) struct World {
 
 impl World {
     /// The morning before the lecture: everybody has a phone and has asked for it to be bound.
-    pub(crate) fn new(name: String, seed: u64) -> Self {
+    pub(crate) fn new(name: String, seed: u64, sabotage: Sabotage) -> Self {
         let mut dice = Dice::new(seed);
         let clock = Arc::new(ManualClock::new(NOON_MS));
         let (blobs, server_disk) = (Arc::new(SimulatedStore::default()), Template::get().disk());
@@ -103,6 +105,7 @@ impl World {
         let cheats = CHEATS.map(|person| Cheat::new(person, &mut dice)).collect();
         let weather = Weather::thrown(&mut dice);
         let mut world = Self {
+            sabotage,
             name,
             dice,
             now_ms: 0,
@@ -217,7 +220,9 @@ impl World {
     }
 
     fn work(&mut self) {
-        if let Some(server) = &self.server {
+        if let Some(server) = &self.server
+            && self.sabotage != Sabotage::ForgetsVerdicts
+        {
             let (before, worked) = (self.blobs.failures(), server.work());
             self.tally.add("server: blob store fails", self.blobs.failures() - before);
             match worked {
@@ -266,6 +271,7 @@ impl World {
             let who = phone.map_or("nobody".to_owned(), |phone| world.phones[phone].name.clone());
             format!("request {id} of {who} reaches the server -> {}{}", answer.status, in_words(&answer))
         });
+        self.spoil(&mut answer);
         self.remember_receipts(&sending, &answer);
         let died = self.server_disk.is_dead();
         self.look_at_server();
@@ -283,7 +289,8 @@ impl World {
             }
             Way::Portal => {
                 self.tally.count("network: captive portal");
-                answer = Answer { status: 200, retry_after_ms: None, body: b"<html>Sign in to the Wi-Fi</html>".into() };
+                answer =
+                    Answer { status: 200, retry_after_ms: None, body: b"<html>Sign in to the Wi-Fi</html>".into() };
             }
             Way::Whole | Way::Cut => {}
         }

@@ -3,7 +3,7 @@
 use muster_sync_core::{
     store::StoreError,
     sync::{
-        client::{Action, Answer, BLOB_PATH, SYNC_PATH},
+        client::{Action, Answer, BLOB_PATH, Report, SYNC_PATH},
         message::CONTENT_TYPE,
     },
 };
@@ -124,7 +124,7 @@ impl World {
                 if is_upload && matches!(answer.status, 200 | 201) && report.problem.is_none() {
                     self.tally.count("phone: picture uploaded");
                 }
-                self.note(|world| format!("{} is answered {id}: {report:?}", world.phones[index].name));
+                self.note(|world| format!("{} is answered {id}: {}", world.phones[index].name, in_words(&report)));
                 self.step_in(index, 20);
             }
             Err(error) => {
@@ -196,8 +196,28 @@ impl World {
                 self.check_captures(index);
                 self.step_in(index, 500);
             }
+            // A full or failing disk; the student tries again. After a power cut the disk itself works.
+            Err(error) if !self.healed && !matches!(error, StoreError::Corrupt(_)) => {
+                self.plan(2_000, Event::Act(Act::StartPhone(index)));
+            }
             Err(error) => self.violate(format!("{}: the store does not open: {error}", self.phones[index].name)),
         }
         self.look_at_phone(index);
     }
+}
+
+/// What an answer did, without what it did not.
+fn in_words(report: &Report) -> String {
+    let counts = [
+        ("accepted", report.accepted),
+        ("quarantined", report.quarantined),
+        ("refused", report.refused),
+        ("retried", report.retried),
+        ("pulled", report.pulled),
+        ("skipped", report.skipped),
+    ];
+    let happened = counts.into_iter().filter(|(_, count)| *count > 0).map(|(what, count)| format!("{what} {count}"));
+    let problem = report.problem.map(|problem| problem.to_string());
+    let words: Vec<_> = happened.chain(problem).collect();
+    if words.is_empty() { "nothing new".to_owned() } else { words.join(", ") }
 }

@@ -209,7 +209,7 @@ impl World {
                 match judged.get(&logged.hash) {
                     Some(Outcome::Accepted) => self.tally.count("verdict: accepted"),
                     Some(Outcome::Flagged) => self.tally.count("verdict: flagged"),
-                    None => return Err(format!("submission {} has no verdict", logged.hash)),
+                    None => return Err(format!("submission {} of {:?} has no verdict", logged.hash, logged.name)),
                 }
             }
         }

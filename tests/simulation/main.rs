@@ -49,7 +49,7 @@ fn one_seed_can_be_replayed() {
     let seed = from_environment("MUSTER_SIM_SEED");
     let ran = run_seed(seed.unwrap_or(7), Sabotage::None);
     if seed.is_some() {
-        ran.print_trace();
+        ran.print_trace(usize::MAX);
     } else {
         assert_eq!(ran.trace, run_seed(7, Sabotage::None).trace, "the same seed gives the same run");
     }

@@ -30,8 +30,8 @@ pub(crate) struct Ran {
 impl Ran {
     /// What to do about it.
     #[expect(clippy::print_stderr, reason = "the trace is for whoever runs the test")]
-    pub(crate) fn print_trace(&self) {
-        let skipped = self.trace.len().saturating_sub(TRACE_LINES_MAX);
+    pub(crate) fn print_trace(&self, lines_max: usize) {
+        let skipped = self.trace.len().saturating_sub(lines_max);
         if skipped > 0 {
             eprintln!("... {skipped} lines before");
         }
@@ -56,6 +56,9 @@ pub(crate) fn run_seed_with(seed: u64, sabotage: Sabotage) -> Ran {
             server.stop();
         }
         ran.trace = std::mem::take(&mut world.trace);
+        if world.blobs.failures() > 0 {
+            world.tally.add("server: blob store fails", world.blobs.failures());
+        }
         ran.violations = std::mem::take(&mut world.violations);
         ran.tally = std::mem::take(&mut world.tally);
         if lived.is_err() {
@@ -96,7 +99,7 @@ impl Summary {
     #[expect(clippy::print_stderr, reason = "the table is for whoever runs the test")]
     pub(crate) fn print(&self) {
         for failure in self.failures.iter().take(3) {
-            failure.print_trace();
+            failure.print_trace(TRACE_LINES_MAX);
         }
         eprintln!("{}", self.tally);
         let failed: Vec<_> = self.failures.iter().map(|ran| (ran.seed, ran.violations.first())).collect();

@@ -35,7 +35,7 @@ pub(crate) enum Sabotage {
     TakesAnything,
     /// Nobody judges.
     ForgetsVerdicts,
-    /// One copy of a change never reaches its readers.
+    /// A phone misses the newest change.
     HidesChange,
 }
 
@@ -91,10 +91,11 @@ impl World {
                 let (name, signed) = self.own_verdict_of(0, locator);
                 app.db.write_blocking(move |tx: &Tx<'_>| append(tx, &name, &signed))
             }
-            Sabotage::HidesChange => app.db.write_blocking(|tx: &Tx<'_>| {
-                let sql = "DELETE FROM channel_entries WHERE number = (SELECT max(number) FROM channel_entries)";
-                tx.execute(sql, &[]).map(drop)
-            }),
+            Sabotage::HidesChange => {
+                let db = rusqlite::Connection::open(&self.phones[0].path).expect("the phone's store opens");
+                let sql = "DELETE FROM changes WHERE log_index = (SELECT max(log_index) FROM changes)";
+                db.execute(sql, []).map(drop).map_err(|error| DbError::Other(error.to_string()))
+            }
             _ => Ok(()),
         };
         spoiled.expect("the log can be spoiled");

@@ -51,7 +51,7 @@ async fn an_honest_capture_is_accepted_and_a_second_look_adds_nothing() {
     assert_eq!(flags(&verdict), [""; 0]);
     assert_eq!((&verdict["outcome"], &verdict["risk"]), (&json!("accepted"), &json!(0)));
     assert_eq!(verdict["policy"], "2026-11");
-    assert_eq!(verdict["checks"].as_array().unwrap().len(), 10);
+    assert_eq!(verdict["checks"].as_array().unwrap().len(), 11);
     assert_eq!(check(&verdict, "selfie_match")["reason"], "faces_off");
     let record = lecture.record(&id).await;
     assert_eq!((&record["record"]["state"], &record["record"]["awaiting_media"]), (&json!("accepted"), &json!(false)));

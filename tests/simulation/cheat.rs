@@ -119,6 +119,7 @@ fn body(items: &[Item]) -> Vec<u8> {
         signature: item.signed.signature,
         manifest: item.manifest.as_deref(),
         code_key: None,
+        sealed_manifest: None,
     });
     let request = Request {
         version: PROTOCOL_VERSION,

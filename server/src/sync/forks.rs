@@ -93,7 +93,7 @@ pub(super) struct ForkView {
 
 /// Lists evidence of equivocation.
 #[utoipa::path(get, path = "/admin/forks", tag = "sync", params(Wanted), responses((status = 200, body = ForkCards)))]
-pub(super) async fn list(
+pub(super) async fn list_forks(
     State(app): State<App>,
     admin: Allowed<DevicesApprove>,
     Query(wanted): Query<Wanted>,
@@ -115,7 +115,7 @@ pub(super) async fn list(
     params(("hash" = String, Path, description = "the change that came second, in hexadecimal")),
     responses((status = 200, body = ForkView), (status = 404, body = ErrorEnvelope))
 )]
-pub(super) async fn inspect(
+pub(super) async fn inspect_fork(
     State(app): State<App>,
     admin: Allowed<DevicesApprove>,
     request: RequestId,

@@ -50,8 +50,8 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(settle::discard))
         .routes(routes!(settle::release_many))
         .routes(routes!(settle::discard_many))
-        .routes(routes!(forks::list))
-        .routes(routes!(forks::inspect))
+        .routes(routes!(forks::list_forks))
+        .routes(routes!(forks::inspect_fork))
         .routes(routes!(refusals::list_refused))
 }
 

@@ -13,6 +13,8 @@ pub enum Context {
     Receipt,
     /// The server's statement of the time.
     Anchor,
+    /// The server's statement of where its log ends.
+    LogHead,
 }
 
 impl Context {
@@ -23,6 +25,7 @@ impl Context {
             Self::Change => b"muster/change/v1\0\0\0\0\0\0\0\0",
             Self::Receipt => b"muster/receipt/v1\0\0\0\0\0\0\0",
             Self::Anchor => b"muster/anchor/v1\0\0\0\0\0\0\0\0",
+            Self::LogHead => b"muster/log-head/v1\0\0\0\0\0\0",
         }
     }
 }

@@ -16,6 +16,7 @@ mod jobs;
 mod mobile;
 mod review;
 mod sync;
+mod tamper;
 mod tidy;
 mod uploads;
 mod verdicts;

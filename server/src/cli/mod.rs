@@ -4,6 +4,7 @@ mod admin;
 pub mod demo;
 pub mod models;
 pub mod serve;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -25,6 +26,8 @@ enum Command {
     Demo(demo::Demo),
     /// Bring the face models, or show which are there.
     Models(models::ModelsArgs),
+    /// Check every signature, chain and place of the log, with the server stopped.
+    Verify(verify::Verify),
     /// Manage accounts without a running server.
     #[command(subcommand)]
     Admin(admin::Admin),
@@ -37,6 +40,7 @@ pub fn run() -> ExitCode {
         Command::Serve(serve) => serve::run(serve).map(done).map_err(Into::into),
         Command::Demo(demo) => demo::run(&demo),
         Command::Models(models) => models::run(models),
+        Command::Verify(verify) => verify::run(&verify),
         Command::Admin(admin) => admin::run(admin).map(done).map_err(Into::into),
     };
     match result {

@@ -39,6 +39,12 @@ pub const PAGE_SIZE_BYTES_MAX: usize = 1024 * 1024;
 /// Most channels of which one client may hold a cursor.
 pub const CURSORS_MAX: usize = 512;
 
+/// How long after the receipt a phone keeps the manifest of a record, in milliseconds: 30 days. A server that lost the
+/// record can have it again until then.
+pub const MANIFEST_KEPT_MS: i64 = 30 * 24 * 60 * 60 * 1000;
+/// How long after the upload a phone keeps an image, in milliseconds: 7 days, or until it needs the room.
+pub const IMAGE_KEPT_MS: i64 = 7 * 24 * 60 * 60 * 1000;
+
 /// Longest tenant name, in bytes.
 pub const TENANT_SIZE_BYTES_MAX: usize = 64;
 /// Longest user or course id, in bytes.

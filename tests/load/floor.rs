@@ -28,6 +28,7 @@ pub(crate) fn incoming(item: &Item) -> Incoming {
         signed: item.signed.clone(),
         manifest: item.manifest.clone(),
         code_key: None,
+        receipt: None,
     }
 }
 

@@ -129,6 +129,7 @@ impl Phone {
             cursors: cursors.iter().map(|(channel, number)| Cursor { channel, number: *number }).collect(),
             pushes: items.iter().map(push).collect(),
             pull,
+            log: None,
         };
         minicbor::to_vec(&request).expect("encoding into memory does not fail")
     }
@@ -158,6 +159,7 @@ fn push(item: &Item) -> Push<'_> {
         signature: item.signed.signature,
         manifest: item.manifest.as_deref(),
         code_key: None,
+        receipt: None,
     }
 }
 

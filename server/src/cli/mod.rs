@@ -3,6 +3,7 @@
 mod admin;
 pub mod demo;
 pub mod models;
+mod rebuild;
 pub mod serve;
 mod verify;
 
@@ -28,6 +29,8 @@ enum Command {
     Models(models::ModelsArgs),
     /// Check every signature, chain and place of the log, with the server stopped.
     Verify(verify::Verify),
+    /// Make every projection again from the log and compare, with the server stopped.
+    Rebuild(rebuild::Rebuild),
     /// Manage accounts without a running server.
     #[command(subcommand)]
     Admin(admin::Admin),
@@ -41,6 +44,7 @@ pub fn run() -> ExitCode {
         Command::Demo(demo) => demo::run(&demo),
         Command::Models(models) => models::run(models),
         Command::Verify(verify) => verify::run(&verify),
+        Command::Rebuild(rebuild) => rebuild::run(&rebuild),
         Command::Admin(admin) => admin::run(admin).map(done).map_err(Into::into),
     };
     match result {

@@ -78,6 +78,7 @@ fn body(name: &DocumentName, signed: &SignedChange) -> Result<Vec<u8>, DemoError
         signature: signed.signature,
         manifest: None,
         code_key: None,
+        receipt: None,
     };
     let request = Request {
         version: PROTOCOL_VERSION,
@@ -86,6 +87,7 @@ fn body(name: &DocumentName, signed: &SignedChange) -> Result<Vec<u8>, DemoError
         cursors: Vec::new(),
         pushes: vec![push],
         pull: false,
+        log: None,
     };
     minicbor::to_vec(&request).map_err(|error| DemoError::Story(error.to_string()))
 }

@@ -159,6 +159,14 @@ fn begin_generation(
     Ok(Some(loss))
 }
 
+/// Begins the generation of a loss again, in a log that is made anew row by row.
+///
+/// # Errors
+/// When the database fails.
+pub fn repeat_loss(tx: &Tx<'_>, loss: &Loss) -> Result<(), DbError> {
+    queries::set_generation(tx, &loss.tenant, loss.generation, loss.kept_number.saturating_add(NUMBERS_SKIPPED))
+}
+
 fn tell(loss: &Loss) {
     tracing::error!(
         tenant.id = %loss.tenant,

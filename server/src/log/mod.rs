@@ -15,7 +15,9 @@ mod write;
 pub use channels::{Channel, Movements, announce, channel_key, channels_of, watch};
 pub use head_file::{HeadFile, HeadFileError};
 pub use head_queries::{heads, losses};
-pub use heads::{Head, Loss, LossSource, Witnessed, check_at_start, current, keep_published, publish, witness};
+pub use heads::{
+    Head, Loss, LossSource, Witnessed, check_at_start, current, keep_published, publish, repeat_loss, witness,
+};
 pub use queries::{Stored, entries_of, find, page_of, read, tip};
 pub use server_key::ServerKey;
 pub use write::{Appended, append, append_as_server, place_in};

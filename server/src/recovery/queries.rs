@@ -1,9 +1,12 @@
 //! All SQL of the operator's checks.
 
-use muster_sync_core::DeviceKey;
+use muster_sync_core::{ChangeHash, DeviceKey, DocumentId};
+use sha2::{Digest, Sha256};
 
-use crate::db::{DbError, FromCell, Row, Tx};
+use super::tables::Projection;
+use crate::db::{Cell, DbError, FromCell, Row, Tx, Value};
 use crate::ids::TenantId;
+use crate::log::Stored;
 use crate::params;
 
 /// A row of the log with its document and the change before it in its writer's chain, as the database holds them. Bytes
@@ -144,3 +147,174 @@ pub(super) fn chain_at(tx: &Tx<'_>, tenant: &TenantId, log_index: i64) -> Result
 
 /// The users to whom a key was bound, by what the log says.
 pub(super) type Owners = std::collections::HashMap<DeviceKey, Vec<String>>;
+
+/// A value of any column.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum AnyCell {
+    Null,
+    Int(i64),
+    Text(String),
+    Blob(Vec<u8>),
+}
+
+/// A row of any table.
+pub(super) type Cells = Vec<AnyCell>;
+
+impl FromCell for AnyCell {
+    fn from_cell(cell: Cell<'_>) -> Option<Self> {
+        Some(match cell {
+            Cell::Null => Self::Null,
+            Cell::Int(value) => Self::Int(value),
+            Cell::Text(text) => Self::Text(text.to_owned()),
+            Cell::Blob(bytes) => Self::Blob(bytes.to_vec()),
+        })
+    }
+}
+
+impl AnyCell {
+    fn value(&self) -> Value<'_> {
+        match self {
+            Self::Null => Value::Null,
+            Self::Int(value) => Value::Int(*value),
+            Self::Text(text) => Value::Text(text),
+            Self::Blob(bytes) => Value::Blob(bytes),
+        }
+    }
+
+    /// Adds it to a digest so that no two rows give the same bytes.
+    pub(super) fn digest(&self, digest: &mut Sha256) {
+        let (kind, bytes): (u8, &[u8]) = match self {
+            Self::Null => (0, &[]),
+            Self::Int(value) => return digest.update([&[1], value.to_be_bytes().as_slice()].concat()),
+            Self::Text(text) => (2, text.as_bytes()),
+            Self::Blob(bytes) => (3, bytes),
+        };
+        digest.update([kind]);
+        digest.update((bytes.len() as u64).to_be_bytes());
+        digest.update(bytes);
+    }
+}
+
+impl std::fmt::Display for AnyCell {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Null => f.write_str("NULL"),
+            Self::Int(value) => write!(f, "{value}"),
+            Self::Text(text) => write!(f, "'{text}'"),
+            Self::Blob(bytes) => f.write_str(&data_encoding::HEXLOWER.encode(bytes)),
+        }
+    }
+}
+
+/// `?from`, `?from+1`, ... for `count` values.
+fn places(from: usize, count: usize) -> String {
+    (from..from + count).map(|number| format!("?{number}")).collect::<Vec<_>>().join(", ")
+}
+
+/// The next rows of a projection in the order of its key.
+pub(super) fn page(
+    tx: &Tx<'_>,
+    projection: &Projection,
+    after: Option<&[AnyCell]>,
+    limit: i64,
+) -> Result<Vec<Cells>, DbError> {
+    let columns: Vec<_> = projection.all_columns().collect();
+    let key = projection.key.join(", ");
+    let later = match after {
+        Some(after) => format!("({key}) > ({})", places(2, after.len())),
+        None => "1 = 1".to_owned(),
+    };
+    let sql = format!(
+        "SELECT {} FROM {} WHERE {} AND {later} ORDER BY {key} LIMIT ?1",
+        columns.join(", "),
+        projection.table,
+        projection.rows
+    );
+    let mut values = vec![Value::Int(limit)];
+    values.extend(after.unwrap_or_default().iter().map(AnyCell::value));
+    tx.query(&sql, &values, |row| (0..columns.len()).map(|index| row.get(index)).collect())
+}
+
+/// Removes a row.
+pub(super) fn delete(tx: &Tx<'_>, projection: &Projection, key: &[AnyCell]) -> Result<(), DbError> {
+    let columns = projection.key.join(", ");
+    let sql = format!("DELETE FROM {} WHERE ({columns}) = ({})", projection.table, places(1, key.len()));
+    tx.execute(&sql, &key.iter().map(AnyCell::value).collect::<Vec<_>>())?;
+    Ok(())
+}
+
+/// Adds a row.
+pub(super) fn insert(tx: &Tx<'_>, projection: &Projection, cells: &[AnyCell]) -> Result<(), DbError> {
+    let columns = projection.all_columns().collect::<Vec<_>>().join(", ");
+    let sql = format!("INSERT INTO {} ({columns}) VALUES ({})", projection.table, places(1, cells.len()));
+    tx.execute(&sql, &cells.iter().map(AnyCell::value).collect::<Vec<_>>())?;
+    Ok(())
+}
+
+/// A row of the log as it is projected, with the sealed code key of a binding request, which is kept beside it.
+pub(super) struct StoredRow {
+    pub(super) stored: Stored,
+    pub(super) code_key: Option<Vec<u8>>,
+}
+
+/// The rows of a tenant's log from `first` to `last`, both included.
+pub(super) fn stored_rows(tx: &Tx<'_>, tenant: &TenantId, first: i64, last: i64) -> Result<Vec<StoredRow>, DbError> {
+    tx.query(
+        "SELECT l.log_index, l.document_id, d.kind, d.key1, d.key2, l.hash, l.change, l.signature, l.received_at,
+             r.sealed_code_key
+         FROM change_log l
+         JOIN documents d ON d.document_id = l.document_id
+         LEFT JOIN device_requests r ON r.tenant_id = l.tenant_id AND r.request_hash = l.hash
+         WHERE l.tenant_id = ?1 AND l.log_index BETWEEN ?2 AND ?3
+         ORDER BY l.log_index",
+        params![tenant.as_str(), first, last],
+        |row| {
+            Ok(StoredRow {
+                stored: Stored {
+                    log_index: row.get(0)?,
+                    document: DocumentId(row.get(1)?),
+                    kind: row.get::<i64>(2)? as u8,
+                    key1: row.get(3)?,
+                    key2: row.get(4)?,
+                    hash: ChangeHash(row.get(5)?),
+                    change: row.get(6)?,
+                    signature: row.get(7)?,
+                    received_at_ms: row.get(8)?,
+                },
+                code_key: row.get(9)?,
+            })
+        },
+    )
+}
+
+/// What a binding depends on.
+pub(super) struct UserRow {
+    pub(super) id: String,
+    tenant: String,
+    role: String,
+    status: String,
+}
+
+/// The users after an id.
+pub(super) fn users_after(tx: &Tx<'_>, after: &str, limit: i64) -> Result<Vec<UserRow>, DbError> {
+    tx.query(
+        "SELECT id, tenant_id, role, status
+         FROM users
+         WHERE id > ?1
+         ORDER BY id
+         LIMIT ?2",
+        params![after, limit],
+        |row| Ok(UserRow { id: row.get(0)?, tenant: row.get(1)?, role: row.get(2)?, status: row.get(3)? }),
+    )
+}
+
+/// A user without name, address and password.
+pub(super) fn insert_user(tx: &Tx<'_>, user: &UserRow) -> Result<(), DbError> {
+    tx.execute(
+        "INSERT INTO users
+             (id, tenant_id, email, display_name, role, password_hash, status, epoch, created_at, updated_at)
+         VALUES (?1, ?2, ?1, '', ?3, '', ?4, 0, 0, 0)",
+        params![&user.id, &user.tenant, &user.role, &user.status],
+    )?;
+    Ok(())
+}

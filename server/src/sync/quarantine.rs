@@ -84,7 +84,7 @@ fn rejudge(admission: &Admission<'_>, row: Waiting) -> Result<(), DbError> {
         return Ok(());
     };
     let genesis = (valid.seq == 1).then(|| genesis::tip(valid.document, name.kind()));
-    let checked = Checked { name, valid, genesis, evidence: None, code_key: row.code_key };
+    let checked = Checked { name, valid, genesis, evidence: None, code_key: row.code_key, first_received_ms: None };
     // An acceptance settles the row; whatever else comes out, the row says why it still waits.
     admission.judge(&checked, &row.signed).map(drop)
 }

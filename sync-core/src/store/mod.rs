@@ -14,6 +14,7 @@ mod outbox;
 mod reasons;
 mod rebuild;
 mod records;
+mod recovery;
 mod schema;
 mod settle;
 
@@ -26,6 +27,7 @@ pub use reasons::reason_in_words;
 pub use records::{RecordId, RecordStatus, RecordView};
 
 pub(crate) use outbox::PushRow;
+pub(crate) use recovery::Recovery;
 pub(crate) use settle::{PulledChange, SettledExchange};
 
 use crate::{DeviceKey, id::check_id, limits, time::AnchorReading, time::session_code::CodeKey};

@@ -8,8 +8,10 @@ use std::time::Duration;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Every migration of the device store, oldest first; its number is its place. An old one is never edited.
-const MIGRATIONS: &[&str] =
-    &[include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../migrations/device/0001_store.sql"))];
+const MIGRATIONS: &[&str] = &[
+    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../migrations/device/0001_store.sql")),
+    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../migrations/device/0002_recovery.sql")),
+];
 
 pub(super) fn prepare(db: &mut Connection) -> Result<(), StoreError> {
     db.busy_timeout(BUSY_TIMEOUT)?;

@@ -1,11 +1,14 @@
 //! Keeps what an exchange brought, all of it in one transaction: fates, pulled changes, anchor and cursors.
 
-use super::{DeviceStore, PushRow, StoreError, blobs, changes, set_anchor};
+use super::{DeviceStore, PushRow, StoreError, blobs, changes, recovery, set_anchor};
 use crate::{
     DocumentName,
     change::Valid,
     document::Entry,
-    sync::message::{Fate, FateKind},
+    sync::{
+        head::LogHead,
+        message::{Fate, FateKind},
+    },
     time::AnchorReading,
 };
 use rusqlite::{Transaction, params};
@@ -27,6 +30,7 @@ pub(crate) struct SettledExchange<'a> {
     pub(crate) cursors: Vec<(String, u64)>,
     pub(crate) more: bool,
     pub(crate) anchor: Option<AnchorReading>,
+    pub(crate) log: Option<LogHead>,
     pub(crate) wanted: Vec<[u8; 32]>,
 }
 
@@ -41,12 +45,18 @@ impl DeviceStore {
     /// Keeps the answer. Twice the same answer leaves what one leaves.
     pub(crate) fn settle(&mut self, exchange: &SettledExchange<'_>) -> Result<(), StoreError> {
         self.write(|tx| {
+            // From here on, what the server says is about its new log.
+            let began = recovery::notice(tx, exchange.log.as_ref())?;
             if !exchange.more {
                 // What the server has of the broken chains was pulled in full since they broke.
                 tx.execute("UPDATE chains SET break_state = 2 WHERE break_state = 1", [])?;
             }
             let mut pull_again = false;
             for (push, fate) in &exchange.fates {
+                // What hangs on a change that the server lost cannot be taken before that one is back.
+                if began && fate.kind != FateKind::Accepted {
+                    continue;
+                }
                 pull_again |= settle_fate(tx, push, fate)?;
             }
             for pulled in &exchange.pulled {
@@ -57,6 +67,7 @@ impl DeviceStore {
             }
             if let Some(reading) = &exchange.anchor {
                 set_anchor(tx, reading)?;
+                recovery::let_go(tx, reading.anchor.time_ms)?;
             }
             tx.execute("DELETE FROM cursors", [])?;
             if !pull_again {
@@ -66,6 +77,9 @@ impl DeviceStore {
                     statement.execute(params![channel, number])?;
                 }
             }
+            if !exchange.more {
+                recovery::list_missing(tx)?;
+            }
             Ok(())
         })
     }
@@ -74,6 +88,12 @@ impl DeviceStore {
 /// Settles one outbox row; `true` when its chain broke and everything has to be pulled again.
 fn settle_fate(tx: &Transaction<'_>, push: &PushRow, fate: &Fate) -> Result<bool, StoreError> {
     let reason = clean(fate.reason.as_deref());
+    if fate.kind != FateKind::Retry {
+        tx.prepare_cached("DELETE FROM resends WHERE change_hash = ?1")?.execute([push.hash.0])?;
+    }
+    if push.id < 0 {
+        return recovery::settle_foreign(tx, push, fate).map(|()| false);
+    }
     match fate.kind {
         FateKind::Accepted => accept(tx, push, fate).map(|()| false),
         FateKind::Quarantined | FateKind::Refused if CHAIN_REASONS.contains(&reason.as_str()) => {

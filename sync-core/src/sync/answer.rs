@@ -42,6 +42,9 @@ pub enum Problem {
     /// The anchor is for another device or nonce, or does not verify.
     #[error("the anchor does not verify")]
     AnchorInvalid,
+    /// The head of the log does not verify.
+    #[error("the head of the log does not verify")]
+    HeadInvalid,
     /// More than a response may hold.
     #[error("the answer is over a limit")]
     OverLimit,
@@ -78,6 +81,9 @@ pub(super) fn check<'a>(
         }
         None => None,
     };
+    if response.log.as_ref().is_some_and(|head| head.verify(&server_key).is_err()) {
+        return Err(Problem::HeadInvalid);
+    }
     let n_changes = response.changes.len();
     let mut pulled = Vec::with_capacity(n_changes);
     for change in &response.changes {
@@ -90,6 +96,7 @@ pub(super) fn check<'a>(
         cursors: response.cursors.iter().map(|cursor| (cursor.channel.to_owned(), cursor.number)).collect(),
         more: response.more,
         anchor,
+        log: response.log,
         wanted: response.wanted.iter().take(limits::PUSHES_PER_REQUEST_MAX).map(|sha256| sha256.0).collect(),
     };
     Ok((exchange, skipped))

@@ -8,13 +8,14 @@
 use super::{
     answer::{self, Problem},
     backoff,
+    head::LogHead,
     message::{Cursor, FateKind, PROTOCOL_VERSION, Push, Request, WireName},
 };
 use crate::{
     evidence::ImageType,
     limits,
     signing::SigningKey,
-    store::{DeviceStore, PushRow, SettledExchange, StoreError},
+    store::{DeviceStore, PushRow, Recovery, SettledExchange, StoreError},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -181,15 +182,24 @@ impl SyncClient {
         if now_ms < self.connection.until_ms {
             return Ok(Action::Wait { until_ms: self.connection.until_ms });
         }
-        store.rebuild(signer)?;
+        let recovery = store.recovery()?;
+        if recovery == Recovery::None {
+            // While the server is given back what it lost, what it has says nothing about where a chain broke.
+            store.rebuild(signer)?;
+        }
         let cursors = store.cursors()?;
         let delayed = self.changes.iter().filter(|(_, delay)| now_ms < delay.until_ms).map(|(id, _)| *id).collect();
         let cursor_bytes: usize = cursors.iter().map(|(channel, _)| channel.len() + 16).sum();
         let bytes_max = limits::SYNC_REQUEST_BYTES_MAX.saturating_sub(REQUEST_OVERHEAD_BYTES + cursor_bytes);
-        let pushes = store.next_pushes(&delayed, self.pushes_max, bytes_max)?;
-        if !pushes.is_empty() || self.pull_wanted || store.has_broken_chain()? {
+        let pushes = match recovery {
+            // What is missing is known only when everything that is there was pulled.
+            Recovery::Pulling => Vec::new(),
+            Recovery::None | Recovery::Sending => store.next_pushes(&delayed, self.pushes_max, bytes_max)?,
+        };
+        let looks = self.pull_wanted || recovery == Recovery::Pulling || store.has_broken_chain()?;
+        if !pushes.is_empty() || looks {
             store.mark_sent(&pushes)?;
-            let bytes = encode(signer, nonce, &cursors, &pushes);
+            let bytes = encode(signer, nonce, &cursors, &pushes, store.log_head()?);
             self.in_flight = Some(InFlight::Exchange { pushes, nonce });
             return Ok(Action::Exchange(bytes));
         }
@@ -329,7 +339,13 @@ fn problem(problem: Problem) -> Report {
     Report { problem: Some(problem), ..Report::default() }
 }
 
-fn encode(signer: &dyn SigningKey, nonce: [u8; 16], cursors: &[(String, u64)], pushes: &[PushRow]) -> Vec<u8> {
+fn encode(
+    signer: &dyn SigningKey,
+    nonce: [u8; 16],
+    cursors: &[(String, u64)],
+    pushes: &[PushRow],
+    log: Option<LogHead>,
+) -> Vec<u8> {
     let request = Request {
         version: PROTOCOL_VERSION,
         device: Some(signer.public_key()),
@@ -343,9 +359,11 @@ fn encode(signer: &dyn SigningKey, nonce: [u8; 16], cursors: &[(String, u64)], p
                 signature: push.signature,
                 manifest: push.manifest.as_deref(),
                 code_key: push.code_key,
+                receipt: push.void_receipt.clone(),
             })
             .collect(),
         pull: true,
+        log,
     };
     minicbor::to_vec(&request).expect("encoding into memory does not fail")
 }

@@ -1,5 +1,6 @@
 //! What travels: `POST /api/v1/sync`, CBOR both ways, maps with numbered keys so that unknown fields are skipped.
 
+use super::head::LogHead;
 use crate::{
     ChangeHash, DeviceKey, DocumentName, Refusal, limits,
     time::{Anchor, Receipt},
@@ -61,6 +62,10 @@ pub struct Push<'a> {
     /// The code key that a binding request commits to.
     #[cbor(n(4), with = "minicbor::bytes")]
     pub code_key: Option<[u8; 32]>,
+    /// The receipt that the client had for it, when it brings back what the server lost: it proves when the server had
+    /// it first.
+    #[n(6)]
+    pub receipt: Option<Receipt>,
 }
 
 /// How far a client has read a channel.
@@ -96,6 +101,9 @@ pub struct Request<'a> {
     /// Whether the client wants changes at all; a relay only pushes.
     #[n(5)]
     pub pull: bool,
+    /// The newest head of the log that the client was told: a witness of what the server had.
+    #[n(6)]
+    pub log: Option<LogHead>,
 }
 
 impl<'a> Request<'a> {
@@ -246,6 +254,10 @@ pub struct Response<'a> {
     /// SHA-256 of images that accepted submissions name and the server does not have, at most 100.
     #[n(6)]
     pub wanted: Vec<ChangeHash>,
+    /// Where the log ends, if changes were asked for and the log is not empty. Another generation than the request's:
+    /// the server lost a part of its log, and this page begins at 0 whatever cursors the request named.
+    #[n(7)]
+    pub log: Option<LogHead>,
 }
 
 impl<'a> Response<'a> {

@@ -80,6 +80,7 @@ impl Peer {
             more: to < self.log.len(),
             anchor,
             wanted: Vec::new(),
+            log: None,
         };
         spoil(&mut response);
         minicbor::to_vec(&response).unwrap()

@@ -22,7 +22,7 @@ fn every_limit_stands_in_the_protocol_with_its_value() {
         IMAGE_SIZE_BYTES_MAX SYNC_REQUEST_BYTES_MAX SYNC_RESPONSE_BYTES_MAX PUSHES_PER_REQUEST_MAX CHANGES_PER_PAGE_MAX
         PAGE_SIZE_BYTES_MAX CURSORS_MAX TENANT_SIZE_BYTES_MAX ID_SIZE_BYTES_MAX DECISION_AFTER_MAX RETRY_CEILING_MS
         RETRY_BASE_MS RETRY_AFTER_MS_MAX CLOCK_SKEW_MS_MAX MONOTONIC_DRIFT_PPM ANCHOR_TRAVEL_MS_MAX CLASS_SESSION_MS_MAX
-        CODE_SEARCH_STEPS_MAX
+        CODE_SEARCH_STEPS_MAX MANIFEST_KEPT_MS IMAGE_KEPT_MS
     };
     for (name, value) in &limits {
         let row = format!("| `{name}` | {value} |");
@@ -53,7 +53,7 @@ fn every_field_context_and_reason_stands_in_the_protocol() {
             assert!(section.contains(&row), "PROTOCOL.md, {container}: no row that starts with: {row}");
         }
     }
-    for context in [Context::Change, Context::Receipt, Context::Anchor] {
+    for context in [Context::Change, Context::Receipt, Context::Anchor, Context::LogHead] {
         assert!(PROTOCOL.contains(&hex(context.bytes())), "PROTOCOL.md lacks the bytes of {context:?}");
     }
     let source = include_str!("../../src/error.rs");

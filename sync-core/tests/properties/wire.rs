@@ -91,6 +91,7 @@ fn request(pushes: usize, cursors: usize) -> Vec<u8> {
         signature: change.signature,
         manifest: Some(&[1, 2, 3]),
         code_key: None,
+        receipt: None,
     };
     let cursor = Cursor { channel: "user:student-1", number: 7 };
     let request = Request {
@@ -100,6 +101,7 @@ fn request(pushes: usize, cursors: usize) -> Vec<u8> {
         cursors: vec![cursor; cursors],
         pushes: vec![push; pushes],
         pull: true,
+        log: None,
     };
     minicbor::to_vec(&request).unwrap()
 }
@@ -124,7 +126,8 @@ fn a_newer_peer_s_unknown_fields_are_skipped_and_its_version_is_named() {
     bytes[0] = 0xa7;
     bytes.extend([0x18, 99, 0x82, 0xa1, 1, 2, 0x61, b'x']);
     assert_eq!(Request::decode(&bytes).unwrap().pushes.len(), 1);
-    let newer = Request { version: 2, device: None, nonce: None, cursors: vec![], pushes: vec![], pull: true };
+    let newer =
+        Request { version: 2, device: None, nonce: None, cursors: vec![], pushes: vec![], pull: true, log: None };
     assert_eq!(Request::decode(&minicbor::to_vec(&newer).unwrap()), Err(RequestError::Version(2)));
 }
 

@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use muster_server::log;
 use muster_sync_core::DocumentName;
+use muster_sync_core::signing::SoftwareKey;
+use muster_sync_core::sync::head::LogHead;
+use muster_sync_core::sync::message::{CONTENT_TYPE, PROTOCOL_VERSION, Request, Response};
 use muster_tests::handset::{Handset, copy_database};
 use muster_tests::lecture::{Lecture, NOON_MS, picture};
 use muster_tests::{Client, TestServer};
@@ -15,6 +18,8 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::tamper::verify;
+
+const MINUTE_MS: i64 = 60_000;
 
 /// (document, writer, seq) -> change, of every row of the log.
 type Log = BTreeMap<(Vec<u8>, Vec<u8>, i64), Vec<u8>>;
@@ -106,8 +111,8 @@ impl Story {
     }
 
     /// The same story on another server process with this data, and the same phones.
-    async fn resume(mut self, data: TempDir) -> Self {
-        let server = TestServer::builder().manual_clock(NOON_MS + 60_000).data(data).start().await;
+    async fn resume(mut self, data: TempDir, minutes: i64) -> Self {
+        let server = TestServer::builder().manual_clock(NOON_MS + minutes * MINUTE_MS).data(data).start().await;
         let lecturer = server.sign_in("lecturer1@muster.example").await;
         for phone in &mut self.phones {
             phone.sign_in(&server).await;
@@ -194,10 +199,13 @@ async fn assert_healed(story: Story, before: &Log, images: i64) {
     assert_eq!(number(&path, "SELECT count(*) FROM images WHERE stored_at IS NOT NULL"), images);
     assert_eq!(number(&path, "SELECT count(*) FROM images WHERE stored_at IS NULL"), 0);
     assert_eq!(number(&path, "SELECT count(*) FROM log_losses"), 1);
+    // The void receipts keep the first time of arrival, so nobody is late because of the loss.
+    assert_eq!(number(&path, "SELECT max(received_at) FROM submissions"), NOON_MS + MINUTE_MS);
+    assert_eq!(number(&path, "SELECT count(*) FROM records WHERE awaiting_media = 1"), 0);
     let report = verify(data.path()).await;
     assert_eq!(report.findings, []);
     // Another sync finds nothing to do, and everybody is equal to the server.
-    story = story.resume(data).await;
+    story = story.resume(data, 40).await;
     story.sync_all().await;
     let after = {
         let app = story.server().app();
@@ -229,7 +237,7 @@ async fn a_restored_backup_is_made_good(what: Restored) {
     let backup = tempfile::tempdir().unwrap();
     copy_database(data.path(), backup.path(), "muster.db");
     std::fs::copy(data.path().join("keys/log-heads.json"), backup.path().join("log-heads.json")).unwrap();
-    let mut story = story.resume(data).await;
+    let mut story = story.resume(data, 1).await;
     assert_eq!(health(story.server()).await, "whole");
     story.go_on().await;
     let (story, data) = stop(story).await;
@@ -252,7 +260,7 @@ async fn a_restored_backup_is_made_good(what: Restored) {
         assert!(found.len() == 1 && found[0].what.contains("the log lost its tail"), "{found:?}");
     }
 
-    let mut story = story.resume(data).await;
+    let mut story = story.resume(data, 30).await;
     let noticed_at_start = if what == Restored::Database { "lost_tail" } else { "whole" };
     assert_eq!(health(story.server()).await, noticed_at_start);
     story.sync_all().await;
@@ -278,7 +286,7 @@ async fn a_restored_folder_with_its_own_head_file_is_noticed_by_the_first_phone(
 async fn a_torn_write_ahead_log_is_noticed_at_start_and_made_good_by_the_phones() {
     let story = Story::begin().await;
     let (story, data) = stop(story).await;
-    let mut story = story.resume(data).await;
+    let mut story = story.resume(data, 1).await;
     story.go_on().await;
     let running = story.server().app().config.data.data_dir.clone();
     let wal_bytes = std::fs::metadata(running.join("muster.db-wal")).unwrap().len();
@@ -291,7 +299,7 @@ async fn a_torn_write_ahead_log_is_noticed_at_start_and_made_good_by_the_phones(
         let wal = std::fs::OpenOptions::new().write(true).open(copy.path().join("muster.db-wal")).unwrap();
         wal.set_len(wal_bytes * permille / 1000).unwrap();
         // Late enough for jobs that the dead server had taken to be free again.
-        let server = TestServer::builder().manual_clock(NOON_MS + 30 * 60_000).data(copy).start().await;
+        let server = TestServer::builder().manual_clock(NOON_MS + 30 * MINUTE_MS).data(copy).start().await;
         assert_eq!(health(&server).await, "lost_tail", "{permille}");
         let mut phones = Vec::new();
         for phone in &story.phones {
@@ -316,4 +324,50 @@ fn copy_folder(from: &Path, to: &Path) {
             std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_the_server_did_not_sign_makes_no_loss_and_a_true_one_does() {
+    let mut story = Story::begin().await;
+    let phone = &mut story.phones[0];
+    let told = phone.store.log_head().unwrap().unwrap();
+    let server_key = muster_server::log::ServerKey::of(story.lecture.server.app()).unwrap();
+    let forger = SoftwareKey::from_seed(&[77; 32].into());
+    let beyond = told.log_index + 1_000;
+    let forged = LogHead::sign(&forger, told.generation, beyond, [9; 32]).unwrap();
+    let moved = LogHead { log_index: beyond, ..told.clone() };
+    let signed = LogHead::sign(server_key.signer(), told.generation, beyond, [9; 32]).unwrap();
+    let client = story.lecture.server.sign_in(&phone.email).await;
+    let ask = async |log: Option<LogHead>| {
+        let request = Request {
+            version: PROTOCOL_VERSION,
+            device: None,
+            nonce: None,
+            cursors: Vec::new(),
+            pushes: Vec::new(),
+            pull: true,
+            log,
+        };
+        let body = minicbor::to_vec(&request).unwrap();
+        let request = client.request(reqwest::Method::POST, "/api/v1/sync").header("content-type", CONTENT_TYPE);
+        let reply = muster_tests::Reply::of(request.body(body)).await;
+        assert_eq!(reply.status.as_u16(), 200);
+        Response::decode(&reply.bytes).unwrap().log.unwrap()
+    };
+    for claimed in [None, Some(told.clone()), Some(forged), Some(moved)] {
+        assert_eq!(ask(claimed).await.generation, told.generation);
+    }
+    assert_eq!(health(story.server()).await, "whole");
+    let new = ask(Some(signed.clone())).await;
+    assert!(new.generation > told.generation && new.log_index == told.log_index, "{new:?}");
+    assert_eq!(health(story.server()).await, "lost_tail");
+    // Told once more, or of the lost generation, it is the same loss.
+    assert_eq!(ask(Some(signed)).await.generation, new.generation);
+    assert_eq!(ask(Some(told)).await.generation, new.generation);
+
+    let admin = story.server().sign_in(&story.admin).await;
+    let log = admin.get("/api/v1/admin/log").await.expect(200);
+    assert_eq!(log["losses"][0]["noticed_by"], "phone", "{log}");
+    assert_eq!(log["losses"][0]["proven_index"], beyond, "{log}");
+    client.get("/api/v1/admin/log").await.expect_error(403, "FORBIDDEN");
 }

@@ -17,6 +17,7 @@ mod lost_tail;
 mod mobile;
 mod rebuild;
 mod review;
+mod storm;
 mod sync;
 mod tamper;
 mod tidy;

@@ -6,6 +6,7 @@
 mod exchange;
 mod ingest;
 mod live;
+mod log_state;
 mod prepare;
 mod pull;
 mod quarantine;
@@ -25,7 +26,7 @@ pub use quarantine::release_batch;
 /// Responses below this many bytes are not worth compressing.
 const COMPRESSED_BYTES_MIN: u64 = 1024;
 
-/// `POST /sync`, `GET /sync/live`, `GET /server`, `GET /admin/quarantine`, `GET /admin/refusals`.
+/// `POST /sync`, `GET /sync/live`, `GET /server`, `GET /admin/log`, `GET /admin/quarantine`, `GET /admin/refusals`.
 pub fn routes() -> OpenApiRouter<App> {
     let compression = CompressionLayer::new().compress_when(SizeAbove::new(COMPRESSED_BYTES_MIN));
     let exchange = OpenApiRouter::new()
@@ -36,6 +37,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .merge(exchange)
         .routes(routes!(live::live))
         .routes(routes!(exchange::server_facts))
+        .routes(routes!(log_state::log_state))
         .routes(routes!(quarantine::list_waiting))
         .routes(routes!(quarantine::list_refused))
 }

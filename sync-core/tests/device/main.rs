@@ -8,4 +8,5 @@ mod hostile;
 mod lecturer;
 mod peer;
 mod phone;
+mod recovery;
 mod sync;

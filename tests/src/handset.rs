@@ -122,6 +122,7 @@ impl Handset {
     /// Looks for news and does what the client says until nothing is left.
     pub async fn sync(&mut self) {
         self.client.network_changed();
+        let mut at_rest = false;
         for _ in 0..STEPS_MAX {
             self.nonce = self.nonce.wrapping_add(1);
             let action = self.client.next_action(&mut self.store, &self.key, self.now_ms, [self.nonce; 16]);
@@ -129,11 +130,14 @@ impl Handset {
                 Action::Exchange(body) => self.exchange(body).await,
                 Action::UploadBlob { sha256, image_type, bytes } => self.upload(&sha256, image_type, bytes).await,
                 Action::Wait { until_ms } => self.now_ms = until_ms,
-                Action::NeedsLogin => panic!("{} is signed in", self.email),
-                Action::Idle => return,
+                Action::NeedsLogin => break,
+                Action::Idle => {
+                    at_rest = true;
+                    break;
+                }
             }
         }
-        panic!("the phone of {} does not come to rest", self.email);
+        assert!(at_rest, "the phone of {} does not come to rest, or is not signed in", self.email);
     }
 
     async fn exchange(&mut self, body: Vec<u8>) {

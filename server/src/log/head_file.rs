@@ -91,6 +91,13 @@ impl HeadFile {
         read.collect::<Result<_, _>>().map(Some)
     }
 
+    /// Keeps a file that says nothing under another name, so that the next one does not take its place.
+    pub(super) fn set_aside(&self) {
+        if let Err(error) = fs::rename(&self.path, self.path.with_extension("json.rejected")) {
+            tracing::error!(%error, path = %self.path.display(), "The file of log heads could not be set aside");
+        }
+    }
+
     /// Replaces it: written beside its place, flushed, moved there, and the folder flushed, so that a power cut leaves
     /// the old file or the new one. Nothing happens if it says this already. Blocks.
     pub(super) fn write(&self, heads: Vec<(TenantId, LogHead)>) -> io::Result<()> {

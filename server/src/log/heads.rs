@@ -234,6 +234,7 @@ pub fn check_at_start(app: &App, key: &ServerKey, file: &HeadFile) -> Result<(),
             }
         }
         Err(error) => {
+            file.set_aside();
             tracing::error!(%error, "The file of log heads says nothing: whether this database lost anything, only phones can tell");
         }
     }

@@ -21,8 +21,12 @@ use crate::tamper::verify;
 
 const MINUTE_MS: i64 = 60_000;
 
-/// (document, writer, seq) -> change, of every row of the log.
-type Log = BTreeMap<(Vec<u8>, Vec<u8>, i64), Vec<u8>>;
+/// (document, writer, seq).
+type Place = (Vec<u8>, Vec<u8>, i64);
+/// The change at every place of the log.
+type Log = BTreeMap<Place, Vec<u8>>;
+/// A change that a phone holds, and where it stands in the log.
+type Held = (Place, Vec<u8>, Option<i64>);
 
 /// A story that is cut in two: what was there at the time of the backup, and what came after it.
 struct Story {
@@ -165,7 +169,7 @@ fn assert_equal_to_server(story: &Story, log: &Log) {
         let rows = statement
             .query_map([], |row| Ok(((row.get(0)?, row.get(1)?, row.get(2)?), row.get(3)?, row.get(4)?)))
             .unwrap();
-        let held: Vec<((Vec<u8>, Vec<u8>, i64), Vec<u8>, Option<i64>)> = rows.collect::<Result<_, _>>().unwrap();
+        let held: Vec<Held> = rows.collect::<Result<_, _>>().unwrap();
         for (place, hash, log_index) in &held {
             assert_eq!(log.get(place), Some(hash), "{} holds what the server does not", phone.email);
             assert!(log_index.is_some(), "{} does not know that the server has it", phone.email);

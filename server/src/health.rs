@@ -9,8 +9,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::app::App;
+use crate::clock::iso_utc;
 use crate::db::{DbError, Tx};
 use crate::http::Json;
+use crate::log::HeadFile;
 
 /// `GET /health` and `GET /ready`, below any prefix.
 pub fn routes() -> OpenApiRouter<App> {
@@ -29,12 +31,23 @@ pub struct Health {
     status: &'static str,
     /// The program's version.
     version: &'static str,
+    /// `whole`, or for 30 days after the log lost changes that it had acknowledged: `lost_tail`.
+    log: &'static str,
+    /// When that was noticed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log_lost_at: Option<String>,
 }
 
 /// Says that the process lives, and nothing about what it depends on.
 #[utoipa::path(get, path = "/health", tag = "health", security(()), responses((status = 200, body = Health)))]
-async fn health() -> Json<Health> {
-    Json(Health { status: "ok", version: env!("CARGO_PKG_VERSION") })
+async fn health(State(app): State<App>) -> Json<Health> {
+    let lost_at = app.slice::<HeadFile>().and_then(HeadFile::lost_at_ms);
+    Json(Health {
+        status: "ok",
+        version: env!("CARGO_PKG_VERSION"),
+        log: if lost_at.is_some() { "lost_tail" } else { "whole" },
+        log_lost_at: lost_at.map(iso_utc),
+    })
 }
 
 /// Whether requests can be served.

@@ -23,6 +23,15 @@ pub fn load_or_create(dir: &Path, name: &str, len: usize, entropy: &dyn Entropy)
     }
 }
 
+/// Reads the key `name`, and makes none.
+///
+/// # Errors
+/// When it is not there, or has another length.
+pub fn load(dir: &Path, name: &str, len: usize) -> io::Result<Zeroizing<Vec<u8>>> {
+    let path = dir.join(name);
+    check_len(&path, Zeroizing::new(fs::read(&path)?), len)
+}
+
 /// Writes a fresh key beside its place and moves it there, so that a power cut leaves a whole key or none.
 fn create(dir: &Path, path: &Path, len: usize, entropy: &dyn Entropy) -> io::Result<Zeroizing<Vec<u8>>> {
     let mut key = Zeroizing::new(vec![0; len]);

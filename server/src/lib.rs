@@ -30,6 +30,7 @@ pub mod face;
 pub mod attendance;
 pub mod uploads;
 pub mod sync;
+pub mod recovery;
 
 pub mod health;
 pub mod router;

@@ -30,6 +30,11 @@ pub const READERS_MIN: usize = 2;
 /// Most reader connections.
 pub const READERS_MAX: usize = 16;
 
+/// The file of log heads is at most this long behind the log.
+pub const HEAD_FILE_EVERY: Duration = Duration::from_millis(500);
+/// `/health` tells of a loss for this long, in milliseconds: 30 days, as long as phones keep what makes it good.
+pub const LOSS_SHOWN_MS: i64 = 30 * 24 * 60 * 60 * 1000;
+
 /// What a connection may take.
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectionLimits {

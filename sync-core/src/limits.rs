@@ -63,6 +63,11 @@ pub const RELAY_ITEMS_MAX: u64 = 16_000;
 pub const RELAY_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Most rows that a relay keeps about what it carried before and has pushed, for its receipts.
 pub const RELAY_SETTLED_MAX: u64 = 16_000;
+/// How long after the receipt a phone keeps the manifest of a record, in milliseconds: 30 days. A server that lost the
+/// record can have it again until then.
+pub const MANIFEST_KEPT_MS: i64 = 30 * 24 * 60 * 60 * 1000;
+/// How long after the upload a phone keeps an image, in milliseconds: 7 days, or until it needs the room.
+pub const IMAGE_KEPT_MS: i64 = 7 * 24 * 60 * 60 * 1000;
 
 /// Longest tenant name, in bytes.
 pub const TENANT_SIZE_BYTES_MAX: usize = 64;

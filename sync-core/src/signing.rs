@@ -15,6 +15,8 @@ pub enum Context {
     Anchor,
     /// A phone that relays, to the phone that it meets.
     Relay,
+    /// The server's statement of where its log ends.
+    LogHead,
 }
 
 impl Context {
@@ -26,6 +28,7 @@ impl Context {
             Self::Receipt => b"muster/receipt/v1\0\0\0\0\0\0\0",
             Self::Anchor => b"muster/anchor/v1\0\0\0\0\0\0\0\0",
             Self::Relay => b"muster/relay/v1\0\0\0\0\0\0\0\0\0",
+            Self::LogHead => b"muster/log-head/v1\0\0\0\0\0\0",
         }
     }
 }

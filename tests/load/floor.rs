@@ -29,6 +29,7 @@ pub(crate) fn incoming(item: &Item) -> Incoming {
         manifest: item.manifest.clone(),
         sealed_manifest: None,
         code_key: None,
+        receipt: None,
     }
 }
 

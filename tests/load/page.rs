@@ -121,6 +121,7 @@ pub(crate) fn pull_body(cursors: &HashMap<String, u64>) -> Vec<u8> {
         cursors: cursors.iter().map(|(channel, number)| Cursor { channel, number: *number }).collect(),
         pushes: Vec::new(),
         pull: true,
+        log: None,
     };
     minicbor::to_vec(&request).expect("encoding into memory does not fail")
 }

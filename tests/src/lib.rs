@@ -2,6 +2,7 @@
 
 pub mod campus;
 pub mod device;
+pub mod handset;
 pub mod lecture;
 pub mod models;
 pub mod phone;

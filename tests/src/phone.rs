@@ -129,6 +129,7 @@ impl Phone {
             cursors: cursors.iter().map(|(channel, number)| Cursor { channel, number: *number }).collect(),
             pushes: items.iter().map(push).collect(),
             pull,
+            log: None,
         };
         minicbor::to_vec(&request).expect("encoding into memory does not fail")
     }
@@ -159,6 +160,7 @@ fn push(item: &Item) -> Push<'_> {
         manifest: item.manifest.as_deref(),
         code_key: None,
         sealed_manifest: None,
+        receipt: None,
     }
 }
 

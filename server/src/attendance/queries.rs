@@ -320,6 +320,7 @@ pub(super) fn without_course(
         "SELECT document_id
          FROM records
          WHERE tenant_id = ?1 AND locator = ?2 AND course_id IS NULL
+         ORDER BY student_id
          LIMIT ?3",
         params![tenant.as_str(), locator.as_str(), limit],
         |row| Ok(DocumentId(row.get(0)?)),

@@ -3,7 +3,9 @@
 mod admin;
 pub mod demo;
 pub mod models;
+mod rebuild;
 pub mod serve;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -25,6 +27,10 @@ enum Command {
     Demo(demo::Demo),
     /// Bring the face models, or show which are there.
     Models(models::ModelsArgs),
+    /// Check every signature, chain and place of the log, with the server stopped.
+    Verify(verify::Verify),
+    /// Make every projection again from the log and compare, with the server stopped.
+    Rebuild(rebuild::Rebuild),
     /// Manage accounts without a running server.
     #[command(subcommand)]
     Admin(admin::Admin),
@@ -37,6 +43,8 @@ pub fn run() -> ExitCode {
         Command::Serve(serve) => serve::run(serve).map(done).map_err(Into::into),
         Command::Demo(demo) => demo::run(&demo),
         Command::Models(models) => models::run(models),
+        Command::Verify(verify) => verify::run(&verify),
+        Command::Rebuild(rebuild) => rebuild::run(&rebuild),
         Command::Admin(admin) => admin::run(admin).map(done).map_err(Into::into),
     };
     match result {

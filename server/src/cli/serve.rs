@@ -15,7 +15,7 @@ use crate::devices::LegacyIds;
 use crate::evidence::Vault;
 use crate::face::Faces;
 use crate::jobs::{self, Handlers};
-use crate::log::{Movements, ServerKey};
+use crate::log::{self, HeadFile, Movements, ServerKey};
 use crate::{attendance, devices, face, face_engine, http, limits, router, sync, telemetry};
 
 /// The settings of `muster serve`.
@@ -56,6 +56,7 @@ pub struct Running {
     pub address: SocketAddr,
     http: JoinHandle<()>,
     jobs: JoinHandle<()>,
+    heads: JoinHandle<()>,
 }
 
 /// Adds what the slices keep in memory: the server's keys and the vault over the store of images. Blocks.
@@ -65,6 +66,7 @@ fn furnish(builder: AppBuilder, store: Arc<dyn BlobStore>) -> Result<AppBuilder,
     let entropy = builder.entropy_source();
     let server_key = ServerKey::load_or_create(&keys_dir, entropy)
         .map_err(|error| StartError::Io(keys_dir.display().to_string(), error))?;
+    let head_file = HeadFile::in_folder(&keys_dir);
     let fill = |bytes: &mut [u8]| entropy.fill(bytes);
     let master = match &config.master_key {
         Some(secret) => MasterKey::from_base64(secret.reveal(), "MASTER_KEY"),
@@ -76,6 +78,7 @@ fn furnish(builder: AppBuilder, store: Arc<dyn BlobStore>) -> Result<AppBuilder,
         .with(server_key)
         .with(Vault::new(store, master))
         .with(Movements::default())
+        .with(head_file)
         .with(faces)
         .with(Faces::new()))
 }
@@ -113,7 +116,8 @@ pub async fn start(builder: AppBuilder) -> Result<Running, StartError> {
     let router = router::router(app.clone());
     let http = tokio::spawn(http::serve(app.clone(), listener, router));
     let jobs = tokio::spawn(jobs::run(app.clone(), handlers()));
-    Ok(Running { app, address, http, jobs })
+    let heads = tokio::spawn(log::keep_published(app.clone()));
+    Ok(Running { app, address, http, jobs, heads })
 }
 
 /// Which slice does which kind of work after a commit.
@@ -140,17 +144,25 @@ pub fn build_on(builder: AppBuilder, store: Arc<dyn BlobStore>) -> Result<App, S
     builder.config().check()?;
     let auth = AuthState::open(builder.config(), builder.entropy_source())?;
     let legacy_ids = LegacyIds::open(builder.config(), builder.entropy_source())?;
-    furnish(builder, store)?.with(auth).with(legacy_ids).build()
+    let app = furnish(builder, store)?.with(auth).with(legacy_ids).build()?;
+    if let (Some(key), Some(file)) = (app.slice::<ServerKey>(), app.slice::<HeadFile>()) {
+        log::check_at_start(&app, key, file)?;
+    }
+    Ok(app)
 }
 
 impl Running {
     /// Takes no new requests, finishes those in flight and the running jobs, then closes the database.
     pub async fn stop(self) {
         self.app.stop();
-        for (name, task) in [("listener", self.http), ("job worker", self.jobs)] {
+        for (name, task) in [("listener", self.http), ("job worker", self.jobs), ("log heads", self.heads)] {
             if let Err(error) = task.await {
                 tracing::error!(%error, name, "A task ended with a panic");
             }
+        }
+        // Nobody writes any more: now the file says all that the log has.
+        if let Err(error) = log::publish(&self.app).await {
+            tracing::error!(%error, "The file of log heads is behind");
         }
         let db = self.app.db.clone();
         // Closing waits for the writer's last commit, which must not happen on a thread of the runtime.

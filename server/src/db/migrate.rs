@@ -37,8 +37,9 @@ pub const SERVER_MIGRATIONS: &[Migration] = migrations![
     7 "0007_devices",
     8 "0008_faces",
     9 "0009_sync",
-    10 "0010_audit",
-    11 "0011_forks",
+    10 "0010_recovery",
+    11 "0011_audit",
+    12 "0012_forks",
 ];
 
 const TABLE: &str = "
@@ -59,6 +60,18 @@ pub(super) fn apply(db: &Db, migrations: &'static [Migration], now_ms: i64) -> R
         tracing::info!(version = migration.version, name = migration.name, "Applied a migration");
     }
     Ok(())
+}
+
+/// Refuses a database that lacks a migration or has one more.
+pub(super) fn check_current(db: &Db, migrations: &[Migration]) -> Result<(), DbError> {
+    let applied = db.read_blocking(applied)?;
+    check(&applied, migrations)?;
+    match migrations.get(applied.len()) {
+        Some(missing) => {
+            Err(DbError::Other(format!("the database lacks migration {}: start the server once", missing.name)))
+        }
+        None => Ok(()),
+    }
 }
 
 struct Applied {

@@ -37,6 +37,16 @@ impl Db {
         Ok(db)
     }
 
+    /// Opens a file that a stopped server left, for reading only: nothing is changed, not even brought up to date.
+    ///
+    /// # Errors
+    /// Also when the tables are of another version than this program's.
+    pub fn open_sqlite_read_only(path: &Path) -> Result<Self, DbError> {
+        let db = Self(Backend::Sqlite(Sqlite::open_read_only(path)?));
+        migrate::check_current(&db, SERVER_MIGRATIONS)?;
+        Ok(db)
+    }
+
     /// Without the tables.
     fn open_bare(path: &Path) -> Result<Self, DbError> {
         Ok(Self(Backend::Sqlite(Sqlite::open(path)?)))

@@ -45,13 +45,17 @@ impl Sqlite {
         let mut handles = Vec::new();
         let queue = Arc::clone(&writes);
         handles.push(spawn("db-writer", move || write_loop(&writer, &queue, fault))?);
-        let cores = std::thread::available_parallelism().map_or(limits::READERS_MIN, usize::from);
-        for _ in 0..cores.clamp(limits::READERS_MIN, limits::READERS_MAX) {
-            let reader = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-            reader.pragma_update(None, "cache_size", -limits::READER_CACHE_KIB)?;
-            let queue = Arc::clone(&reads);
-            handles.push(spawn("db-reader", move || read_loop(&reader, &queue))?);
-        }
+        spawn_readers(path, &reads, &mut handles)?;
+        Ok(Self(Arc::new(Threads { writes, reads, handles: Mutex::new(handles) })))
+    }
+
+    /// Readers alone: every write is answered with `DbError::Closed`.
+    pub(super) fn open_read_only(path: &Path) -> Result<Self, DbError> {
+        let writes: Arc<Queue<Box<dyn Request>>> = Arc::new(Queue::new(limits::WRITE_QUEUE_MAX));
+        writes.close();
+        let reads = Arc::new(Queue::new(limits::READ_QUEUE_MAX));
+        let mut handles = Vec::new();
+        spawn_readers(path, &reads, &mut handles)?;
         Ok(Self(Arc::new(Threads { writes, reads, handles: Mutex::new(handles) })))
     }
 
@@ -112,6 +116,21 @@ impl Drop for Threads {
         self.reads.close();
         self.writes.close();
     }
+}
+
+fn spawn_readers(
+    path: &Path,
+    reads: &Arc<Queue<Box<dyn Request>>>,
+    handles: &mut Vec<JoinHandle<()>>,
+) -> Result<(), DbError> {
+    let cores = std::thread::available_parallelism().map_or(limits::READERS_MIN, usize::from);
+    for _ in 0..cores.clamp(limits::READERS_MIN, limits::READERS_MAX) {
+        let reader = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        reader.pragma_update(None, "cache_size", -limits::READER_CACHE_KIB)?;
+        let queue = Arc::clone(reads);
+        handles.push(spawn("db-reader", move || read_loop(&reader, &queue))?);
+    }
+    Ok(())
 }
 
 fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, DbError> {

@@ -79,6 +79,7 @@ fn body(name: &DocumentName, signed: &SignedChange) -> Result<Vec<u8>, DemoError
         manifest: None,
         code_key: None,
         sealed_manifest: None,
+        receipt: None,
     };
     let request = Request {
         version: PROTOCOL_VERSION,
@@ -87,6 +88,7 @@ fn body(name: &DocumentName, signed: &SignedChange) -> Result<Vec<u8>, DemoError
         cursors: Vec::new(),
         pushes: vec![push],
         pull: false,
+        log: None,
     };
     minicbor::to_vec(&request).map_err(|error| DemoError::Story(error.to_string()))
 }

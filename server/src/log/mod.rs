@@ -3,12 +3,21 @@
 //! This module stores and numbers. Whether a change may be admitted is for `sync` to judge; what it means is for the
 //! slice that projects it.
 
+pub mod chain;
 mod channels;
+mod head_file;
+mod heads;
+mod head_queries;
 mod queries;
 mod server_key;
 mod write;
 
 pub use channels::{Channel, Movements, announce, channel_key, channels_of, watch};
+pub use head_file::{HeadFile, HeadFileError};
+pub use head_queries::{heads, losses};
+pub use heads::{
+    Head, Loss, LossSource, Witnessed, check_at_start, current, keep_published, publish, repeat_loss, witness,
+};
 pub use queries::{Stored, entries_of, find, page_of, read, tip};
 pub use server_key::ServerKey;
 pub use write::{Appended, append, append_as_server, place_in};

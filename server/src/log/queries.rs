@@ -2,6 +2,7 @@
 
 use muster_sync_core::{ChangeHash, DeviceKey, DocumentId, DocumentName, document::ChainTip};
 
+use super::chain::{self, Link};
 use crate::db::{DbError, Row, Tx};
 use crate::ids::TenantId;
 use crate::params;
@@ -137,18 +138,51 @@ pub fn page_of(tx: &Tx<'_>, channel_key: i64, after: i64, limit: usize) -> Resul
     )
 }
 
-/// Takes one log index and `numbers` channel numbers; returns the index and the first of the numbers.
-pub(super) fn take_numbers(tx: &Tx<'_>, tenant: &TenantId, indexes: i64, numbers: i64) -> Result<(i64, i64), DbError> {
+/// Places that were taken for a change.
+pub(super) struct Taken {
+    pub(super) log_index: i64,
+    /// The first of the channel numbers.
+    pub(super) first_number: i64,
+    /// The hash chain's value at the row before.
+    pub(super) before: [u8; 32],
+}
+
+/// Takes the next log index and `numbers` channel numbers. The very first change begins the first generation.
+pub(super) fn take_index(tx: &Tx<'_>, tenant: &TenantId, numbers: i64, generation: i64) -> Result<Taken, DbError> {
     let taken = tx.query_one(
-        "INSERT INTO log_heads (tenant_id, last_index, last_number)
-         VALUES (?1, ?2, ?3)
+        "INSERT INTO log_heads (tenant_id, last_index, last_number, generation)
+         VALUES (?1, 1, ?2, ?3)
          ON CONFLICT (tenant_id) DO UPDATE
-         SET last_index = log_heads.last_index + ?2, last_number = log_heads.last_number + ?3
-         RETURNING last_index, last_number",
-        params![tenant.as_str(), indexes, numbers],
-        |row| Ok((row.get::<i64>(0)?, row.get::<i64>(1)? - numbers + 1)),
+         SET last_index = log_heads.last_index + 1, last_number = log_heads.last_number + ?2
+         RETURNING last_index, last_number,
+             (SELECT l.chain FROM change_log l WHERE l.tenant_id = ?1 AND l.log_index = log_heads.last_index - 1)",
+        params![tenant.as_str(), numbers, generation],
+        |row| Ok((row.get::<i64>(0)?, row.get::<i64>(1)?, row.get::<Option<[u8; 32]>>(2)?)),
     )?;
-    taken.ok_or_else(|| DbError::Other("the head of the log could not be moved".to_owned()))
+    let (log_index, last_number, before) = taken.ok_or_else(|| head_lost(tenant))?;
+    let before = match before {
+        Some(before) => before,
+        None if log_index == 1 => chain::first(tenant),
+        None => return Err(DbError::Other(format!("row {} of {tenant}'s log has no chain value", log_index - 1))),
+    };
+    Ok(Taken { log_index, first_number: last_number - numbers + 1, before })
+}
+
+/// Takes `numbers` channel numbers and returns the first.
+pub(super) fn take_numbers(tx: &Tx<'_>, tenant: &TenantId, numbers: i64) -> Result<i64, DbError> {
+    let taken = tx.query_one(
+        "UPDATE log_heads
+         SET last_number = last_number + ?2
+         WHERE tenant_id = ?1
+         RETURNING last_number",
+        params![tenant.as_str(), numbers],
+        |row| row.get::<i64>(0),
+    )?;
+    Ok(taken.ok_or_else(|| head_lost(tenant))? - numbers + 1)
+}
+
+fn head_lost(tenant: &TenantId) -> DbError {
+    DbError::Other(format!("the head of {tenant}'s log could not be moved"))
 }
 
 pub(super) fn insert_document(
@@ -178,11 +212,33 @@ pub(super) struct NewChange<'a> {
     pub(super) received_at_ms: i64,
 }
 
-pub(super) fn insert_change(tx: &Tx<'_>, tenant: &TenantId, new: &NewChange<'_>) -> Result<(), DbError> {
+impl NewChange<'_> {
+    fn link(&self) -> Link<'_> {
+        Link {
+            log_index: self.log_index,
+            document: &self.document.0,
+            writer: &self.writer.0,
+            seq: self.tip.seq as i64,
+            max_op: self.tip.max_op as i64,
+            hash: &self.tip.hash.0,
+            signature: self.signature,
+            received_at_ms: self.received_at_ms,
+        }
+    }
+}
+
+/// Stores a row; `before` is the hash chain's value at the row before it.
+pub(super) fn insert_change(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    new: &NewChange<'_>,
+    before: &[u8; 32],
+) -> Result<(), DbError> {
+    let chain = chain::next(before, &new.link());
     tx.execute(
         "INSERT INTO change_log
-             (tenant_id, log_index, document_id, writer, seq, max_op, hash, change, signature, received_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+             (tenant_id, log_index, document_id, writer, seq, max_op, hash, change, signature, received_at, chain)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
         params![
             tenant.as_str(),
             new.log_index,
@@ -193,7 +249,8 @@ pub(super) fn insert_change(tx: &Tx<'_>, tenant: &TenantId, new: &NewChange<'_>)
             &new.tip.hash.0,
             new.change,
             new.signature,
-            new.received_at_ms
+            new.received_at_ms,
+            &chain
         ],
     )?;
     Ok(())

@@ -15,6 +15,11 @@ use crate::clock::Entropy;
 use crate::error::{AppError, AppResult};
 use crate::keys;
 
+/// The seed of the key pair.
+const SEED_FILE: &str = "server-ed25519.key";
+/// The server's own code key.
+const CODE_FILE: &str = "session-code.key";
+
 /// The key pair and the server's own code key, from which the codes of sessions planned over HTTP derive.
 pub struct ServerKey {
     key: SoftwareKey,
@@ -29,12 +34,24 @@ impl ServerKey {
     /// # Errors
     /// When a file cannot be read, is torn, or cannot be stored.
     pub fn load_or_create(dir: &Path, entropy: &dyn Entropy) -> std::io::Result<Self> {
-        let seed = keys::load_or_create(dir, "server-ed25519.key", 32, entropy)?;
-        let code = keys::load_or_create(dir, "session-code.key", 32, entropy)?;
+        let seed = keys::load_or_create(dir, SEED_FILE, 32, entropy)?;
+        let code = keys::load_or_create(dir, CODE_FILE, 32, entropy)?;
+        Self::from_bytes(&seed, &code)
+    }
+
+    /// Reads the keys from a folder, and makes none.
+    ///
+    /// # Errors
+    /// When a file is not there, cannot be read, or is torn.
+    pub fn load(dir: &Path) -> std::io::Result<Self> {
+        Self::from_bytes(&keys::load(dir, SEED_FILE, 32)?, &keys::load(dir, CODE_FILE, 32)?)
+    }
+
+    fn from_bytes(seed: &[u8], code: &[u8]) -> std::io::Result<Self> {
         let whole = |bytes: &[u8]| <[u8; 32]>::try_from(bytes).map_err(std::io::Error::other);
-        let key = SoftwareKey::from_seed(&Zeroizing::new(whole(&seed)?));
+        let key = SoftwareKey::from_seed(&Zeroizing::new(whole(seed)?));
         let public = key.public_key();
-        Ok(Self { opening: OpeningKey::of_signer(&key), key, public, code_key: CodeKey(whole(&code)?) })
+        Ok(Self { opening: OpeningKey::of_signer(&key), key, public, code_key: CodeKey(whole(code)?) })
     }
 
     /// The key of a running server.

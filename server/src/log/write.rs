@@ -10,7 +10,7 @@ use muster_sync_core::{
 };
 
 use super::queries::{self, NewChange};
-use super::{Channel, ServerKey};
+use super::{Channel, ServerKey, heads};
 use crate::app::App;
 use crate::db::{DbError, Tx};
 use crate::error::AppError;
@@ -59,7 +59,8 @@ pub fn append(
     received_at_ms: i64,
     channels: &[Channel],
 ) -> Result<Appended, DbError> {
-    let (log_index, first) = queries::take_numbers(tx, tenant, 1, channels.len() as i64)?;
+    let taken = queries::take_index(tx, tenant, channels.len() as i64, heads::first_generation(received_at_ms))?;
+    let log_index = taken.log_index;
     if valid.seq == 1 {
         queries::insert_document(tx, tenant, valid.document, name)?;
     }
@@ -72,8 +73,8 @@ pub fn append(
         signature: &signed.signature,
         received_at_ms,
     };
-    queries::insert_change(tx, tenant, &new)?;
-    for (number, channel) in (first..).zip(channels) {
+    queries::insert_change(tx, tenant, &new, &taken.before)?;
+    for (number, channel) in (taken.first_number..).zip(channels) {
         queries::insert_channel_entry(tx, channel.key(tenant), number, log_index)?;
     }
     Ok(Appended { tenant: tenant.clone(), name: name.clone(), valid: valid.clone(), log_index, received_at_ms })
@@ -84,8 +85,11 @@ pub fn append(
 /// # Errors
 /// When the database fails.
 pub fn place_in(tx: &Tx<'_>, tenant: &TenantId, channel: &Channel, log_indexes: &[i64]) -> Result<(), DbError> {
+    if log_indexes.is_empty() {
+        return Ok(());
+    }
     let key = channel.key(tenant);
-    let (_, first) = queries::take_numbers(tx, tenant, 0, log_indexes.len() as i64)?;
+    let first = queries::take_numbers(tx, tenant, log_indexes.len() as i64)?;
     for (number, log_index) in (first..).zip(log_indexes) {
         queries::insert_channel_entry(tx, key, number, *log_index)?;
     }

@@ -24,7 +24,7 @@ use crate::auth::CurrentUser;
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult};
 use crate::http::Json;
-use crate::log::ServerKey;
+use crate::log::{self, ServerKey};
 
 /// Changes that one response may have asked again about.
 const ASK_AGAIN_MAX: usize = 100;
@@ -45,6 +45,9 @@ pub(super) async fn exchange(
     let request = Request::decode(&body).map_err(request_error)?;
     let server = ServerKey::of(&app)?;
     let sender = Sender { tenant: user.tenant.clone(), user: user.id };
+    if let Some(proof) = &request.log {
+        log::witness(&app, &sender.tenant, proof).await?;
+    }
     let incoming = request.pushes.iter().map(incoming).collect();
     let prepared = prepare::prepare(&app, &sender, incoming).await?;
     let outcomes = ingest::ingest(&app, sender, prepared).await?;
@@ -62,6 +65,7 @@ pub(super) async fn exchange(
         anchor,
         wanted: page.iter().flat_map(|page| &page.wanted).map(|sha256| ChangeHash(*sha256)).collect(),
         ask_again: Some(ask_again).filter(|hashes| !hashes.is_empty()),
+        log: page.as_ref().and_then(|page| page.head.as_ref()).map(|head| head.sign(server)),
     };
     let bytes = minicbor::to_vec(&response).map_err(AppError::internal)?;
     Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], bytes).into_response())
@@ -94,6 +98,7 @@ fn incoming(push: &Push<'_>) -> Incoming {
         manifest: push.manifest.map(<[u8]>::to_vec),
         sealed_manifest: push.sealed_manifest.map(<[u8]>::to_vec),
         code_key: push.code_key,
+        receipt: push.receipt.clone(),
     }
 }
 
@@ -116,7 +121,8 @@ fn not_accepted(kind: FateKind, reason: &str) -> Fate {
 async fn read_page(app: &App, user: CurrentUser, request: &Request<'_>) -> AppResult<pull::Page> {
     let after: HashMap<String, u64> =
         request.cursors.iter().map(|cursor| (cursor.channel.to_owned(), cursor.number)).collect();
-    let page = app.db.read(move |tx: &Tx<'_>| pull::page(tx, &user, &after)).await;
+    let known = request.log.as_ref().map(|head| head.generation);
+    let page = app.db.read(move |tx: &Tx<'_>| pull::page(tx, &user, &after, known)).await;
     page.map_err(|error: DbError| AppError::from(error))
 }
 

@@ -141,6 +141,10 @@ impl<'a> Admission<'a> {
         if let Some(reason) = queries::discarded(self.tx, tenant, valid.hash)? {
             return Ok(Outcome::Refused(quarantine::discarded(&reason)));
         }
+        if taken.is_some() && valid.writer == self.server {
+            let sentence = "the log lost this entry of the server, which has written another one in its place";
+            return self.refuse(signed, "generation_lost", sentence);
+        }
         if taken.is_some() {
             return self.judge_rival(change, signed);
         }
@@ -155,6 +159,10 @@ impl<'a> Admission<'a> {
             return Ok(outcome);
         }
         if self.lacks_manifest(change)? {
+            if self.is_of_another(change) {
+                // Somebody else brings it, perhaps after a loss. Its author still has the manifest.
+                return self.quarantine(change, signed, "manifest_missing");
+            }
             return self.refuse(signed, "manifest_missing", "the submission came without its evidence manifest");
         }
         let outcome = self.append(change, signed)?;
@@ -186,8 +194,11 @@ impl<'a> Admission<'a> {
     fn judge_writer(&self, change: &Checked, signed: &SignedChange) -> Result<Option<Outcome>, DbError> {
         let valid = &change.valid;
         if valid.writer == self.server {
-            let sentence = "only the server itself writes under its key";
-            return self.refuse(signed, "writer_not_allowed", sentence).map(Some);
+            // The server signed it, so it was in the log once: a phone brings back what the log lost.
+            return match may_write(&change.name, &valid.entry, Writer::Server) {
+                Ok(()) => Ok(None),
+                Err(refusal) => self.refuse(signed, refusal.code(), &refusal.to_string()).map(Some),
+            };
         }
         let (user, role);
         let writer = match self.owner_of(&valid.writer)? {
@@ -300,6 +311,12 @@ impl<'a> Admission<'a> {
         Ok(!queries::has_manifest(self.tx, &self.sender.tenant, student, &submission.commitment)?)
     }
 
+    /// Whether the sender is not the student whom the record is about, or the server wrote it.
+    fn is_of_another(&self, change: &Checked) -> bool {
+        let DocumentName::Attendance { student, .. } = &change.name else { return false };
+        change.valid.writer == self.server || *student != self.sender.user.to_string()
+    }
+
     fn append(&self, change: &Checked, signed: &SignedChange) -> Result<Outcome, DbError> {
         let tenant = &self.sender.tenant;
         let course = match (&change.name, &change.valid.entry) {
@@ -310,7 +327,9 @@ impl<'a> Admission<'a> {
             (DocumentName::DeviceBinding { .. }, _) => None,
         };
         let channels = log::channels_of(&change.name, course.as_deref());
-        let appended = log::append(self.tx, tenant, &change.name, &change.valid, signed, self.now_ms, &channels)?;
+        // What the log lost and gets back was here when its receipt says so, and is judged by that time.
+        let received_at_ms = change.first_received_ms.map_or(self.now_ms, |first_ms| first_ms.min(self.now_ms));
+        let appended = log::append(self.tx, tenant, &change.name, &change.valid, signed, received_at_ms, &channels)?;
         self.keep_evidence(change)?;
         self.project(&appended, change, course.as_deref())?;
         self.moved.borrow_mut().extend(channels);

@@ -11,6 +11,7 @@ mod ingest;
 mod inspect;
 mod list;
 mod live;
+mod log_state;
 mod prepare;
 mod pull;
 mod quarantine;
@@ -33,7 +34,8 @@ pub use quarantine::release_batch;
 /// Responses below this many bytes are not worth compressing.
 const COMPRESSED_BYTES_MIN: u64 = 1024;
 
-/// `POST /sync`, `GET /sync/live`, `GET /server`, `/admin/quarantine`, `/admin/forks`, `GET /admin/refusals`.
+/// `POST /sync`, `GET /sync/live`, `GET /server`, `GET /admin/log`, `/admin/quarantine`, `/admin/forks`,
+/// `GET /admin/refusals`.
 pub fn routes() -> OpenApiRouter<App> {
     let compression = CompressionLayer::new().compress_when(SizeAbove::new(COMPRESSED_BYTES_MIN));
     let exchange = OpenApiRouter::new()
@@ -44,6 +46,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .merge(exchange)
         .routes(routes!(live::live))
         .routes(routes!(exchange::server_facts))
+        .routes(routes!(log_state::log_state))
         .routes(routes!(list::list))
         .routes(routes!(inspect::inspect))
         .routes(routes!(settle::release))

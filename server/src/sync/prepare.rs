@@ -5,7 +5,7 @@ use muster_sync_core::{
     change::{self, SignedChange, Valid},
     document::{ChainTip, Entry, genesis},
     evidence::{ImageRef, Manifest, commitment},
-    time::session_code::CodeKey,
+    time::{Receipt, session_code::CodeKey},
 };
 
 use super::ingest::Sender;
@@ -32,6 +32,8 @@ pub struct Incoming {
     pub sealed_manifest: Option<Vec<u8>>,
     /// The code key that a binding request commits to.
     pub code_key: Option<[u8; 32]>,
+    /// A receipt of this server, from a log that lost the change.
+    pub receipt: Option<Receipt>,
 }
 
 /// A manifest that belongs to its submission, sealed.
@@ -51,6 +53,8 @@ pub(super) struct Checked {
     pub(super) evidence: Option<Evidence>,
     /// The code key of a binding request, sealed for its user.
     pub(super) code_key: Option<Vec<u8>>,
+    /// When the server had it first, by its own receipt; the log lost it since.
+    pub(super) first_received_ms: Option<i64>,
 }
 
 /// A pushed change, checked or refused.
@@ -95,7 +99,10 @@ async fn check(app: &App, sender: &Sender, incoming: &Incoming) -> AppResult<Ver
     };
     let code_key = seal_code_key(app, sender, &name, &valid, incoming.code_key).await?;
     let genesis = (valid.seq == 1).then(|| genesis::tip(valid.document, name.kind()));
-    Ok(Ok(Checked { name, valid, genesis, evidence, code_key }))
+    let server = ServerKey::of(app)?.public();
+    let proven = |receipt: &&Receipt| receipt.verify(&server, valid.document, valid.hash).is_ok();
+    let first_received_ms = incoming.receipt.as_ref().filter(proven).map(|receipt| receipt.received_at_ms);
+    Ok(Ok(Checked { name, valid, genesis, evidence, code_key, first_received_ms }))
 }
 
 /// Reads the manifest of a submission, compares it with the commitment, and seals it for the student: whoever brought

@@ -8,7 +8,7 @@ use crate::auth::CurrentUser;
 use crate::courses;
 use crate::db::{DbError, Tx};
 use crate::evidence;
-use crate::log::{self, Stored};
+use crate::log::{self, Head, Stored};
 
 /// Images that one response may ask for.
 const WANTED_MAX: usize = 100;
@@ -22,11 +22,24 @@ pub(super) struct Page {
     pub(super) cursors: Vec<(String, u64)>,
     pub(super) more: bool,
     pub(super) wanted: Vec<[u8; 32]>,
+    /// Where the log ends in the snapshot that the page was read from.
+    pub(super) head: Option<Head>,
 }
 
 /// Reads the next page. A channel that the client does not name starts at 0; one that is not the user's is left out.
-pub(super) fn page(tx: &Tx<'_>, user: &CurrentUser, after: &HashMap<String, u64>) -> Result<Page, DbError> {
-    let mut page = Page { changes: Vec::new(), cursors: Vec::new(), more: false, wanted: Vec::new() };
+///
+/// `generation` is the one of the log that the client knows: cursors into another one say nothing.
+pub(super) fn page(
+    tx: &Tx<'_>,
+    user: &CurrentUser,
+    after: &HashMap<String, u64>,
+    generation: Option<u64>,
+) -> Result<Page, DbError> {
+    let head = log::current(tx, &user.tenant)?;
+    let is_stale = |known: u64| head.as_ref().is_some_and(|head| head.generation.unsigned_abs() != known);
+    let no_cursors = HashMap::new();
+    let after = if generation.is_some_and(is_stale) { &no_cursors } else { after };
+    let mut page = Page { changes: Vec::new(), cursors: Vec::new(), more: false, wanted: Vec::new(), head };
     let mut taken = HashSet::new();
     let mut size_bytes = 0;
     for channel in courses::channels_of(tx, user)?.into_iter().take(limits::CURSORS_MAX) {

@@ -94,7 +94,8 @@ pub(super) fn rejudge(admission: &Admission<'_>, row: &Waiting) -> Result<Option
         return Ok(None);
     };
     let genesis = (valid.seq == 1).then(|| genesis::tip(valid.document, name.kind()));
-    let checked = Checked { name, valid, genesis, evidence: None, code_key: row.code_key.clone() };
+    let checked =
+        Checked { name, valid, genesis, evidence: None, code_key: row.code_key.clone(), first_received_ms: None };
     let sender = admission.applicant.get();
     if let Ok(own) = row.sender_id.parse() {
         admission.applicant.set(own);

@@ -1,6 +1,6 @@
 //! Images that wait for their upload.
 
-use super::{CaptureImage, DeviceStore, StoreError, capture::image_type, error::damaged};
+use super::{CaptureImage, DeviceStore, StoreError, anchor, capture::image_type, error::damaged};
 use crate::evidence::ImageType;
 use rusqlite::{OptionalExtension, Transaction, params};
 use sha2::{Digest, Sha256};
@@ -29,10 +29,11 @@ pub(super) fn insert(tx: &Transaction<'_>, outbox_id: i64, image: &CaptureImage)
     Ok(())
 }
 
-/// Notes which images the server asked for, also those that it did not expect before.
+/// Notes which images the server asked for, also those that it did not expect before, or had and lost.
 pub(super) fn want(tx: &Transaction<'_>, sha256: &[u8; 32]) -> Result<(), StoreError> {
     let sql = "UPDATE blobs SET wanted = 1, state = 'waiting', reason = NULL
-        WHERE sha256 = ?1 AND (state = 'waiting' OR state = 'failed' AND reason = 'image_not_expected')";
+        WHERE sha256 = ?1 AND (state = 'waiting' OR state = 'failed' AND reason = 'image_not_expected'
+            OR state = 'uploaded' AND EXISTS (SELECT 1 FROM blob_bytes b WHERE b.sha256 = ?1))";
     let mut statement = tx.prepare_cached(sql)?;
     statement.execute([sha256])?;
     Ok(())
@@ -66,12 +67,23 @@ impl DeviceStore {
         Ok(statement.query_row([sha256], |row| row.get(0)).optional()?)
     }
 
-    /// The server has the image for good: its bytes leave the phone.
+    /// The server has the image. Its bytes stay for a while, in case that the server loses it.
     pub(crate) fn blob_uploaded(&mut self, sha256: &[u8; 32]) -> Result<(), StoreError> {
         self.write(|tx| {
-            tx.execute("UPDATE blobs SET state = 'uploaded', wanted = 0, reason = NULL WHERE sha256 = ?1", [sha256])?;
-            tx.execute("DELETE FROM blob_bytes WHERE sha256 = ?1", [sha256])?;
+            let uploaded_at_ms = anchor(tx)?.map(|reading| reading.anchor.time_ms);
+            let sql = "UPDATE blobs SET state = 'uploaded', wanted = 0, reason = NULL, uploaded_at_ms = ?2
+                WHERE sha256 = ?1";
+            tx.execute(sql, params![sha256, uploaded_at_ms.unwrap_or(0)])?;
             Ok(())
+        })
+    }
+
+    /// Lets go of images that the server has, to make room; `true` if there were any.
+    pub(crate) fn let_go_of_images(&mut self) -> Result<bool, StoreError> {
+        self.write(|tx| {
+            let sql = "DELETE FROM blob_bytes
+                WHERE sha256 IN (SELECT sha256 FROM blobs WHERE state = 'uploaded')";
+            Ok(tx.execute(sql, [])? > 0)
         })
     }
 

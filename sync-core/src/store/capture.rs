@@ -64,9 +64,22 @@ impl DeviceStore {
     /// [`StoreError::Full`], [`StoreError::Corrupt`]. Nothing was written then.
     pub fn capture(&mut self, signer: &dyn SigningKey, input: &CaptureInput) -> Result<RecordId, StoreError> {
         let images = check_images(&input.images)?;
+        match self.keep_capture(signer, input, &images) {
+            // What the server has already must never be the reason to lose a new record.
+            Err(StoreError::Full) if self.let_go_of_images()? => self.keep_capture(signer, input, &images),
+            kept => kept,
+        }
+    }
+
+    fn keep_capture(
+        &mut self,
+        signer: &dyn SigningKey,
+        input: &CaptureInput,
+        images: &[ImageRef],
+    ) -> Result<RecordId, StoreError> {
         self.write(|tx| {
             let student = account(tx)?.user;
-            let manifest = manifest(input, images, anchor(tx)?)?;
+            let manifest = manifest(input, images.to_vec(), anchor(tx)?)?;
             let captured_at_ms = author::sane_ms(input.clocks.wall_ms);
             let entry = Submission {
                 captured_at_ms,

@@ -14,6 +14,7 @@ mod outbox;
 mod reasons;
 mod rebuild;
 mod records;
+mod recovery;
 mod relay;
 mod schema;
 mod settle;
@@ -28,6 +29,7 @@ pub use records::{RecordId, RecordStatus, RecordView};
 pub use relay::CarriedCounts;
 
 pub(crate) use outbox::PushRow;
+pub(crate) use recovery::Recovery;
 pub(crate) use relay::{CarriedRow, Carry, CarryOutcome, OfferedPlan, OwnRow};
 pub(crate) use settle::{PulledChange, SettledExchange};
 

@@ -1,7 +1,9 @@
 //! The outbox: one row per own change, in the order in which they were written.
 
 use super::{DeviceStore, StoreError, error::damaged};
-use crate::{ChangeHash, DeviceKey, DocumentId, DocumentName, change::Valid, time::session_code::CodeKey};
+use crate::{
+    ChangeHash, DeviceKey, DocumentId, DocumentName, change::Valid, time::Receipt, time::session_code::CodeKey,
+};
 use rusqlite::{Row, Transaction, params};
 use std::collections::BTreeSet;
 
@@ -68,6 +70,7 @@ pub struct PendingCounts {
 /// A change that is to be pushed.
 #[derive(Debug, Clone)]
 pub(crate) struct PushRow {
+    /// The outbox row; below 0 for somebody else's change that the server lost: the row of `resends`, negated.
     pub(crate) id: i64,
     pub(crate) hash: ChangeHash,
     pub(crate) document: DocumentId,
@@ -77,10 +80,12 @@ pub(crate) struct PushRow {
     pub(crate) signature: [u8; 64],
     pub(crate) manifest: Option<Vec<u8>>,
     pub(crate) code_key: Option<[u8; 32]>,
+    /// Of a log that lost the change.
+    pub(crate) void_receipt: Option<Receipt>,
 }
 
-/// Room for what stands around a push in CBOR: names, map keys and lengths.
-const PUSH_OVERHEAD_BYTES: usize = 64 + 32 + 160;
+/// Room for what stands around a push in CBOR: names, map keys, lengths and a receipt.
+const PUSH_OVERHEAD_BYTES: usize = 64 + 32 + 160 + 96;
 
 impl PushRow {
     pub(crate) fn size_bytes(&self) -> usize {
@@ -102,27 +107,54 @@ pub(super) fn insert(
     Ok(tx.last_insert_rowid())
 }
 
+/// What is open, oldest first.
+const OPEN: &str = "SELECT o.id, o.change_hash, o.document, o.writer, c.kind, c.key, c.key2, c.bytes, c.signature,
+        o.manifest, o.code_key, o.receipt
+    FROM outbox o INDEXED BY outbox_open
+    JOIN changes c ON c.hash = o.change_hash
+    JOIN chains t ON t.document = o.document AND t.writer = o.writer
+    WHERE o.state IN ('queued', 'sent') AND t.break_state = 0
+        AND NOT EXISTS (SELECT 1 FROM resends r WHERE r.change_hash = o.change_hash)
+    ORDER BY o.id";
+
+/// What the server lost, in the order in which it had it.
+const LOST: &str = "SELECT coalesce(o.id, -r.id), c.hash, c.document, c.writer, c.kind, c.key, c.key2, c.bytes,
+        c.signature, o.manifest, o.code_key, o.receipt
+    FROM resends r
+    JOIN changes c ON c.hash = r.change_hash
+    LEFT JOIN outbox o ON o.change_hash = c.hash
+    ORDER BY r.id";
+
 impl DeviceStore {
     /// The next changes to push, oldest first, within `count_max` and `bytes_max`.
     ///
     /// A change in `delayed` waits, and with it what was written after it in the same chain, and nothing else. Chains
-    /// that are to be rebuilt wait too.
+    /// that are to be rebuilt wait too. What the server lost goes before everything else, and alone.
     pub(crate) fn next_pushes(
         &self,
         delayed: &BTreeSet<i64>,
         count_max: usize,
         bytes_max: usize,
     ) -> Result<Vec<PushRow>, StoreError> {
-        let sql = "SELECT o.id, o.change_hash, o.document, o.writer, c.kind, c.key, c.key2, c.bytes, c.signature,
-                o.manifest, o.code_key
-            FROM outbox o INDEXED BY outbox_open
-            JOIN changes c ON c.hash = o.change_hash
-            JOIN chains t ON t.document = o.document AND t.writer = o.writer
-            WHERE o.state IN ('queued', 'sent') AND t.break_state = 0
-            ORDER BY o.id";
+        let mut blocked = BTreeSet::new();
+        let lost = self.select_pushes(LOST, delayed, &mut blocked, count_max, bytes_max)?;
+        if !lost.is_empty() {
+            return Ok(lost);
+        }
+        self.select_pushes(OPEN, delayed, &mut blocked, count_max, bytes_max)
+    }
+
+    fn select_pushes(
+        &self,
+        sql: &str,
+        delayed: &BTreeSet<i64>,
+        blocked: &mut BTreeSet<(DocumentId, DeviceKey)>,
+        count_max: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<PushRow>, StoreError> {
         let mut statement = self.db.prepare_cached(sql)?;
         let mut rows = statement.query([])?;
-        let (mut pushes, mut blocked, mut size_bytes) = (Vec::new(), BTreeSet::new(), 0);
+        let (mut pushes, mut size_bytes) = (Vec::new(), 0);
         while let Some(row) = rows.next()? {
             if pushes.len() == count_max {
                 break;
@@ -204,6 +236,7 @@ fn read_push(row: &Row<'_>) -> Result<PushRow, StoreError> {
         signature: row.get(8)?,
         manifest: row.get(9)?,
         code_key: row.get(10)?,
+        void_receipt: row.get::<_, Option<Vec<u8>>>(11)?.and_then(|bytes| minicbor::decode(&bytes).ok()),
     })
 }
 

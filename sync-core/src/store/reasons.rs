@@ -5,6 +5,7 @@ const SENTENCES: &[(&str, &str)] = &[
     // The phone's own.
     ("not_sent_yet", "Only this phone has it. It is sent by itself as soon as there is a network."),
     ("not_answered_yet", "It was sent, and the answer has not come yet. It is sent again by itself."),
+    ("sent_again", "The server lost its copy, and this phone sends it again by itself. Nothing is lost."),
     ("not_judged_yet", "The server has it. Its checks have not finished; look again later."),
     (
         "handed_over",
@@ -46,6 +47,7 @@ const SENTENCES: &[(&str, &str)] = &[
     ("writer_not_allowed", "You may not write this record: you are not enrolled in the course, or not its lecturer."),
     ("manifest_invalid", "The evidence does not match the record. Capture again."),
     ("manifest_not_opened", "The evidence did not arrive whole. It is sent again by this phone itself."),
+    ("generation_lost", "The server wrote this anew. Nothing is lost."),
     ("manifest_missing", "The evidence did not arrive with the record. Capture again."),
     // Checks that flag.
     ("in_review", "A person looks at it. You see the decision here."),

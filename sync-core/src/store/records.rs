@@ -131,7 +131,9 @@ impl DeviceStore {
 
     fn view(&self, row: RecordRow) -> Result<RecordView, StoreError> {
         let own = |code: &str| Some(code.to_owned());
-        let (mut judgement, receipt) = (None, row.receipt.as_deref().map(minicbor::decode).transpose());
+        // A receipt of a log that lost the change is void.
+        let receipt = row.receipt.as_deref().filter(|_| row.state == ChangeState::Accepted);
+        let (mut judgement, receipt) = (None, receipt.map(minicbor::decode).transpose());
         let (status, reason) = match row.state {
             ChangeState::Queued | ChangeState::Sent if row.handed_over => {
                 (RecordStatus::HandedOver, own("handed_over"))

@@ -10,6 +10,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Every migration of the device store, oldest first; its number is its place. An old one is never edited.
 const MIGRATIONS: &[&str] = &[
     include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../migrations/device/0001_store.sql")),
+    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../migrations/device/0002_recovery.sql")),
     include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../migrations/device/0003_relay.sql")),
 ];
 

@@ -1,11 +1,14 @@
 //! Keeps what an exchange brought, all of it in one transaction: fates, pulled changes, anchor and cursors.
 
-use super::{CarriedRow, DeviceStore, PushRow, StoreError, blobs, changes, relay, set_anchor};
+use super::{CarriedRow, DeviceStore, PushRow, StoreError, blobs, changes, recovery, relay, set_anchor};
 use crate::{
     ChangeHash, DeviceKey, DocumentId, DocumentName,
     change::Valid,
     document::Entry,
-    sync::message::{Fate, FateKind},
+    sync::{
+        head::LogHead,
+        message::{Fate, FateKind},
+    },
     time::{AnchorReading, Receipt},
 };
 use rusqlite::{Transaction, params};
@@ -28,6 +31,7 @@ pub(crate) struct SettledExchange<'a> {
     pub(crate) cursors: Vec<(String, u64)>,
     pub(crate) more: bool,
     pub(crate) anchor: Option<AnchorReading>,
+    pub(crate) log: Option<LogHead>,
     pub(crate) wanted: Vec<[u8; 32]>,
     /// Changes in quarantine of which a person settled what becomes of them.
     pub(crate) ask_again: Vec<ChangeHash>,
@@ -44,15 +48,24 @@ impl DeviceStore {
     /// Keeps the answer. Twice the same answer leaves what one leaves.
     pub(crate) fn settle(&mut self, exchange: &SettledExchange<'_>) -> Result<(), StoreError> {
         self.write(|tx| {
+            // From here on, what the server says is about its new log.
+            let began = recovery::notice(tx, exchange.log.as_ref())?;
             if !exchange.more {
                 // What the server has of the broken chains was pulled in full since they broke.
                 tx.execute("UPDATE chains SET break_state = 2 WHERE break_state = 1", [])?;
             }
             let mut pull_again = false;
             for (push, fate) in &exchange.fates {
+                // What hangs on a change that the server lost cannot be taken before that one is back.
+                if began && fate.kind != FateKind::Accepted {
+                    continue;
+                }
                 pull_again |= settle_fate(tx, push, fate)?;
             }
             for (row, fate) in &exchange.carried {
+                if began && fate.kind != FateKind::Accepted {
+                    continue;
+                }
                 relay::settle(tx, row, fate)?;
             }
             for pulled in &exchange.pulled {
@@ -67,6 +80,7 @@ impl DeviceStore {
             }
             if let Some(reading) = &exchange.anchor {
                 set_anchor(tx, reading)?;
+                recovery::let_go(tx, reading.anchor.time_ms)?;
             }
             tx.execute("DELETE FROM cursors", [])?;
             if !pull_again {
@@ -76,6 +90,9 @@ impl DeviceStore {
                     statement.execute(params![channel, number])?;
                 }
             }
+            if !exchange.more {
+                recovery::list_missing(tx)?;
+            }
             Ok(())
         })
     }
@@ -84,6 +101,12 @@ impl DeviceStore {
 /// Settles one outbox row; `true` when its chain broke and everything has to be pulled again.
 fn settle_fate(tx: &Transaction<'_>, push: &PushRow, fate: &Fate) -> Result<bool, StoreError> {
     let reason = clean(fate.reason.as_deref());
+    if fate.kind != FateKind::Retry {
+        tx.prepare_cached("DELETE FROM resends WHERE change_hash = ?1")?.execute([push.hash.0])?;
+    }
+    if push.id < 0 {
+        return recovery::settle_foreign(tx, push, fate).map(|()| false);
+    }
     match fate.kind {
         FateKind::Accepted => accept(tx, push, fate).map(|()| false),
         FateKind::Quarantined | FateKind::Refused if CHAIN_REASONS.contains(&reason.as_str()) => {

@@ -45,6 +45,9 @@ pub enum Problem {
     /// A success that does not name the uploaded image: not the server's.
     #[error("the answer does not name the uploaded image")]
     UploadUnproven,
+    /// The head of the log does not verify.
+    #[error("the head of the log does not verify")]
+    HeadInvalid,
     /// More than a response may hold.
     #[error("the answer is over a limit")]
     OverLimit,
@@ -86,6 +89,9 @@ pub(super) fn check<'a>(
         }
         None => None,
     };
+    if response.log.as_ref().is_some_and(|head| head.verify(&server_key).is_err()) {
+        return Err(Problem::HeadInvalid);
+    }
     let n_changes = response.changes.len();
     let mut pulled = Vec::with_capacity(n_changes);
     for change in &response.changes {
@@ -99,6 +105,7 @@ pub(super) fn check<'a>(
         cursors: response.cursors.iter().map(|cursor| (cursor.channel.to_owned(), cursor.number)).collect(),
         more: response.more,
         anchor,
+        log: response.log,
         wanted: response.wanted.iter().take(limits::PUSHES_PER_REQUEST_MAX).map(|sha256| sha256.0).collect(),
         ask_again: response.ask_again.unwrap_or_default(),
     };

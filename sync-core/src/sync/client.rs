@@ -8,6 +8,7 @@
 use super::{
     answer::{self, Problem},
     backoff,
+    head::LogHead,
     message::{Cursor, FateKind, PROTOCOL_VERSION, Push, Request, WireName},
 };
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
     evidence::ImageType,
     limits,
     signing::SigningKey,
-    store::{CarriedRow, DeviceStore, PushRow, SettledExchange, StoreError},
+    store::{CarriedRow, DeviceStore, PushRow, Recovery, SettledExchange, StoreError},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -189,16 +190,29 @@ impl SyncClient {
         if now_ms < self.connection.until_ms {
             return Ok(Action::Wait { until_ms: self.connection.until_ms });
         }
-        store.rebuild(signer)?;
+        let recovery = store.recovery()?;
+        if recovery == Recovery::None {
+            // While the server is given back what it lost, what it has says nothing about where a chain broke.
+            store.rebuild(signer)?;
+        }
         let cursors = store.cursors()?;
         let delayed = self.changes.iter().filter(|(_, delay)| now_ms < delay.until_ms).map(|(id, _)| *id).collect();
         let cursor_bytes: usize = cursors.iter().map(|(channel, _)| channel.len() + 16).sum();
         let bytes_max = limits::SYNC_REQUEST_BYTES_MAX.saturating_sub(REQUEST_OVERHEAD_BYTES + cursor_bytes);
-        let pushes = store.next_pushes(&delayed, self.pushes_max, bytes_max)?;
-        let carried = self.next_carried(store, now_ms, &pushes, bytes_max)?;
-        if !pushes.is_empty() || !carried.is_empty() || self.pull_wanted || store.has_broken_chain()? {
+        let pushes = match recovery {
+            // What is missing is known only when everything that is there was pulled.
+            Recovery::Pulling => Vec::new(),
+            Recovery::None | Recovery::Sending => store.next_pushes(&delayed, self.pushes_max, bytes_max)?,
+        };
+        let carried = match recovery {
+            Recovery::None => self.next_carried(store, now_ms, &pushes, bytes_max)?,
+            // What this phone sends again goes before what it carries for others.
+            Recovery::Pulling | Recovery::Sending => Vec::new(),
+        };
+        let looks = self.pull_wanted || recovery == Recovery::Pulling || store.has_broken_chain()?;
+        if !pushes.is_empty() || !carried.is_empty() || looks {
             store.mark_sent(&pushes)?;
-            let bytes = encode(signer, nonce, &cursors, &pushes, &carried);
+            let bytes = encode(signer, nonce, &cursors, &pushes, &carried, store.log_head()?);
             self.in_flight = Some(InFlight::Exchange { pushes, carried, nonce });
             return Ok(Action::Exchange(bytes));
         }
@@ -397,6 +411,7 @@ fn encode(
     cursors: &[(String, u64)],
     pushes: &[PushRow],
     carried: &[CarriedRow],
+    log: Option<LogHead>,
 ) -> Vec<u8> {
     let own = pushes.iter().map(|push| Push {
         name: WireName::new(&push.name),
@@ -405,6 +420,7 @@ fn encode(
         manifest: push.manifest.as_deref(),
         code_key: push.code_key,
         sealed_manifest: None,
+        receipt: push.void_receipt.clone(),
     });
     let of_others = carried.iter().map(|row| Push {
         name: WireName::new(&row.name),
@@ -413,6 +429,7 @@ fn encode(
         manifest: None,
         code_key: None,
         sealed_manifest: row.sealed_manifest.as_deref(),
+        receipt: None,
     });
     let request = Request {
         version: PROTOCOL_VERSION,
@@ -421,6 +438,7 @@ fn encode(
         cursors: cursors.iter().map(|(channel, number)| Cursor { channel, number: *number }).collect(),
         pushes: own.chain(of_others).collect(),
         pull: true,
+        log,
     };
     minicbor::to_vec(&request).expect("encoding into memory does not fail")
 }

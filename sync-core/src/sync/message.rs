@@ -1,5 +1,6 @@
 //! What travels: `POST /api/v1/sync`, CBOR both ways, maps with numbered keys so that unknown fields are skipped.
 
+use super::head::LogHead;
 use crate::{
     ChangeHash, DeviceKey, DocumentName, Refusal, limits,
     time::{Anchor, Receipt},
@@ -64,6 +65,10 @@ pub struct Push<'a> {
     /// The manifest, sealed to the server's key, when somebody else's phone pushes it; see [`crate::sealing`].
     #[cbor(b(5), with = "minicbor::bytes")]
     pub sealed_manifest: Option<&'a [u8]>,
+    /// The receipt that the client had for it, when it brings back what the server lost: it proves when the server had
+    /// it first.
+    #[n(6)]
+    pub receipt: Option<Receipt>,
 }
 
 /// How far a client has read a channel.
@@ -99,6 +104,9 @@ pub struct Request<'a> {
     /// Whether the client wants changes at all; a relay only pushes.
     #[n(5)]
     pub pull: bool,
+    /// The newest head of the log that the client was told: a witness of what the server had.
+    #[n(6)]
+    pub log: Option<LogHead>,
 }
 
 impl<'a> Request<'a> {
@@ -252,6 +260,10 @@ pub struct Response<'a> {
     /// Changes of the device in quarantine of which a person settled what becomes of them: push them again to learn it.
     #[n(9)]
     pub ask_again: Option<Vec<ChangeHash>>,
+    /// Where the log ends, if changes were asked for and the log is not empty. Another generation than the request's:
+    /// the server lost a part of its log, and this page begins at 0 whatever cursors the request named.
+    #[n(7)]
+    pub log: Option<LogHead>,
 }
 
 impl<'a> Response<'a> {

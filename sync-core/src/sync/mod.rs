@@ -5,6 +5,7 @@ mod answer;
 pub mod backoff;
 #[cfg(feature = "store")]
 pub mod client;
+pub mod head;
 pub mod message;
 #[cfg(feature = "store")]
 pub mod relay;

@@ -8,6 +8,7 @@ mod hostile;
 mod lecturer;
 mod peer;
 mod phone;
+mod recovery;
 mod relay;
 mod relay_hostile;
 mod relay_vector;

@@ -81,6 +81,7 @@ impl Peer {
             anchor,
             wanted: Vec::new(),
             ask_again: None,
+            log: None,
         };
         spoil(&mut response);
         minicbor::to_vec(&response).unwrap()

@@ -11,9 +11,12 @@ use muster_sync_core::{
     document::*,
     evidence::*,
     signing::{Context, SigningKey, change_message},
-    sync::message::{
-        CONTENT_TYPE, Cursor, Fate, FateKind, PROTOCOL_VERSION, Pulled, Push, Request as SyncRequest, Response,
-        WireName,
+    sync::{
+        head::LogHead,
+        message::{
+            CONTENT_TYPE, Cursor, Fate, FateKind, PROTOCOL_VERSION, Pulled, Push, Request as SyncRequest, Response,
+            WireName,
+        },
     },
     time::{
         Anchor, AnchorReading, CaptureClocks, Receipt,
@@ -93,6 +96,8 @@ fn vectors() -> BTreeMap<String, String> {
         ("checks".to_owned(), checks_vector()),
         ("anchor".to_owned(), anchor_vector()),
         ("receipt".to_owned(), receipt_vector()),
+        ("log-head".to_owned(), log_head_vector()),
+        ("sync-recovery".to_owned(), recovery_vector()),
         ("sync-request".to_owned(), request_vector()),
         ("sync-request-relayed".to_owned(), golden_sealed::relayed_request()),
         ("sealed-manifest".to_owned(), golden_sealed::sealed_manifest()),
@@ -300,6 +305,67 @@ fn receipt_vector() -> Value {
     })
 }
 
+fn log_head() -> LogHead {
+    LogHead::sign(&key(200), 115_581_911_040_000_007, 41, [6; 32]).unwrap()
+}
+
+fn log_head_vector() -> Value {
+    let head = log_head();
+    assert_eq!(head.verify(&key(200).public_key()), Ok(()));
+    json!({
+        "server_key": key(200).public_key().to_string(),
+        "generation": head.generation,
+        "log_index": head.log_index,
+        "chain": hex(head.chain),
+        "signature": hex(head.signature),
+        "context": hex(Context::LogHead.bytes()),
+        "cbor": hex(minicbor::to_vec(&head).unwrap()),
+        "diagnostic": diagnostic(&minicbor::to_vec(&head).unwrap()),
+    })
+}
+
+/// A phone that brings back what the server lost: the newest head that it knew, and a change with its void receipt.
+fn recovery_vector() -> Value {
+    let (name, bytes) = (attendance(), manifest().to_bytes());
+    let claim = Submission { commitment: commitment(&bytes), ..submission() };
+    let change = chain(&key(1), &name, &[claim.into()]).remove(0);
+    let push = Push {
+        name: WireName::new(&name),
+        change: &change.bytes,
+        signature: change.signature,
+        manifest: Some(&bytes),
+        code_key: None,
+        receipt: Some(receipt()),
+    };
+    let request = SyncRequest {
+        version: PROTOCOL_VERSION,
+        device: None,
+        nonce: None,
+        cursors: vec![],
+        pushes: vec![push],
+        pull: true,
+        log: Some(log_head()),
+    };
+    let request = minicbor::to_vec(&request).unwrap();
+    let response = Response {
+        version: PROTOCOL_VERSION,
+        fates: vec![],
+        changes: vec![],
+        cursors: vec![],
+        more: false,
+        anchor: None,
+        wanted: vec![],
+        log: Some(log_head()),
+    };
+    let response = minicbor::to_vec(&response).unwrap();
+    json!({
+        "request_cbor": hex(&request),
+        "request_diagnostic": diagnostic(&request),
+        "response_cbor": hex(&response),
+        "response_diagnostic": diagnostic(&response),
+    })
+}
+
 fn request_vector() -> Value {
     let (name, to_bind) = (attendance(), binding());
     let manifest = manifest().to_bytes();
@@ -323,6 +389,7 @@ fn request_vector() -> Value {
         manifest,
         code_key,
         sealed_manifest: None,
+        receipt: None,
     };
     let (change, request) = (Box::leak(Box::new(change)), Box::leak(Box::new(request)));
     let message = SyncRequest {
@@ -332,6 +399,7 @@ fn request_vector() -> Value {
         cursors: vec![Cursor { channel: "user:student-1", number: 41 }, Cursor { channel: "course:7", number: 0 }],
         pushes: vec![push(&name, change, Some(&manifest), None), push(&to_bind, request, None, Some(code_key.0))],
         pull: true,
+        log: None,
     };
     let bytes = minicbor::to_vec(&message).unwrap();
     assert_eq!(SyncRequest::decode(&bytes), Ok(message.clone()));
@@ -368,6 +436,7 @@ fn response_vector() -> Value {
         anchor: Some(anchor()),
         wanted: vec![ChangeHash([8; 32])],
         ask_again: None,
+        log: None,
     };
     let bytes = minicbor::to_vec(&message).unwrap();
     assert_eq!(Response::decode(&bytes), Ok(message.clone()));

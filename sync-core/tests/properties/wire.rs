@@ -92,6 +92,7 @@ fn request(pushes: usize, cursors: usize) -> Vec<u8> {
         manifest: Some(&[1, 2, 3]),
         code_key: None,
         sealed_manifest: None,
+        receipt: None,
     };
     let cursor = Cursor { channel: "user:student-1", number: 7 };
     let request = Request {
@@ -101,6 +102,7 @@ fn request(pushes: usize, cursors: usize) -> Vec<u8> {
         cursors: vec![cursor; cursors],
         pushes: vec![push; pushes],
         pull: true,
+        log: None,
     };
     minicbor::to_vec(&request).unwrap()
 }
@@ -125,7 +127,8 @@ fn a_newer_peer_s_unknown_fields_are_skipped_and_its_version_is_named() {
     bytes[0] = 0xa7;
     bytes.extend([0x18, 99, 0x82, 0xa1, 1, 2, 0x61, b'x']);
     assert_eq!(Request::decode(&bytes).unwrap().pushes.len(), 1);
-    let newer = Request { version: 2, device: None, nonce: None, cursors: vec![], pushes: vec![], pull: true };
+    let newer =
+        Request { version: 2, device: None, nonce: None, cursors: vec![], pushes: vec![], pull: true, log: None };
     assert_eq!(Request::decode(&minicbor::to_vec(&newer).unwrap()), Err(RequestError::Version(2)));
 }
 

@@ -1,0 +1,85 @@
+//! `muster rebuild`: makes every projection again from the log with the server stopped, and proves that it is what is there.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Args;
+use comfy_table::{Table, presets};
+
+use super::verify::progress_bar;
+use crate::app::StartError;
+use crate::clock::{Clock, SystemClock};
+use crate::config::{DataConfig, DatabaseUrl};
+use crate::db::Db;
+use crate::log::ServerKey;
+use crate::recovery::{self, Rebuilt};
+use crate::telemetry;
+
+/// Arguments of `muster rebuild`.
+#[derive(Debug, Args)]
+pub(super) struct Rebuild {
+    #[command(flatten)]
+    data: DataConfig,
+
+    /// Put right what differs, in one transaction. Without this nothing is changed.
+    #[arg(long)]
+    replace: bool,
+
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command; its status is 0 only if every projection is what the log says, or was put right.
+pub(super) fn run(rebuild: &Rebuild) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    telemetry::start(&rebuild.data).map_err(StartError::Other)?;
+    let keys_dir = rebuild.data.keys_dir();
+    let key = ServerKey::load(&keys_dir)
+        .map_err(|error| StartError::Io(format!("the server's key in {}", keys_dir.display()), error))?;
+    let DatabaseUrl::Sqlite(path) = rebuild.data.database()?;
+    let db = match rebuild.replace {
+        true => Db::open_sqlite(&path, SystemClock.now_ms())?,
+        false => Db::open_sqlite_read_only(&path)?,
+    };
+    // Beside the data: it may become as large as the log.
+    let scratch = tempfile::tempdir_in(&rebuild.data.data_dir)?;
+    let bar = progress_bar("rows");
+    let rebuilt = recovery::rebuild(&db, &key, &scratch.path().join("rebuild.db"), rebuild.replace, &|done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    db.close();
+    let rebuilt = rebuilt?;
+    let mut out = std::io::stdout().lock();
+    if rebuild.json {
+        serde_json::to_writer_pretty(&mut out, &rebuilt)?;
+        writeln!(out)?;
+    } else {
+        print(&mut out, &rebuilt)?;
+    }
+    let right = rebuilt.is_equal() || rebuild.replace;
+    Ok(if right { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn print(out: &mut impl Write, rebuilt: &Rebuilt) -> std::io::Result<()> {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(["projection", "rows", "from the log", "different", "sha256"]);
+    for report in &rebuilt.tables {
+        let rows = [report.present_rows, report.rebuilt_rows, report.differences].map(|count| count.to_string());
+        table.add_row([report.table, &rows[0], &rows[1], &rows[2], &report.rebuilt_sha256[..16]]);
+    }
+    writeln!(out, "{table}")?;
+    for report in &rebuilt.tables {
+        if let Some(first) = &report.first {
+            writeln!(out, "DIFFERENT: {}, {}: {}", report.table, first.key, first.what)?;
+        }
+    }
+    let (seconds, rate) = (rebuilt.elapsed_ms as f64 / 1e3, rebuilt.rows * 1000 / rebuilt.elapsed_ms.max(1));
+    writeln!(out, "projected {} rows in {seconds:.2} s: {rate} rows/s", rebuilt.rows)?;
+    match (rebuilt.is_equal(), rebuilt.replaced) {
+        (true, _) => writeln!(out, "every projection is what the log says"),
+        (false, 0) => writeln!(out, "projections are NOT what the log says; --replace puts them right"),
+        (false, replaced) => writeln!(out, "{replaced} rows were put right"),
+    }
+}

@@ -1,0 +1,79 @@
+//! `muster verify`: checks the whole log with the server stopped, and says which row is the first that is wrong.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::app::StartError;
+use crate::config::{DataConfig, DatabaseUrl};
+use crate::db::Db;
+use crate::log::{HeadFile, ServerKey};
+use crate::recovery::{self, Report};
+use crate::telemetry;
+
+/// Arguments of `muster verify`.
+#[derive(Debug, Args)]
+pub(super) struct Verify {
+    #[command(flatten)]
+    data: DataConfig,
+
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command; its status is 0 only if nothing is wrong.
+pub(super) fn run(verify: &Verify) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    telemetry::start(&verify.data).map_err(StartError::Other)?;
+    let keys_dir = verify.data.keys_dir();
+    let key = ServerKey::load(&keys_dir)
+        .map_err(|error| StartError::Io(format!("the server's key in {}", keys_dir.display()), error))?;
+    let file = HeadFile::in_folder(&keys_dir);
+    let DatabaseUrl::Sqlite(path) = verify.data.database()?;
+    let db = Db::open_sqlite_read_only(&path)?;
+    let bar = progress_bar("rows");
+    let report = recovery::verify(&db, &key, &file, &|done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    db.close();
+    let report = report?;
+    let mut out = std::io::stdout().lock();
+    if verify.json {
+        serde_json::to_writer_pretty(&mut out, &report)?;
+        writeln!(out)?;
+    } else {
+        print(&mut out, &report)?;
+    }
+    Ok(if report.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A bar on standard error, where there is a terminal.
+pub(super) fn progress_bar(unit: &str) -> ProgressBar {
+    let bar = ProgressBar::new(0);
+    let template = format!("{{wide_bar}} {{pos}} of {{len}} {unit}, {{per_sec}}, {{eta}} left");
+    bar.set_style(ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar
+}
+
+fn print(out: &mut impl Write, report: &Report) -> std::io::Result<()> {
+    for tenant in &report.tenants {
+        let covered = tenant.covered_index.map_or("no signed head".to_owned(), |index| format!("signed up to {index}"));
+        writeln!(out, "{}: {} rows, generation {}, {covered}", tenant.tenant, tenant.rows, tenant.generation)?;
+    }
+    for note in &report.notes {
+        writeln!(out, "note: {note}")?;
+    }
+    for finding in &report.findings {
+        let place = finding.log_index.map_or(String::new(), |index| format!(", row {index}"));
+        writeln!(out, "WRONG: {}{place}: {}", finding.tenant, finding.what)?;
+    }
+    let seconds = report.elapsed_ms as f64 / 1e3;
+    let rate = report.rows_per_s();
+    writeln!(out, "checked {} rows in {seconds:.2} s on {} threads: {rate} rows/s", report.rows, report.workers)?;
+    let verdict = if report.findings.is_empty() { "the log is whole" } else { "the log is NOT whole" };
+    writeln!(out, "{verdict}")
+}

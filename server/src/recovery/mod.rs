@@ -1,0 +1,13 @@
+//! What an operator does after a crash, a restored backup or a suspicion, with the server stopped.
+//!
+//! [`verify`] checks the log itself: signatures, chains, places, scopes, and the signed head beside the keys. It only
+//! reads. [`rebuild`] makes every projection again from the log and compares; [`tables`] says which these are.
+
+mod queries;
+mod rebuild;
+mod row;
+pub mod tables;
+mod verify;
+
+pub use rebuild::{Difference, RebuildError, Rebuilt, TableReport, rebuild};
+pub use verify::{Finding, Report, TenantReport, verify};

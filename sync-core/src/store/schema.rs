@@ -16,9 +16,13 @@ pub(super) fn prepare(db: &mut Connection) -> Result<(), StoreError> {
     // An in-memory database answers `memory`; both are fine.
     db.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
     db.execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;")?;
-    let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let applied: i64 = tx.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     let known = MIGRATIONS.len() as i64;
+    // A store that is up to date is only read: it opens on a full phone, and while another process writes.
+    if applied(db)? == known {
+        return Ok(());
+    }
+    let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let applied = applied(&tx)?;
     if applied > known {
         return Err(StoreError::Newer(applied));
     }
@@ -28,6 +32,10 @@ pub(super) fn prepare(db: &mut Connection) -> Result<(), StoreError> {
     tx.execute_batch(&format!("PRAGMA user_version = {known}"))?;
     tx.commit()?;
     Ok(())
+}
+
+fn applied(db: &Connection) -> Result<i64, StoreError> {
+    Ok(db.query_row("PRAGMA user_version", [], |row| row.get(0))?)
 }
 
 #[cfg(test)]

@@ -126,3 +126,14 @@ fn a_store_of_a_newer_app_is_not_touched() {
     other.execute_batch("PRAGMA user_version = 99").unwrap();
     assert_eq!(DeviceStore::open(phone.path()).unwrap_err(), StoreError::Newer(99));
 }
+
+#[test]
+fn a_store_opens_while_another_process_writes_or_the_phone_is_full() {
+    let mut phone = Phone::new(&Peer::new());
+    let id = phone.capture(1);
+    let other = rusqlite::Connection::open(phone.path()).unwrap();
+    // Nobody else gets to write a byte now, as on a full disk.
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    phone.restart();
+    assert_eq!(phone.record(id).status, RecordStatus::OnThisPhone);
+}

@@ -42,6 +42,9 @@ pub enum Problem {
     /// The anchor is for another device or nonce, or does not verify.
     #[error("the anchor does not verify")]
     AnchorInvalid,
+    /// A success that does not name the uploaded image: not the server's.
+    #[error("the answer does not name the uploaded image")]
+    UploadUnproven,
     /// More than a response may hold.
     #[error("the answer is over a limit")]
     OverLimit,

@@ -11,6 +11,7 @@ use super::{
     message::{Cursor, FateKind, PROTOCOL_VERSION, Push, Request, WireName},
 };
 use crate::{
+    ChangeHash,
     evidence::ImageType,
     limits,
     signing::SigningKey,
@@ -295,6 +296,11 @@ impl SyncClient {
     ) -> Result<Report, StoreError> {
         let Some(InFlight::Upload { sha256 }) = self.in_flight.take() else { return Ok(problem(Problem::NotAsked)) };
         match answer.status {
+            // The bytes are about to leave the phone: somebody else's page with a good status must not do that.
+            200 | 201 if !names_image(&answer.body, &sha256) => {
+                self.connection.fail(now_ms, None, random);
+                return Ok(problem(Problem::UploadUnproven));
+            }
             200 | 201 => {
                 store.blob_uploaded(&sha256)?;
                 self.blobs.remove(&sha256);
@@ -323,6 +329,15 @@ impl SyncClient {
         self.in_flight = None;
         self.connection.fail(now_ms, None, random);
     }
+}
+
+/// Whether the body is the server's answer to this upload: a JSON object whose `sha256` is the image's. A page that only
+/// repeats the address is not.
+fn names_image(body: &[u8], sha256: &[u8; 32]) -> bool {
+    const FIELD: &[u8] = br#""sha256":""#;
+    let compact: Vec<u8> = body.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    let named = [FIELD, ChangeHash(*sha256).to_string().as_bytes(), b"\""].concat();
+    compact.starts_with(b"{") && compact.ends_with(b"}") && compact.windows(named.len()).any(|part| part == named)
 }
 
 fn problem(problem: Problem) -> Report {

@@ -54,6 +54,12 @@ pub(crate) fn input(index: u32) -> CaptureInput {
     }
 }
 
+/// What the server answers when it keeps an image.
+pub(crate) fn kept(sha256: &[u8; 32]) -> Vec<u8> {
+    let hex = data_encoding::HEXLOWER.encode(sha256);
+    format!(r#"{{"sha256":"{hex}","size_bytes":404,"media_type":"image/jpeg"}}"#).into_bytes()
+}
+
 impl Phone {
     pub(crate) fn new(peer: &Peer) -> Self {
         Self::with_key(peer, 1, STUDENT)
@@ -122,7 +128,7 @@ impl Phone {
                 Action::UploadBlob { sha256, bytes, .. } => {
                     assert!(bytes.len() > 100);
                     peer.images.insert(sha256);
-                    let answer = Answer { status: 201, retry_after_ms: None, body: Vec::new() };
+                    let answer = Answer { status: 201, retry_after_ms: None, body: kept(&sha256) };
                     self.client.upload_answered(&mut self.store, &answer, self.now_ms, 0).unwrap();
                 }
                 Action::Wait { until_ms } => self.now_ms = until_ms,

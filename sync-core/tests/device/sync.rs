@@ -2,7 +2,7 @@
 
 use crate::{
     peer::Peer,
-    phone::{Phone, attendance, input, locator},
+    phone::{Phone, attendance, input, kept, locator},
 };
 use muster_sync_core::{
     DocumentName,
@@ -11,7 +11,7 @@ use muster_sync_core::{
     limits,
     signing::SigningKey,
     store::*,
-    sync::{client::*, message::Request},
+    sync::{Problem, client::*, message::Request},
 };
 
 #[test]
@@ -297,4 +297,28 @@ fn an_image_that_the_server_does_not_expect_rests_until_it_is_wanted() {
     phone.sync(&mut peer);
     assert_eq!(peer.images.len(), 1);
     assert_eq!(phone.record(id).image_reason, None);
+}
+
+#[test]
+fn a_page_of_somebody_else_takes_no_image_from_the_phone() {
+    let mut peer = Peer::new();
+    let mut phone = Phone::new(&peer);
+    let id = phone.capture(1);
+    let bytes = phone.next_exchange();
+    let answer = peer.exchange(&bytes);
+    phone.answered(200, None, answer);
+    let Action::UploadBlob { sha256, .. } = phone.next() else { panic!("uploads") };
+    let hex = data_encoding::HEXLOWER.encode(&sha256);
+    let portal = format!("<html>Sign in to the Wi-Fi to open /api/v1/blobs/{hex} \"sha256\":\"{hex}\"</html>");
+    let whole = kept(&sha256);
+    for body in [portal.into_bytes(), Vec::new(), kept(&[7; 32]), whole[..whole.len() - 1].to_vec()] {
+        let Action::UploadBlob { .. } = phone.next() else { panic!("uploads again") };
+        let answer = Answer { status: 200, retry_after_ms: None, body };
+        let report = phone.client.upload_answered(&mut phone.store, &answer, phone.now_ms, 0).unwrap();
+        assert_eq!(report.problem, Some(Problem::UploadUnproven));
+        assert_eq!(phone.record(id).images_waiting, 1);
+    }
+    phone.sync(&mut peer);
+    assert_eq!(phone.record(id).images_waiting, 0);
+    assert!(peer.images.contains(&sha256));
 }

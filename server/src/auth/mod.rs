@@ -27,6 +27,7 @@ use crate::app::App;
 pub use current_user::{Allowed, CurrentUser, MaybeUser};
 pub use fields::{DisplayName, Email, Username};
 pub use hashing::{generate_password, hash_password_blocking};
+pub use login::issue_token;
 pub use permission::Permission;
 pub use role::Role;
 pub use state::AuthState;

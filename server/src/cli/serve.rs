@@ -57,8 +57,8 @@ pub struct Running {
     jobs: JoinHandle<()>,
 }
 
-/// Adds what the slices keep in memory: the server's keys and the store of images. Blocks.
-fn furnish(builder: AppBuilder) -> Result<AppBuilder, StartError> {
+/// Adds what the slices keep in memory: the server's keys and the vault over the store of images. Blocks.
+fn furnish(builder: AppBuilder, store: Arc<dyn BlobStore>) -> Result<AppBuilder, StartError> {
     let config = builder.config();
     let keys_dir = config.data.keys_dir();
     let entropy = builder.entropy_source();
@@ -70,10 +70,6 @@ fn furnish(builder: AppBuilder) -> Result<AppBuilder, StartError> {
         None => MasterKey::load_or_create(&keys_dir.join("master.key"), &fill),
     };
     let master = master.map_err(|error| StartError::Other(error.to_string()))?;
-    let store: Arc<dyn BlobStore> = match config.storage_backend {
-        StorageBackend::Local => Arc::new(DiskStore::open(config.data.data_dir.join("blobs")).map_err(in_words)?),
-        StorageBackend::S3 => Arc::new(S3Store::open(&s3_config(config)).map_err(in_words)?),
-    };
     let faces = face_engine::open(&config.models_dir());
     Ok(builder
         .with(server_key)
@@ -81,6 +77,14 @@ fn furnish(builder: AppBuilder) -> Result<AppBuilder, StartError> {
         .with(Movements::default())
         .with(faces)
         .with(Faces::new()))
+}
+
+/// The store of images that the settings name. Blocks.
+fn store_of(config: &Config) -> Result<Arc<dyn BlobStore>, StartError> {
+    Ok(match config.storage_backend {
+        StorageBackend::Local => Arc::new(DiskStore::open(config.data.data_dir.join("blobs")).map_err(in_words)?),
+        StorageBackend::S3 => Arc::new(S3Store::open(&s3_config(config)).map_err(in_words)?),
+    })
 }
 
 fn s3_config(config: &Config) -> S3Config {
@@ -112,7 +116,7 @@ pub async fn start(builder: AppBuilder) -> Result<Running, StartError> {
 }
 
 /// Which slice does which kind of work after a commit.
-fn handlers() -> Handlers {
+pub fn handlers() -> Handlers {
     Handlers::new()
         .on(devices::RELEASE_JOB, 16, sync::release_batch)
         .on(attendance::JUDGE_JOB, attendance::JUDGE_BATCH_MAX, attendance::judge_batch)
@@ -122,9 +126,19 @@ fn handlers() -> Handlers {
 /// The app with the state of every slice. Blocks.
 fn build(builder: AppBuilder) -> Result<App, StartError> {
     builder.config().check()?;
+    let store = store_of(builder.config())?;
+    build_on(builder, store)
+}
+
+/// The same on a given store of images, for programs that call the router themselves. Blocks.
+///
+/// # Errors
+/// When a setting is wrong, or a key or the database cannot be opened.
+pub fn build_on(builder: AppBuilder, store: Arc<dyn BlobStore>) -> Result<App, StartError> {
+    builder.config().check()?;
     let auth = AuthState::open(builder.config(), builder.entropy_source())?;
     let legacy_ids = LegacyIds::open(builder.config(), builder.entropy_source())?;
-    furnish(builder)?.with(auth).with(legacy_ids).build()
+    furnish(builder, store)?.with(auth).with(legacy_ids).build()
 }
 
 impl Running {

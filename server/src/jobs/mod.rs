@@ -11,7 +11,7 @@ mod worker;
 use crate::db::{DbError, Tx};
 use crate::ids::TenantId;
 
-pub use worker::{Handlers, run};
+pub use worker::{Handlers, run, run_due};
 
 /// A claimed job.
 #[derive(Debug, Clone, PartialEq, Eq)]

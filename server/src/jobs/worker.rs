@@ -58,6 +58,27 @@ pub async fn run(app: App, handlers: Handlers) {
     }
 }
 
+/// Does all work that is due by the app's clock and then stops, without a worker: for programs that drive the time
+/// themselves. Says how many jobs were tried.
+///
+/// # Errors
+/// When jobs cannot be claimed; what was claimed before is settled.
+pub async fn run_due(app: &App, handlers: &Handlers) -> Result<usize, DbError> {
+    let mut tried = 0;
+    for (&kind, handler) in &handlers.kinds {
+        loop {
+            let (now_ms, limit) = (app.now_ms(), handler.batch_max);
+            let jobs: Vec<Job> = app.db.write(move |tx| queries::claim(tx, kind, now_ms, limit)).await?;
+            if jobs.is_empty() {
+                break;
+            }
+            tried += jobs.len();
+            batch(app, handler, jobs).await;
+        }
+    }
+    Ok(tried)
+}
+
 async fn work(app: App, kind: &'static str, handler: Handler) {
     let mut enqueued = app.jobs_enqueued();
     while !app.is_stopping() {

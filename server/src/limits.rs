@@ -45,7 +45,7 @@ pub struct ConnectionLimits {
     pub check_every: Duration,
     /// Open connections.
     pub connections_max: usize,
-    /// Requests that may be worked on at once.
+    /// Requests that may be worked on at once; one that waits for its body is not.
     pub requests_in_flight_max: usize,
 }
 
@@ -63,12 +63,14 @@ pub const CONNECTION: ConnectionLimits = ConnectionLimits {
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(20);
 /// Waiting connections that the kernel keeps before they are accepted.
 pub const LISTEN_BACKLOG: u32 = 4_096;
+/// Files that stay open beside the connections: database, logs, images under way.
+pub const FILES_BESIDE_CONNECTIONS: usize = 256;
 /// Bytes of one request's head.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Header fields of one request.
 pub const HEADERS_MAX: usize = 64;
-/// Bytes of a body, unless a route says otherwise.
-pub const BODY_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of a body, unless a route says otherwise. Every open connection may hold that much of a body that does not end.
+pub const BODY_BYTES_MAX: usize = 64 * 1024;
 /// Characters of an `X-Request-ID` that is taken over.
 pub const REQUEST_ID_CHARS_MAX: usize = 64;
 /// Rows in one page of a list.

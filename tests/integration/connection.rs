@@ -86,22 +86,31 @@ async fn a_body_that_does_not_come_is_answered_and_closed() {
 
 #[tokio::test]
 async fn one_request_too_many_is_told_to_come_back() {
-    let server = server(ConnectionLimits { requests_in_flight_max: 1, ..LIMITS }).await;
-    let mut slow = connect(&server).await;
-    slow.write_all(POST_HEAD).await.unwrap();
-    slow.write_all(b"{\"email\":").await.unwrap();
-    let refused = loop {
-        let refused = server.anonymous().get("/health").await;
-        if refused.status == 503 {
-            break refused;
-        }
-    };
+    let full = server(ConnectionLimits { requests_in_flight_max: 0, ..LIMITS }).await;
+    let refused = full.anonymous().get("/health").await;
     let retry_after: u32 = refused.headers["retry-after"].to_str().unwrap().parse().unwrap();
     assert!((1..=8).contains(&retry_after));
     refused.expect_error(503, "BUSY");
-    slow.write_all(b"\"a@b.example\",\"password\":\"12345\"}").await.unwrap();
-    reply(&mut slow).await;
+    let server = server(ConnectionLimits { requests_in_flight_max: 1, ..LIMITS }).await;
     server.anonymous().get("/health").await.expect(200);
+}
+
+#[tokio::test]
+async fn bodies_that_trickle_take_no_place_from_others() {
+    let server = server(ConnectionLimits { requests_in_flight_max: 3, ..LIMITS }).await;
+    let mut slow = Vec::new();
+    for _ in 0..6 {
+        let mut socket = connect(&server).await;
+        socket.write_all(POST_HEAD).await.unwrap();
+        socket.write_all(b"{\"email\":").await.unwrap();
+        slow.push(socket);
+        server.anonymous().get("/health").await.expect(200);
+    }
+    for socket in &mut slow {
+        socket.write_all(b"\"a@b.example\",\"password\":\"12345\"}").await.unwrap();
+        assert!(reply(socket).await.contains("INVALID_CREDENTIALS"), "a slow request is answered all the same");
+        server.anonymous().get("/health").await.expect(200);
+    }
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ mod http;
 mod jobs;
 mod mobile;
 mod review;
+mod storm;
 mod sync;
 mod tidy;
 mod uploads;

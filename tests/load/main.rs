@@ -1,4 +1,5 @@
-//! Load: what a reconnect storm, a cold page and an idle exchange cost a real `muster serve`, measured from outside.
+//! Load: what a storm, thousands of slow sockets, a whole campus that reconnects, a cold page, an idle exchange and a
+//! growing log cost a real `muster serve`, measured from outside.
 //!
 //! `cargo run --release -p muster-tests --bin load -- storm` after `cargo build --release`. The figures of one run stand
 //! beside each other; figures of different machines, or of a busy one, do not compare.
@@ -8,6 +9,9 @@ mod figures;
 mod floor;
 mod page;
 mod process;
+mod reconnect;
+mod scale;
+mod slow;
 mod storm;
 mod wire;
 
@@ -17,6 +21,7 @@ use std::process::ExitCode;
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 const USAGE: &str = "usage: load storm [--rounds N] [--students N] [--pull] | load page | load idle
+       load slow [--sockets N] [--seconds N] | load reconnect [--phones N] [--seconds N] | load scale [--changes N]
 MUSTER names the server's binary; default: `muster` beside this one. This one can serve too: `load serve` is `muster serve`.";
 
 fn main() -> ExitCode {
@@ -48,6 +53,14 @@ fn run(arguments: &[String]) -> Result<()> {
         }),
         Some("page") => page::cold_page(),
         Some("idle") => page::idle(),
+        Some("slow") => {
+            slow::run(&slow::Options { sockets: number("--sockets", 9_000)?, seconds: number("--seconds", 30)? })
+        }
+        Some("reconnect") => reconnect::run(&reconnect::Options {
+            phones: number("--phones", 2_000)?,
+            seconds: number("--seconds", 10)?,
+        }),
+        Some("scale") => scale::run(number("--changes", 1_000_000)?),
         _ => Err(USAGE.into()),
     }
 }

@@ -113,7 +113,7 @@ pub(crate) fn idle() -> Result<()> {
 }
 
 /// As a phone asks: device, nonce and cursors.
-fn pull_body(cursors: &HashMap<String, u64>) -> Vec<u8> {
+pub(crate) fn pull_body(cursors: &HashMap<String, u64>) -> Vec<u8> {
     let request = Request {
         version: PROTOCOL_VERSION,
         device: Some(muster_sync_core::DeviceKey([3; 32])),

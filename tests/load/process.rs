@@ -5,6 +5,9 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use muster_server::clock::Stopwatch;
 
 use crate::Result;
 
@@ -12,11 +15,17 @@ use crate::Result;
 const TICKS_PER_S: f64 = 100.0;
 /// How long a server may take to write its last line.
 const STOP_POLLS_MAX: usize = 600;
+const STOP_POLL: Duration = Duration::from_millis(50);
+/// How often the log is looked at while a server starts.
+const START_POLL: Duration = Duration::from_millis(5);
+/// How often at most.
+const START_POLLS_MAX: usize = 60_000;
 
 /// A running server; killed when dropped.
 pub(crate) struct Server {
     child: Child,
     pub(crate) address: SocketAddr,
+    listening_after: Duration,
 }
 
 /// What a process holds in memory, in KiB.
@@ -31,6 +40,7 @@ impl Server {
     pub(crate) fn start(data: &Path) -> Result<Self> {
         let binary = binary()?;
         let log = data.join("server.log");
+        let watch = Stopwatch::start();
         let mut child = Command::new(&binary)
             .args(["serve", "--port", "0", "--data-dir"])
             .arg(data)
@@ -39,12 +49,17 @@ impl Server {
             .spawn()
             .map_err(|error| format!("{}: {error}; build it with cargo build --release", binary.display()))?;
         match listening_address(&log, &mut child) {
-            Ok(address) => Ok(Self { child, address }),
+            Ok(address) => Ok(Self { child, address, listening_after: watch.elapsed() }),
             Err(error) => {
                 let _ = child.kill();
                 Err(error)
             }
         }
+    }
+
+    /// From the start of the process until it said that it listens, to the nearest poll.
+    pub(crate) fn listening_after(&self) -> Duration {
+        self.listening_after
     }
 
     /// CPU seconds so far, user and system, of all threads.
@@ -70,7 +85,7 @@ impl Server {
             if self.child.try_wait()?.is_some() {
                 return Ok(());
             }
-            std::thread::sleep(std::time::Duration::from_millis(50));
+            std::thread::sleep(STOP_POLL);
         }
         Err("the server did not stop".into())
     }
@@ -92,6 +107,15 @@ pub(crate) fn cpu_s(pid: u32) -> Result<f64> {
     Ok(ticks as f64 / TICKS_PER_S)
 }
 
+/// Runs a command of the server's binary over `data`; what it prints goes where ours goes.
+pub(crate) fn command(arguments: &[&str], data: &Path) -> Result<()> {
+    let status = Command::new(binary()?).args(arguments).arg("--data-dir").arg(data).status()?;
+    match status.success() {
+        true => Ok(()),
+        false => Err(format!("muster {} ended with {status}", arguments.join(" ")).into()),
+    }
+}
+
 fn binary() -> Result<PathBuf> {
     if let Some(named) = std::env::var_os("MUSTER") {
         return Ok(named.into());
@@ -101,8 +125,8 @@ fn binary() -> Result<PathBuf> {
 
 /// Waits for the line that says where it listens.
 fn listening_address(log: &Path, child: &mut Child) -> Result<SocketAddr> {
-    for _ in 0..STOP_POLLS_MAX {
-        std::thread::sleep(std::time::Duration::from_millis(50));
+    for _ in 0..START_POLLS_MAX {
+        std::thread::sleep(START_POLL);
         for line in BufReader::new(fs::File::open(log)?).lines() {
             let line = line?;
             if let Some(at) = line.find("127.0.0.1:").filter(|_| line.contains("Listening")) {

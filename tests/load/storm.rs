@@ -38,7 +38,7 @@ pub(crate) struct Options {
 }
 
 /// A request, and what must come back for it.
-struct Prepared {
+pub(crate) struct Prepared {
     request: Vec<u8>,
     expected: Vec<(DocumentId, ChangeHash)>,
 }
@@ -50,10 +50,10 @@ struct Phase {
 }
 
 /// What one phase gave.
-struct Measured {
-    records_per_s: f64,
+pub(crate) struct Measured {
+    pub(crate) records_per_s: f64,
     latencies: Vec<Duration>,
-    cpu_s_per_1000: f64,
+    pub(crate) cpu_s_per_1000: f64,
     up_bytes: f64,
     down_bytes: f64,
     rss_kib: u64,
@@ -129,6 +129,19 @@ fn prepare(campus: &mut Campus, first: usize, per_request: usize, pull: bool) ->
     Ok(phase)
 }
 
+/// One request of every student with a record in each of these class sessions.
+pub(crate) fn prepare_for(campus: &mut Campus, sessions: std::ops::Range<usize>) -> Result<Vec<Prepared>> {
+    let sessions = campus.sessions[sessions].to_vec();
+    let (server, now_ms) = (campus.server_key, campus.now_ms);
+    let mut requests = Vec::with_capacity(campus.students.len());
+    for student in &mut campus.students {
+        let items: Result<Vec<Item>> =
+            sessions.iter().map(|session| capture(student, session, server, now_ms)).collect();
+        requests.push(request(student, &items?, false));
+    }
+    Ok(requests)
+}
+
 fn request(student: &Student, items: &[Item], pull: bool) -> Prepared {
     let body = student.phone.body(items, &Default::default(), pull);
     let expected = items.iter().map(|item| (item.name.id(TENANT), change_hash(&item.signed.bytes))).collect();
@@ -140,7 +153,7 @@ fn change_hash(bytes: &[u8]) -> ChangeHash {
 }
 
 /// Sends everything from one thread, `at_once` connections at a time, opened within the measured time.
-fn measure(server: &Server, key: DeviceKey, requests: Vec<Prepared>, at_once: usize) -> Result<Measured> {
+pub(crate) fn measure(server: &Server, key: DeviceKey, requests: Vec<Prepared>, at_once: usize) -> Result<Measured> {
     let client = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let records: usize = requests.iter().map(|prepared| prepared.expected.len()).sum();
     let up_bytes: usize = requests.iter().map(|prepared| prepared.request.len()).sum();
@@ -229,7 +242,7 @@ fn report(name: &str, phases: &mut [Measured]) {
 }
 
 /// The database file and its log.
-fn database_bytes(data: &Path) -> u64 {
+pub(crate) fn database_bytes(data: &Path) -> u64 {
     ["muster.db", "muster.db-wal"]
         .iter()
         .filter_map(|name| data.join(name).metadata().ok())
@@ -238,7 +251,7 @@ fn database_bytes(data: &Path) -> u64 {
 }
 
 /// Rows in the change log of a stopped server.
-fn count_rows(data: &tempfile::TempDir) -> Result<i64> {
+pub(crate) fn count_rows(data: &tempfile::TempDir) -> Result<i64> {
     let db = Db::open_sqlite(&data.path().join("muster.db"), 0)?;
     let counted: std::result::Result<Option<i64>, DbError> =
         db.read_blocking(|tx: &Tx<'_>| tx.query_one("SELECT count(*) FROM change_log", params![], |row| row.get(0)));

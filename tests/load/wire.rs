@@ -29,6 +29,8 @@ pub(crate) fn post_sync(token: &str, body: &[u8], extra_headers: &str) -> Vec<u8
 pub(crate) struct Reply {
     bytes: Vec<u8>,
     head_bytes: usize,
+    /// The status.
+    pub(crate) status: u16,
     /// From the first byte sent, or from before the connection was made, to the last byte received.
     pub(crate) latency: Duration,
 }
@@ -42,6 +44,12 @@ impl Reply {
     /// The body.
     pub(crate) fn body(&self) -> &[u8] {
         &self.bytes[self.head_bytes..]
+    }
+
+    /// Seconds that the server asks for before the next try.
+    pub(crate) fn retry_after_s(&self) -> Option<u64> {
+        let head = std::str::from_utf8(&self.bytes[..self.head_bytes]).ok()?;
+        header(head, "retry-after")?.parse().ok()
     }
 }
 
@@ -58,6 +66,15 @@ impl Connection {
 
     /// Sends a request and reads its reply, which must be 200.
     pub(crate) async fn exchange(&mut self, request: &[u8], since: Stopwatch) -> Result<Reply> {
+        let reply = self.send(request, since).await?;
+        if reply.status != 200 {
+            return Err(format!("the server says {}", String::from_utf8_lossy(&reply.bytes)).into());
+        }
+        Ok(reply)
+    }
+
+    /// Sends a request and reads its reply, whatever its status.
+    pub(crate) async fn send(&mut self, request: &[u8], since: Stopwatch) -> Result<Reply> {
         self.0.write_all(request).await?;
         let mut bytes = Vec::with_capacity(REPLY_BYTES);
         let mut whole = None;
@@ -70,7 +87,8 @@ impl Connection {
             }
         }
         let head_bytes = whole.map_or(0, |(head, _)| head);
-        Ok(Reply { bytes, head_bytes, latency: since.elapsed() })
+        let status = std::str::from_utf8(bytes.get(9..12).unwrap_or_default())?.parse()?;
+        Ok(Reply { bytes, head_bytes, status, latency: since.elapsed() })
     }
 }
 
@@ -78,16 +96,17 @@ impl Connection {
 fn lengths(bytes: &[u8]) -> Result<Option<(usize, usize)>> {
     let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else { return Ok(None) };
     let head = std::str::from_utf8(&bytes[..end])?;
-    if !head.starts_with("HTTP/1.1 200") {
-        return Err(format!("the server says {}", String::from_utf8_lossy(bytes)).into());
-    }
     if head.to_ascii_lowercase().contains("transfer-encoding: chunked") {
         // A compressed reply; only its size is of interest, so its chunks are not put together.
         return Ok(bytes.ends_with(b"\r\n0\r\n\r\n").then_some((end + 4, bytes.len())));
     }
-    let length = head.lines().find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
-    });
-    Ok(Some((end + 4, end + 4 + length.ok_or("a reply without Content-Length")?)))
+    let length: usize = header(head, "content-length").ok_or("a reply without Content-Length")?.parse()?;
+    Ok(Some((end + 4, end + 4 + length)))
+}
+
+fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    head.lines().find_map(|line| {
+        let (found, value) = line.split_once(':')?;
+        found.eq_ignore_ascii_case(name).then(|| value.trim())
+    })
 }

@@ -16,7 +16,7 @@ use crate::evidence::Vault;
 use crate::face::Faces;
 use crate::jobs::{self, Handlers};
 use crate::log::{Movements, ServerKey};
-use crate::{attendance, devices, face, face_engine, http, router, sync, telemetry};
+use crate::{attendance, devices, face, face_engine, http, limits, router, sync, telemetry};
 
 /// The settings of `muster serve`.
 #[derive(Debug, Args)]
@@ -33,7 +33,8 @@ pub(super) fn run(serve: Serve) -> Result<(), StartError> {
         .build()
         .map_err(|error| StartError::Io("the runtime".to_owned(), error))?;
     runtime.block_on(async {
-        let running = start(AppBuilder::new(serve.config)).await?;
+        let limits = http::connections_within(limits::CONNECTION);
+        let running = start(AppBuilder::new(serve.config).connection_limits(limits)).await?;
         if running.app.config.data.env == Environment::Dev {
             let db = running.app.db.clone();
             let created = tokio::task::spawn_blocking(move || admin::create_first(&db)).await;

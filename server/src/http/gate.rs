@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Router;
 use axum::body::Body;
@@ -16,6 +16,7 @@ use tower::Service;
 
 use super::activity::Activity;
 use super::body::{Reply, Timed};
+use super::in_flight::InFlight;
 use crate::clock::{Stopwatch, mix};
 use crate::error::{AppError, Pending, jittered_retry_after};
 use crate::limits;
@@ -36,7 +37,7 @@ impl RequestId {
 /// What all connections share.
 pub(super) struct Gate {
     router: Router,
-    in_flight: AtomicUsize,
+    in_flight: InFlight,
     in_flight_max: usize,
     request_ids: AtomicU64,
 }
@@ -44,7 +45,7 @@ pub(super) struct Gate {
 impl Gate {
     /// `draw` makes the request ids of this process differ from those of any other.
     pub(super) fn new(router: Router, in_flight_max: usize, draw: u64) -> Self {
-        Self { router, in_flight: AtomicUsize::new(0), in_flight_max, request_ids: AtomicU64::new(draw) }
+        Self { router, in_flight: InFlight::default(), in_flight_max, request_ids: AtomicU64::new(draw) }
     }
 
     /// Answers one request.
@@ -58,7 +59,7 @@ impl Gate {
         let log = tracing::enabled!(tracing::Level::INFO)
             .then(|| (Stopwatch::start(), request.method().clone(), request.uri().clone()));
         let id = self.request_id(&request);
-        let response = match self.enter() {
+        let response = match self.in_flight.enter(self.in_flight_max) {
             Some(_place) => self.call(peer, &activity, &id, request).await,
             None => self.overloaded(),
         };
@@ -84,7 +85,7 @@ impl Gate {
     ) -> Response<Body> {
         let mut request = request.map(|body| match body.is_end_stream() {
             true => Body::empty(),
-            false => Body::new(Timed::new(body, Arc::clone(activity))),
+            false => Body::new(Timed::new(body, Arc::clone(activity), self.in_flight.clone())),
         });
         request.extensions_mut().insert(id.clone());
         request.extensions_mut().insert(ConnectInfo(peer));
@@ -100,12 +101,6 @@ impl Gate {
             return AppError::new(StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", message).into_response();
         }
         response
-    }
-
-    fn enter(&self) -> Option<Place<'_>> {
-        let place = Place(&self.in_flight);
-        let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
-        (before < self.in_flight_max).then_some(place)
     }
 
     fn overloaded(&self) -> Response<Body> {
@@ -124,15 +119,6 @@ impl Gate {
             *digit = b"0123456789abcdef"[(number >> (60 - 4 * index)) as usize & 15];
         }
         RequestId(HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("-")))
-    }
-}
-
-/// A place among the requests in flight; kept until the reply's head is ready, so that streams do not hold one.
-struct Place<'a>(&'a AtomicUsize);
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

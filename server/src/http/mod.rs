@@ -5,9 +5,12 @@ mod body;
 mod connection;
 mod extract;
 mod gate;
+mod in_flight;
+mod open_files;
 mod page;
 
 pub use connection::{listen, serve};
 pub use extract::{Json, Path, Query};
 pub use gate::RequestId;
+pub use open_files::connections_within;
 pub use page::Page;

@@ -59,6 +59,12 @@ fn one_seed_can_be_replayed() {
 /// Seeds within which a broken build must be noticed.
 const NOTICED_WITHIN: u64 = 40;
 
+/// For whoever runs the tests with `--nocapture`.
+#[expect(clippy::print_stderr, reason = "what was noticed is worth reading")]
+fn say(line: &str) {
+    eprintln!("{line}");
+}
+
 /// Runs a broken build until what it breaks is noticed. Other symptoms may show first: where a database forgets, what a
 /// person wrote at a desk can be lost before a receipt is.
 #[track_caller]
@@ -66,7 +72,7 @@ fn assert_noticed(sabotage: Sabotage, expected: &str) {
     for seed in 0..NOTICED_WITHIN {
         let violations = run_seed(seed, sabotage).violations;
         if let Some(violation) = violations.iter().find(|violation| violation.contains(expected)) {
-            println!("{sabotage:?}: noticed with seed {seed}: {violation}");
+            say(&format!("{sabotage:?}: noticed with seed {seed}: {violation}"));
             return;
         }
     }

@@ -68,6 +68,7 @@ fn say(line: &str) {
 /// Runs a broken build until what it breaks is noticed. Other symptoms may show first: where a database forgets, what a
 /// person wrote at a desk can be lost before a receipt is.
 #[track_caller]
+#[expect(clippy::panic, reason = "a broken build that nothing notices fails the test")]
 fn assert_noticed(sabotage: Sabotage, expected: &str) {
     for seed in 0..NOTICED_WITHIN {
         let violations = run_seed(seed, sabotage).violations;

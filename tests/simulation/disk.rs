@@ -83,10 +83,12 @@ impl File {
     fn apply(bytes: &mut Vec<u8>, change: &Unflushed) {
         match change {
             Unflushed::Write(offset, data) => {
-                if bytes.len() < offset + data.len() {
-                    bytes.resize(offset + data.len(), 0);
+                if bytes.len() < *offset {
+                    bytes.resize(*offset, 0);
                 }
-                bytes[*offset..offset + data.len()].copy_from_slice(data);
+                let (inside, beyond) = data.split_at(data.len().min(bytes.len() - offset));
+                bytes[*offset..offset + inside.len()].copy_from_slice(inside);
+                bytes.extend_from_slice(beyond);
             }
             Unflushed::Truncate(len) => bytes.truncate(*len),
         }

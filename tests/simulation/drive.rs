@@ -49,7 +49,9 @@ impl World {
             }
             Ok(Action::Idle) => {
                 phone.client.wake();
-                let wait = POLL_MS / 2 + self.dice.below(POLL_MS);
+                // Once all is drained, little is to be seen: a slow look is enough.
+                let often_ms = if self.healed { 3 * POLL_MS } else { POLL_MS };
+                let wait = often_ms / 2 + self.dice.below(often_ms);
                 self.step_in(index, wait);
             }
             Ok(Action::NeedsLogin) => self.sign_in(index),

@@ -34,6 +34,8 @@ struct Canon {
 }
 
 type Broken = Result<(), String>;
+/// Bytes and signature of each change, by its place in the log.
+type Replica = BTreeMap<u64, (Vec<u8>, Vec<u8>)>;
 
 fn ensure(holds: bool, what: impl FnOnce() -> String) -> Broken {
     if holds { Ok(()) } else { Err(what()) }
@@ -304,7 +306,7 @@ fn check_replica(phone: &Phone, canon: &Canon) -> Broken {
         }
     };
     let entries = canon.entries.iter().filter(|(logged, _)| readable(&logged.name));
-    let expected: BTreeMap<u64, (Vec<u8>, Vec<u8>)> =
+    let expected: Replica =
         entries.map(|(logged, _)| (logged.log_index, (logged.change.clone(), logged.signature.to_vec()))).collect();
     let has = replica(phone).map_err(|error| format!("{}: {error}", phone.name))?;
     let differs = expected.keys().chain(has.keys()).find(|index| expected.get(index) != has.get(index));
@@ -320,7 +322,7 @@ fn check_replica(phone: &Phone, canon: &Canon) -> Broken {
     }
 }
 
-fn replica(phone: &Phone) -> rusqlite::Result<BTreeMap<u64, (Vec<u8>, Vec<u8>)>> {
+fn replica(phone: &Phone) -> rusqlite::Result<Replica> {
     let db = rusqlite::Connection::open(&phone.path)?;
     let mut statement = db.prepare("SELECT log_index, bytes, signature FROM changes WHERE log_index IS NOT NULL")?;
     let rows = statement.query_map([], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?))))?;

@@ -16,6 +16,8 @@ use crate::world::World;
 const DRAINED_MS: u64 = 60_000;
 /// After healing, the rest (leases of jobs that a crash interrupted, pictures, polls) is done within this time.
 const SETTLED_MS: u64 = 480_000;
+/// Everybody's last look at the news takes no longer than this.
+const LAST_LOOK_MS: u64 = 20_000;
 /// Lines of a failing seed's trace that are printed.
 const TRACE_LINES_MAX: usize = 250;
 
@@ -80,6 +82,8 @@ fn live(world: &mut World) {
     world.heal();
     world.run_until(CHAOS_MS + DRAINED_MS);
     world.check_drained();
+    world.run_until(CHAOS_MS + SETTLED_MS - LAST_LOOK_MS);
+    world.everybody_looks();
     world.run_until(CHAOS_MS + SETTLED_MS);
     if world.violations.is_empty() {
         world.spoil_log();

@@ -122,13 +122,11 @@ impl World {
         self.note(|_| format!("{act:?}"));
         let phone = self.dice.index(self.phones.len());
         match act {
-            Act::CutServer => {
-                if self.server.is_some() {
-                    self.tally.count("server: power cut between requests");
-                    self.server_disk.cut();
-                    let back_in_ms = self.dice.between(500, 12_000);
-                    self.stop_server(back_in_ms);
-                }
+            Act::CutServer if self.server.is_some() => {
+                self.tally.count("server: power cut between requests");
+                self.server_disk.cut();
+                let back_in_ms = self.dice.between(500, 12_000);
+                self.stop_server(back_in_ms);
             }
             Act::CutServerAtWrite => self.server_disk.arm(self.dice.below(80), Harm::PowerCut),
             Act::HarmServer => {
@@ -250,6 +248,14 @@ impl World {
         match answer {
             Some((200, _)) => self.tally.count("phone: device revoked"),
             _ => self.plan(OFFICE_MS, Event::Act(Act::Revoke(index))),
+        }
+    }
+
+    /// Every phone comes to the front and looks for news.
+    pub(crate) fn everybody_looks(&mut self) {
+        for index in 0..self.phones.len() {
+            self.phones[index].client.wake();
+            self.step_in(index, 10);
         }
     }
 

@@ -28,6 +28,11 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub struct RequestId(HeaderValue);
 
 impl RequestId {
+    /// Of a request that did not come through the gate.
+    pub(super) fn none() -> Self {
+        Self(HeaderValue::from_static("-"))
+    }
+
     /// Its characters.
     pub fn as_str(&self) -> &str {
         self.0.to_str().unwrap_or_default()

@@ -43,7 +43,7 @@ pub(super) fn keep_refusal(
     let sha256: [u8; 32] = Sha256::digest(bytes).into();
     let kept = &bytes[..bytes.len().min(limits::CHANGE_SIZE_BYTES_MAX)];
     let sender_id = sender.user.to_string();
-    tx.execute(
+    tx.send(
         "INSERT INTO refusals
              (tenant_id, sender_id, bytes_sha256, reason, detail, change, times, first_at, last_at)
          SELECT ?1, ?2, ?3, ?4, ?5, ?6, 1, ?7, ?7
@@ -60,8 +60,7 @@ pub(super) fn keep_refusal(
             now_ms,
             REFUSALS_PER_SENDER_MAX
         ],
-    )?;
-    Ok(())
+    )
 }
 
 pub(super) fn is_discarded(tx: &Tx<'_>, tenant: &TenantId, hash: ChangeHash) -> Result<bool, DbError> {
@@ -99,7 +98,7 @@ pub(super) fn keep_waiting(
     let [key1, key2] = change.name.key();
     let valid = &change.valid;
     let sender_id = sender.user.to_string();
-    tx.execute(
+    tx.send(
         "INSERT INTO quarantine
              (tenant_id, hash, document_id, kind, key1, key2, writer, seq, change, signature, code_key, sender_id,
               reason, state, received_at)
@@ -122,8 +121,7 @@ pub(super) fn keep_waiting(
             reason,
             now_ms
         ],
-    )?;
-    Ok(())
+    )
 }
 
 /// A change that waits, whole.
@@ -198,13 +196,12 @@ pub(super) fn settle(
     state: &str,
     now_ms: i64,
 ) -> Result<(), DbError> {
-    tx.execute(
+    tx.send(
         "UPDATE quarantine
          SET state = ?3, settled_at = ?4
          WHERE tenant_id = ?1 AND hash = ?2 AND state = 'waiting'",
         params![tenant.as_str(), &hash.0, state, now_ms],
-    )?;
-    Ok(())
+    )
 }
 
 /// A change that waits, as an admin sees it.

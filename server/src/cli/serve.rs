@@ -15,7 +15,7 @@ use crate::devices::LegacyIds;
 use crate::evidence::Vault;
 use crate::face::Faces;
 use crate::jobs::{self, Handlers};
-use crate::log::{Movements, ServerKey};
+use crate::log::{self, Movements, ServerKey};
 use crate::{attendance, devices, face, face_engine, http, limits, router, sync, telemetry};
 
 /// The settings of `muster serve`.
@@ -109,6 +109,7 @@ pub async fn start(builder: AppBuilder) -> Result<Running, StartError> {
     let router = router::router(app.clone());
     let http = tokio::spawn(http::serve(app.clone(), listener, router));
     let jobs = tokio::spawn(jobs::run(app.clone(), handlers()));
+    tokio::spawn(log::pass_on_movements(app.clone()));
     Ok(Running { app, address, http, jobs })
 }
 

@@ -8,7 +8,7 @@ mod queries;
 mod server_key;
 mod write;
 
-pub use channels::{Channel, Movements, announce, channel_key, channels_of, watch};
+pub use channels::{Channel, Movements, announce, channel_key, channels_of, pass_on_movements, watch};
 pub use queries::{Stored, entries_of, find, page_of, read, tip};
 pub use server_key::ServerKey;
 pub use write::{Appended, append, append_as_server, place_in};

@@ -3,6 +3,7 @@
 pub mod lecture;
 pub mod models;
 pub mod phone;
+pub mod postgres;
 mod server;
 
-pub use server::{Client, PASSWORD, Reply, TestServer, TestServerBuilder};
+pub use server::{Client, Data, PASSWORD, Reply, TestServer, TestServerBuilder};

@@ -22,8 +22,8 @@ use muster_sync_core::time::session_code::SessionSecret;
 use muster_sync_core::time::{Anchor, AnchorReading, CaptureClocks};
 use muster_sync_core::{DeviceKey, DocumentName, Locator};
 use muster_tests::phone::{Item, Phone, TENANT};
-use muster_tests::{Client, TestServer};
-use tempfile::TempDir;
+use muster_tests::postgres::TestDatabase;
+use muster_tests::{Client, Data, TestServer};
 
 use crate::Result;
 
@@ -57,7 +57,7 @@ impl Student {
 
 /// Everything that stands before a measurement. `data` is the data folder of a stopped server.
 pub(crate) struct Campus {
-    pub(crate) data: TempDir,
+    pub(crate) data: Data,
     pub(crate) students: Vec<Student>,
     pub(crate) lecturer: Client,
     pub(crate) sessions: Vec<Session>,
@@ -89,10 +89,10 @@ impl Campus {
     }
 
     /// A copy of the data folder, for one more server that begins from the same state.
-    pub(crate) fn copy_of_data(&self) -> Result<TempDir> {
+    pub(crate) fn copy_of_data(&self) -> Result<Data> {
         let copy = tempfile::tempdir_in(self.data.path().parent().ok_or("a folder without a parent")?)?;
         copy_dir(self.data.path(), copy.path())?;
-        Ok(copy)
+        Ok(Data::new(copy, self.data.database().map(TestDatabase::copy)))
     }
 }
 

@@ -22,6 +22,7 @@ pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 const USAGE: &str = "usage: load storm [--rounds N] [--students N] [--pull] | load page | load idle
        load slow [--sockets N] [--seconds N] | load reconnect [--phones N] [--seconds N] | load scale [--changes N]
+--database postgresql://user@host/postgres runs the server, and the floor, on databases that it makes there.
 MUSTER names the server's binary; default: `muster` beside this one. This one can serve too: `load serve` is `muster serve`.";
 
 fn main() -> ExitCode {
@@ -45,6 +46,9 @@ fn run(arguments: &[String]) -> Result<()> {
             None => Ok(default),
         }
     };
+    if let Some(at) = arguments.iter().position(|argument| argument == "--database") {
+        muster_tests::postgres::use_server(arguments.get(at + 1).ok_or(USAGE)?);
+    }
     match arguments.first().map(String::as_str) {
         Some("storm") => storm::run(&storm::Options {
             rounds: number("--rounds", 10)?,

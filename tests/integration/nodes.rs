@@ -309,3 +309,54 @@ fn a_connection_that_is_lost_comes_back_and_nothing_is_acknowledged_in_vain() {
     assert!(acknowledged.len() >= 57, "each loss costs one request at most: {acknowledged:?}");
     db.close();
 }
+
+/// A cluster that takes encrypted connections on a port of this machine, and the file of its certificate.
+fn encrypted_cluster() -> (Cluster, u16, std::path::PathBuf) {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let cluster = Cluster::start(&[]);
+    let (key, certificate) = (cluster.folder().join("server.key"), cluster.folder().join("server.pem"));
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"])
+        .args(["-subj", "/CN=muster test", "-addext", "subjectAltName=IP:127.0.0.1"])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout"])
+        .arg(&key)
+        .arg("-out")
+        .arg(&certificate)
+        .stderr(Stdio::null())
+        .status();
+    assert!(made.unwrap().success());
+    cluster.own(&key);
+    let set = |name: &str, value: &str| format!("ALTER SYSTEM SET {name} = '{value}'");
+    let settings = vec![
+        set("listen_addresses", "127.0.0.1"),
+        set("port", &port.to_string()),
+        set("ssl", "on"),
+        set("ssl_key_file", key.to_str().unwrap()),
+        set("ssl_cert_file", certificate.to_str().unwrap()),
+    ];
+    postgres::sql(&cluster.url("postgres"), settings);
+    cluster.crash_and_restart();
+    (cluster, port, certificate)
+}
+
+#[test]
+fn an_encrypted_connection_needs_a_server_that_proves_its_name() {
+    if some_server().is_none() {
+        return;
+    }
+    let (_cluster, port, certificate) = encrypted_cluster();
+    let believed = format!("sslmode=require&sslrootcert={}", certificate.display());
+    let open = |host: &str, options: &str| {
+        Db::open_postgres(&format!("postgresql://postgres@{host}:{port}/postgres?{options}"), Allowances::default(), 0)
+    };
+    let db = open("127.0.0.1", &believed).unwrap();
+    let encrypted = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+    let encrypted: Result<_, DbError> =
+        db.read_blocking(move |tx: &Tx<'_>| tx.query_one(encrypted, params![], |row| row.get::<bool>(0)));
+    assert_eq!(encrypted, Ok(Some(true)));
+    db.close();
+    for (host, options) in [("localhost", believed.as_str()), ("127.0.0.1", "sslmode=verify-full")] {
+        let refused = open(host, options).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(refused.contains("certificate") || refused.contains("authority"), "{host} {options}: {refused}");
+    }
+}

@@ -78,6 +78,14 @@ impl Cluster {
         self.dir.path()
     }
 
+    /// Gives a file to its account, and to nobody else.
+    pub fn own(&self, file: &Path) {
+        run(Command::new("chmod").arg("600").arg(file));
+        if is_root() {
+            run(Command::new("chown").arg(ACCOUNT).arg(file));
+        }
+    }
+
     /// A program of PostgreSQL's, run under its account.
     pub fn command(&self, program: &str) -> Command {
         let path = self.programs.join(program);

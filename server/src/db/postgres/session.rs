@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::future::poll_fn;
+use std::future::{poll_fn, ready};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
@@ -40,7 +40,8 @@ impl Session {
         let failed = |error: std::io::Error| Trouble { error: DbError::other(error), cure: Cure::Never };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let (client, messages) = runtime.block_on(target.connect())?;
-        runtime.spawn(messages.for_each(|_| std::future::ready(())));
+        // After a failure the stream would say the same for ever.
+        runtime.spawn(messages.take_while(|message| ready(message.is_ok())).for_each(|_| ready(())));
         let session = Self {
             statements: RefCell::default(),
             unanswered: RefCell::default(),
@@ -100,7 +101,7 @@ impl Session {
     /// Waits for every answer; says what ended the transaction, if anything did.
     pub(super) fn settle(&self) -> Result<(), Trouble> {
         if !self.unanswered.borrow().is_empty() {
-            let _ = self.wait_for(std::future::ready(Ok(())));
+            let _ = self.wait_for(ready(Ok(())));
         }
         self.trouble().map_or(Ok(()), Err)
     }

@@ -21,6 +21,10 @@ lint:
 test:
     cargo test --workspace
 
+# The integration tests on a PostgreSQL of their own; `just test-postgres NAME` runs those with NAME in their name.
+test-postgres *NAMES:
+    cargo run --quiet -p muster-tests --bin with-postgres -- cargo test -p muster-tests --test integration -- {{NAMES}}
+
 # The whole gate.
 check:
     .ci/run
@@ -39,3 +43,8 @@ power-cut cuts="100":
     cargo run --release -p muster-tests --bin power-cut -- first-start
     cargo run --release -p muster-tests --bin power-cut -- --cuts {{cuts}}
     cargo run --release -p muster-tests --bin power-cut -- --cuts {{cuts}} --fault normal
+# The same storm on PostgreSQL with every flush, beside its own floor.
+load-postgres:
+    cargo build --release
+    cargo run --release -p muster-tests --bin with-postgres -- --durable \
+        sh -c 'target/release/load storm --database "$TEST_DATABASE_URL"'

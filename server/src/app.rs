@@ -8,8 +8,8 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
-use crate::config::{Config, DatabaseUrl};
-use crate::db::Db;
+use crate::config::{Config, DataConfig, DatabaseUrl};
+use crate::db::{Allowances, Db};
 use crate::limits::{self, ConnectionLimits};
 use crate::{clock, ids, keys};
 
@@ -114,11 +114,7 @@ impl AppBuilder {
         let data = &self.config.data;
         keys::create_private_dir(&data.data_dir)
             .map_err(|error| StartError::Io(data.data_dir.display().to_string(), error))?;
-        let DatabaseUrl::Sqlite(path) = data.database()?;
-        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            keys::create_private_dir(parent).map_err(|error| StartError::Io(parent.display().to_string(), error))?;
-        }
-        let db = Db::open_sqlite(&path, self.clock.now_ms())?;
+        let db = open_database(data, self.clock.now_ms())?;
         Ok(App(Arc::new(AppState {
             config: self.config,
             db,
@@ -130,6 +126,21 @@ impl AppBuilder {
             jobs_enqueued: watch::Sender::new(0),
         })))
     }
+}
+
+/// Opens the database that the settings name; makes the folder of a file. Blocks.
+///
+/// # Errors
+/// As [`Db::open`], and when a setting is wrong.
+pub fn open_database(data: &DataConfig, now_ms: i64) -> Result<Db, StartError> {
+    let database = data.database()?;
+    if let DatabaseUrl::Sqlite(path) = &database
+        && let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty())
+    {
+        keys::create_private_dir(parent).map_err(|error| StartError::Io(parent.display().to_string(), error))?;
+    }
+    let (unsafe_settings, async_standby) = data.allowances()?;
+    Ok(Db::open(&database, Allowances { unsafe_settings, async_standby }, now_ms)?)
 }
 
 impl Deref for App {

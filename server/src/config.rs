@@ -13,6 +13,11 @@ pub const JWT_SECRET_BYTES_MIN: usize = 32;
 /// Longest life of an access token.
 const ACCESS_TOKEN_MINUTES_MAX: u32 = 60;
 
+/// What ALLOW_UNSAFE_POSTGRES must say.
+pub const UNSAFE_POSTGRES_WORDS: &str = "yes, acknowledged records may be lost on a crash";
+/// What ALLOW_ASYNC_STANDBY must say.
+pub const ASYNC_STANDBY_WORDS: &str = "yes, acknowledged records may be lost on failover";
+
 /// Where the server runs, which decides what it tolerates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Environment {
@@ -85,9 +90,19 @@ pub struct DataConfig {
     #[arg(long, env = "DATA_DIR", default_value = "muster-data")]
     pub data_dir: PathBuf,
 
-    /// `sqlite:///path/to/file`. Default: a file in DATA_DIR.
+    /// `sqlite:///path/to/file` or `postgresql://user:password@host/database`. Default: a file in DATA_DIR.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    pub database_url: Option<String>,
+    pub database_url: Option<Secret>,
+
+    /// Runs on a PostgreSQL with fsync=off or full_page_writes=off, if it says "yes, acknowledged records may be lost on
+    /// a crash".
+    #[arg(long, env = "ALLOW_UNSAFE_POSTGRES")]
+    pub allow_unsafe_postgres: Option<String>,
+
+    /// Lets several servers rely on an asynchronous standby, if it says "yes, acknowledged records may be lost on
+    /// failover".
+    #[arg(long, env = "ALLOW_ASYNC_STANDBY")]
+    pub allow_async_standby: Option<String>,
 
     /// Where the server runs.
     #[arg(long, env = "ENV", value_enum, default_value = "dev")]
@@ -179,22 +194,40 @@ pub enum ConfigError {
 pub enum DatabaseUrl {
     /// A file.
     Sqlite(PathBuf),
+    /// A database of a PostgreSQL server. The address may hold a password.
+    Postgres(Secret),
 }
 
 impl DataConfig {
     /// Reads DATABASE_URL.
     pub fn database(&self) -> Result<DatabaseUrl, ConfigError> {
         let invalid = |text: &str| Err(ConfigError::Invalid("DATABASE_URL", text.to_owned()));
-        let Some(url) = &self.database_url else {
+        let Some(secret) = &self.database_url else {
             return Ok(DatabaseUrl::Sqlite(self.data_dir.join("muster.db")));
         };
+        let url = secret.reveal();
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            return invalid("PostgreSQL is not supported yet; use sqlite:///path/to/file");
+            return Ok(DatabaseUrl::Postgres(secret.clone()));
         }
         match url.strip_prefix("sqlite://") {
-            Some("" | "/") | None => invalid("expected sqlite:///path/to/file"),
+            Some("" | "/") | None => {
+                invalid("expected sqlite:///path/to/file or postgresql://user:password@host/database")
+            }
             Some(path) => Ok(DatabaseUrl::Sqlite(PathBuf::from(path))),
         }
+    }
+
+    /// Dangers that were taken in words.
+    pub fn allowances(&self) -> Result<(bool, bool), ConfigError> {
+        let said = |name, given: &Option<String>, words: &str| match given.as_deref() {
+            None | Some("") => Ok(false),
+            Some(text) if text == words => Ok(true),
+            Some(_) => Err(ConfigError::Invalid(name, format!("to take the risk, it must say \"{words}\""))),
+        };
+        Ok((
+            said("ALLOW_UNSAFE_POSTGRES", &self.allow_unsafe_postgres, UNSAFE_POSTGRES_WORDS)?,
+            said("ALLOW_ASYNC_STANDBY", &self.allow_async_standby, ASYNC_STANDBY_WORDS)?,
+        ))
     }
 
     /// Folder of the keys.
@@ -234,6 +267,7 @@ impl Config {
     pub fn check(&self) -> Result<(), ConfigError> {
         let invalid = |name, text: &str| Err(ConfigError::Invalid(name, text.to_owned()));
         self.data.database()?;
+        self.data.allowances()?;
         if let Some(secret) = &self.jwt_secret {
             if secret.reveal().len() < JWT_SECRET_BYTES_MIN {
                 return invalid("JWT_SECRET", "at least 32 bytes are needed; leave it unset and one is made");
@@ -295,11 +329,20 @@ mod tests {
     }
 
     #[test]
-    fn postgresql_is_refused_with_a_sentence() {
-        let error = config(&["--database-url", "postgresql://u:p@h/db"]).check().unwrap_err();
-        assert!(error.to_string().contains("not supported yet"), "{error}");
-        let url = config(&["--database-url", "sqlite:///var/lib/m.db"]).data.database();
-        assert_eq!(url, Ok(DatabaseUrl::Sqlite(PathBuf::from("/var/lib/m.db"))));
+    fn the_address_says_which_database_it_is() {
+        let database = |url: &str| config(&["--database-url", url]).data.database();
+        let url = "postgresql://u:p@h/db";
+        assert_eq!(database(url), Ok(DatabaseUrl::Postgres(Secret::new(url.to_owned()))));
+        assert_eq!(database("sqlite:///var/lib/m.db"), Ok(DatabaseUrl::Sqlite(PathBuf::from("/var/lib/m.db"))));
+        assert!(database("mysql://h/db").is_err());
+    }
+
+    #[test]
+    fn a_danger_is_taken_in_the_right_words_only() {
+        assert!(config(&["--allow-async-standby", "yes"]).check().is_err());
+        let said = config(&["--allow-async-standby", ASYNC_STANDBY_WORDS]);
+        assert_eq!(said.check(), Ok(()));
+        assert_eq!(said.data.allowances(), Ok((false, true)));
     }
 
     #[test]

@@ -34,6 +34,41 @@ pub const READERS_MAX: usize = 16;
 pub const HEAD_FILE_EVERY: Duration = Duration::from_millis(500);
 /// `/health` tells of a loss for this long, in milliseconds: 30 days, as long as phones keep what makes it good.
 pub const LOSS_SHOWN_MS: i64 = 30 * 24 * 60 * 60 * 1000;
+/// Reader connections of this machine.
+pub fn readers() -> usize {
+    std::thread::available_parallelism().map_or(READERS_MIN, usize::from).clamp(READERS_MIN, READERS_MAX)
+}
+
+/// How long a connection to PostgreSQL may take.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a lost connection to PostgreSQL is opened again before the requests that need it are told.
+pub const CONNECT_ATTEMPTS_MAX: u32 = 4;
+/// First wait between two such attempts; doubles with each.
+pub const CONNECT_BACKOFF: Duration = Duration::from_millis(100);
+/// How often PostgreSQL may refuse one group of requests because of what others wrote at the same time.
+pub const CONFLICT_ATTEMPTS_MAX: u32 = 12;
+/// First wait after such a refusal; doubles with each, and half of it is chance.
+pub const CONFLICT_BACKOFF: Duration = Duration::from_millis(4);
+/// Longest such wait.
+pub const CONFLICT_BACKOFF_MAX: Duration = Duration::from_millis(400);
+/// How long the writer waits for its turn among the servers of one PostgreSQL database.
+pub const WRITER_TURN_TIMEOUT: Duration = Duration::from_secs(10);
+/// PostgreSQL ends a statement after this long.
+pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
+/// PostgreSQL ends a transaction whose server says nothing for this long, so that the others get their turn.
+pub const SILENT_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(20);
+/// How often a read runs whose connection is lost.
+pub const READ_ATTEMPTS_MAX: u32 = 3;
+/// Channels that one message to the other servers names; a message of PostgreSQL holds less than 8,000 bytes.
+pub const CHANNELS_PER_NOTICE_MAX: usize = 350;
+/// Channels that wait to be told to the other servers; more, and they are told that anything may have moved.
+pub const NOTICES_WAITING_MAX: usize = 4_096;
+/// Pause between two messages to the other servers, in which what moves is collected.
+pub const NOTICE_PAUSE: Duration = Duration::from_millis(20);
+/// Longest wait before the connection for these messages is opened again.
+pub const NOTICE_RECONNECT_MAX: Duration = Duration::from_secs(5);
+/// Statements that are sent to PostgreSQL before their answers are read.
+pub const STATEMENTS_IN_FLIGHT_MAX: usize = 64;
 
 /// What a connection may take.
 #[derive(Debug, Clone, Copy)]

@@ -86,12 +86,11 @@ async fn change_settings(
 }
 
 fn set(tx: &Tx<'_>, tenant: &TenantId, name: &str, value: &str, (by, at_ms): (&str, i64)) -> Result<(), DbError> {
-    tx.execute(
+    tx.send(
         "INSERT INTO tenant_settings (tenant_id, name, value, changed_at, changed_by)
          VALUES (?1, ?2, ?3, ?4, ?5)
          ON CONFLICT (tenant_id, name) DO UPDATE
          SET value = excluded.value, changed_at = excluded.changed_at, changed_by = excluded.changed_by",
         params![tenant.as_str(), name, value, at_ms, by],
-    )?;
-    Ok(())
+    )
 }

@@ -1,22 +1,26 @@
-//! What every slice may rely on from the database.
+//! What every slice may rely on from the database, whichever it is.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use muster_server::db::{ConstraintKind, Db, DbError, Tx};
 use muster_server::params;
+use muster_tests::Data;
 
-fn open(dir: &Path) -> Db {
-    let path = dir.join("contract.db");
+async fn open(data: &Arc<Data>) -> Db {
+    let data = Arc::clone(data);
     // Opening blocks, which async code must not.
-    std::thread::spawn(move || Db::open_sqlite(&path, 0)).join().unwrap().unwrap()
+    tokio::task::spawn_blocking(move || data.open()).await.unwrap()
 }
 
-async fn with_table(dir: &Path) -> Db {
-    let db = open(dir);
-    let create = "CREATE TABLE contract_rows (id BIGINT PRIMARY KEY, body BLOB NOT NULL)";
-    db.write(move |tx: &Tx<'_>| tx.execute(create, params![])).await.unwrap();
+fn fresh() -> Arc<Data> {
+    Arc::new(Data::fresh())
+}
+
+async fn with_table(data: &Arc<Data>) -> Db {
+    let db = open(data).await;
+    let create = "CREATE TABLE contract_rows (id BIGINT PRIMARY KEY, body BLOB NOT NULL);";
+    db.write(move |tx: &Tx<'_>| tx.batch(create)).await.unwrap();
     db
 }
 
@@ -32,8 +36,8 @@ async fn count(db: &Db) -> i64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_fails_or_panics_takes_no_other_with_it() {
-    let dir = tempfile::tempdir().unwrap();
-    let db = with_table(dir.path()).await;
+    let data = fresh();
+    let db = with_table(&data).await;
     let writers: Vec<_> = (0..64_i64)
         .map(|id| {
             let db = db.clone();
@@ -62,8 +66,12 @@ async fn a_request_that_fails_or_panics_takes_no_other_with_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_is_told_apart_and_passes() {
-    let dir = tempfile::tempdir().unwrap();
-    let db = with_table(dir.path()).await;
+    let data = fresh();
+    // Only SQLite can be told that its disk is full.
+    if !data.is_sqlite() {
+        return;
+    }
+    let db = with_table(&data).await;
     db.write(|tx: &Tx<'_>| insert(tx, 1, b"before")).await.unwrap();
     let pages = |sql: &'static str| move |tx: &Tx<'_>| tx.query_one(sql, params![], |row| row.get::<i64>(0));
     let used = db.read(pages("PRAGMA page_count")).await.unwrap().unwrap();
@@ -90,8 +98,8 @@ async fn a_full_disk_is_told_apart_and_passes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_never_sees_half_a_transaction() {
-    let dir = tempfile::tempdir().unwrap();
-    let db = with_table(dir.path()).await;
+    let data = fresh();
+    let db = with_table(&data).await;
     let done = Arc::new(AtomicBool::new(false));
     let reader = {
         let (db, done) = (db.clone(), Arc::clone(&done));
@@ -127,21 +135,24 @@ async fn a_reader_never_sees_half_a_transaction() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_read_cannot_write() {
-    let dir = tempfile::tempdir().unwrap();
-    let db = with_table(dir.path()).await;
+    let data = fresh();
+    let db = with_table(&data).await;
     assert!(db.read(|tx: &Tx<'_>| insert(tx, 1, b"not here")).await.is_err());
     assert_eq!(count(&db).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn values_come_back_as_they_went_in() {
-    let dir = tempfile::tempdir().unwrap();
-    let db = open(dir.path());
+    let data = fresh();
+    let db = open(&data).await;
+    let create = "CREATE TABLE contract_values (a BIGINT, b TEXT, c BLOB, d TEXT, e BIGINT, f BIGINT);";
+    db.write(move |tx: &Tx<'_>| tx.batch(create)).await.unwrap();
     let hash = [9_u8; 32];
     let row = db
-        .read(move |tx: &Tx<'_>| {
-            let params = params![i64::MIN, "naïve\0text", &hash, Option::<&str>::None, true, Some(5_i64)];
-            tx.query_one("SELECT ?1, ?2, ?3, ?4, ?5, ?6", params, |row| {
+        .write(move |tx: &Tx<'_>| {
+            let params = params![i64::MIN, "naïve\u{1}text", &hash, Option::<&str>::None, true, Some(5_i64)];
+            tx.send("INSERT INTO contract_values (a, b, c, d, e, f) VALUES (?1, ?2, ?3, ?4, ?5, ?6)", params)?;
+            tx.query_one("SELECT a, b, c, d, e, f FROM contract_values", params![], |row| {
                 let wrong_type: Result<i64, DbError> = row.get(1);
                 assert!(wrong_type.is_err());
                 assert!(row.get::<[u8; 16]>(2).is_err(), "another length");
@@ -158,13 +169,13 @@ async fn values_come_back_as_they_went_in() {
         })
         .await
         .unwrap();
-    assert_eq!(row, Some((i64::MIN, "naïve\0text".to_owned(), hash, None, true, Some(5))));
+    assert_eq!(row, Some((i64::MIN, "naïve\u{1}text".to_owned(), hash, None, true, Some(5))));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn broken_rules_are_told_apart() {
-    let dir = tempfile::tempdir().unwrap();
-    let db = with_table(dir.path()).await;
+    let data = fresh();
+    let db = with_table(&data).await;
     let kind = |result: Result<u64, DbError>| match result {
         Err(DbError::Constraint { kind, .. }) => kind,
         other => panic!("{other:?}"),
@@ -178,8 +189,8 @@ async fn broken_rules_are_told_apart() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn closing_finishes_what_waits_and_takes_nothing_new() {
-    let dir = tempfile::tempdir().unwrap();
-    let db = with_table(dir.path()).await;
+    let data = fresh();
+    let db = with_table(&data).await;
     let writers: Vec<_> = (0..50_i64)
         .map(|id| {
             let db = db.clone();
@@ -196,5 +207,49 @@ async fn closing_finishes_what_waits_and_takes_nothing_new() {
         }
     }
     assert_eq!(db.write(|tx: &Tx<'_>| insert(tx, 99, b"x")).await, Err(DbError::Closed));
-    assert_eq!(count(&open(dir.path())).await, kept);
+    assert_eq!(count(&open(&data).await).await, kept);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_with_the_character_nul_is_refused() {
+    let data = fresh();
+    let db = open(&data).await;
+    let asked = |text: &'static str| {
+        db.read(move |tx: &Tx<'_>| {
+            tx.query_one("SELECT id FROM users WHERE id = ?1", params![text], |row| row.get::<String>(0))
+        })
+    };
+    assert_eq!(asked("a").await, Ok(None));
+    let refused = asked("a\0").await;
+    assert!(matches!(refused, Err(DbError::Constraint { kind: ConstraintKind::Text, .. })), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_writers_of_one_database_lose_no_step() {
+    let data = fresh();
+    let db = with_table(&data).await;
+    let other = open(&data).await;
+    let zero = db.write(|tx: &Tx<'_>| insert(tx, 1, b"0"));
+    zero.await.unwrap();
+    let step = |db: Db| {
+        tokio::spawn(async move {
+            for _ in 0..50 {
+                let written = db.write(|tx: &Tx<'_>| {
+                    let read = |row: &muster_server::db::Row<'_>| row.get::<Vec<u8>>(0);
+                    let body = tx.query_one("SELECT body FROM contract_rows WHERE id = 1", params![], read)?.unwrap();
+                    let next: u32 = std::str::from_utf8(&body).unwrap().parse::<u32>().unwrap() + 1;
+                    let next = next.to_string();
+                    tx.execute("UPDATE contract_rows SET body = ?1 WHERE id = 1", params![next.as_bytes()])
+                });
+                assert_eq!(written.await, Ok(1));
+            }
+        })
+    };
+    let steps: Vec<_> = [&db, &other, &db, &other].into_iter().map(|db| step(db.clone())).collect();
+    for step in steps {
+        step.await.unwrap();
+    }
+    let read = "SELECT body FROM contract_rows WHERE id = 1";
+    let body = db.read(move |tx: &Tx<'_>| tx.query_one(read, params![], |row| row.get::<Vec<u8>>(0))).await.unwrap();
+    assert_eq!(body.unwrap(), b"200");
 }

@@ -12,10 +12,9 @@ use muster_sync_core::sync::head::LogHead;
 use muster_sync_core::sync::message::{CONTENT_TYPE, PROTOCOL_VERSION, Request, Response};
 use muster_tests::handset::{Handset, copy_database};
 use muster_tests::lecture::{Lecture, NOON_MS, picture};
-use muster_tests::{Client, TestServer};
+use muster_tests::{Client, Data, TestServer};
 use rusqlite::{Connection, OpenFlags};
 use serde_json::json;
-use tempfile::TempDir;
 
 use crate::tamper::verify;
 
@@ -61,7 +60,7 @@ async fn judged(server: &TestServer) {
 impl Story {
     /// A lecture; three students with bound phones and a judged capture each; a fourth who has not been there yet.
     async fn begin() -> Self {
-        let lecture = Lecture::begin().await;
+        let lecture = Lecture::on(TestServer::builder().data(Data::sqlite())).await;
         let admin = "admin-of-the-story@muster.example";
         lecture.server.create_user(admin, "admin").await;
         let mut phones = Vec::new();
@@ -115,7 +114,7 @@ impl Story {
     }
 
     /// The same story on another server process with this data, and the same phones.
-    async fn resume(mut self, data: TempDir, minutes: i64) -> Self {
+    async fn resume(mut self, data: Data, minutes: i64) -> Self {
         let server = TestServer::builder().manual_clock(NOON_MS + minutes * MINUTE_MS).data(data).start().await;
         let lecturer = server.sign_in("lecturer1@muster.example").await;
         for phone in &mut self.phones {
@@ -135,7 +134,7 @@ impl Story {
 }
 
 /// Stops the server of a story and hands over its data with nothing in the write-ahead log.
-async fn stop(story: Story) -> (Story, TempDir) {
+async fn stop(story: Story) -> (Story, Data) {
     let Story { lecture, phones, admin } = story;
     let Lecture { server, lecturer, course, session } = lecture;
     let data = server.stop().await;
@@ -144,7 +143,8 @@ async fn stop(story: Story) -> (Story, TempDir) {
         .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
         .unwrap();
     // A server that nobody asks: it only takes the place until the next one starts.
-    let lecture = Lecture { server: TestServer::start().await, lecturer, course, session };
+    let lecture =
+        Lecture { server: TestServer::builder().data(Data::sqlite()).start().await, lecturer, course, session };
     (Story { lecture, phones, admin }, data)
 }
 
@@ -303,7 +303,8 @@ async fn a_torn_write_ahead_log_is_noticed_at_start_and_made_good_by_the_phones(
         let wal = std::fs::OpenOptions::new().write(true).open(copy.path().join("muster.db-wal")).unwrap();
         wal.set_len(wal_bytes * permille / 1000).unwrap();
         // Late enough for jobs that the dead server had taken to be free again.
-        let server = TestServer::builder().manual_clock(NOON_MS + 30 * MINUTE_MS).data(copy).start().await;
+        let server =
+            TestServer::builder().manual_clock(NOON_MS + 30 * MINUTE_MS).data(Data::new(copy, None)).start().await;
         assert_eq!(health(&server).await, "lost_tail", "{permille}");
         let mut phones = Vec::new();
         for phone in &story.phones {

@@ -11,14 +11,14 @@ use muster_sync_core::document::{CodeMode, Label, Plan};
 use muster_sync_core::{DocumentName, Locator};
 use muster_tests::lecture::{HALL, Lecture, picture, upload};
 use muster_tests::phone::Phone;
+use muster_tests::{Data, TestServer};
 use rusqlite::Connection;
 use serde_json::json;
-use tempfile::TempDir;
 
 /// A lecture with everything that a projection can hold: verdicts, decisions, a revoked phone, a session that was closed,
 /// and records that came before the plan of their session.
-async fn whole_lecture() -> TempDir {
-    let lecture = Lecture::begin().await;
+async fn whole_lecture() -> Data {
+    let lecture = Lecture::on(TestServer::builder().data(Data::sqlite())).await;
     let mut ids = Vec::new();
     for seed in 1..=4 {
         let mut phone = lecture.student(seed).await;
@@ -135,7 +135,7 @@ async fn rows_that_the_log_does_not_explain_are_found_and_put_right() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_table_and_column_is_said_to_be_a_projection_or_not() {
-    let data = muster_tests::TestServer::start().await.stop().await;
+    let data = TestServer::builder().data(Data::sqlite()).start().await.stop().await;
     let file = open(data.path());
     let names = |sql: &str| -> BTreeSet<String> {
         let mut statement = file.prepare(sql).unwrap();

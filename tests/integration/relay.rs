@@ -21,7 +21,8 @@ use muster_sync_core::{
 use muster_tests::lecture::{HALL, Lecture, NOON_MS, check, flags, png};
 use muster_tests::phone::{Answer, Item, Phone, TENANT};
 use muster_tests::pocket::{Pocket, approve_all, copy_folder};
-use muster_tests::{Client, Reply, TestServer};
+use muster_tests::postgres::TestDatabase;
+use muster_tests::{Client, Data, Reply, TestServer};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -88,6 +89,7 @@ async fn two_worlds() -> (World, World, Locator) {
     let data = server.stop().await;
     let twin = tempfile::tempdir().unwrap();
     copy_folder(data.path(), twin.path());
+    let twin = Data::new(twin, data.database().map(TestDatabase::copy));
     let locator = lecturer.open_session(&course, &HALL, NOON_MS);
     capture_all(&lecturer, &mut students, locator);
     let later_ms = NOON_MS + 600_000;
@@ -252,11 +254,13 @@ async fn relay(client: &Client, relayed: &[&Relayed]) -> Vec<Fate> {
         change: &relayed.item.signed.bytes,
         signature: relayed.item.signed.signature,
         manifest: None,
+        receipt: None,
         code_key: None,
         sealed_manifest: relayed.sealed.as_deref(),
     });
     let (version, pushes) = (PROTOCOL_VERSION, pushes.collect());
-    let request = message::Request { version, device: None, nonce: None, cursors: vec![], pushes, pull: true };
+    let request =
+        message::Request { version, device: None, nonce: None, cursors: vec![], pushes, pull: true, log: None };
     let body = minicbor::to_vec(&request).unwrap();
     let sent = client.request(Method::POST, "/api/v1/sync").header("content-type", CONTENT_TYPE).body(body);
     let answer = Answer::of(Reply::of(sent).await);

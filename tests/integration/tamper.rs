@@ -6,12 +6,12 @@ use muster_server::db::Db;
 use muster_server::log::{HeadFile, ServerKey};
 use muster_server::recovery::{self, Report};
 use muster_tests::lecture::Lecture;
+use muster_tests::{Data, TestServer};
 use rusqlite::{Connection, params};
-use tempfile::TempDir;
 
 /// A stopped server's data: a plan, three bound phones, three captures and their verdicts.
-async fn stopped_lecture() -> TempDir {
-    let lecture = Lecture::begin().await;
+async fn stopped_lecture() -> Data {
+    let lecture = Lecture::on(TestServer::builder().data(Data::sqlite())).await;
     for seed in 1..=3 {
         let mut phone = lecture.student(seed).await;
         let id = lecture.capture(&mut phone, &lecture.manifest(None)).await;
@@ -224,7 +224,7 @@ async fn the_rows_of_a_database_from_before_the_chain_get_theirs_at_the_next_sta
     let found = verify(data.path()).await.findings;
     assert!(found.iter().any(|found| found.what.contains("start the server once")), "{found:?}");
 
-    let data = muster_tests::TestServer::builder().data(data).start().await.stop().await;
+    let data = TestServer::builder().data(data).start().await.stop().await;
     let report = verify(data.path()).await;
     assert_eq!((report.findings, report.notes), (vec![], vec![]));
     let refused =

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-fn source() -> PathBuf {
+pub(crate) fn source() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../server/src")
 }
 
@@ -13,7 +13,7 @@ fn modules() -> Vec<String> {
     declared.map(str::to_owned).collect()
 }
 
-fn rust_files(path: &Path, found: &mut Vec<PathBuf>) {
+pub(crate) fn rust_files(path: &Path, found: &mut Vec<PathBuf>) {
     if path.is_dir() {
         for entry in std::fs::read_dir(path).unwrap() {
             rust_files(&entry.unwrap().path(), found);

@@ -19,6 +19,7 @@ pub(crate) use muster_tests::campus::Result;
 
 const USAGE: &str = "usage: load storm [--rounds N] [--students N] [--pull] | load page | load idle
        load slow [--sockets N] [--seconds N] | load reconnect [--phones N] [--seconds N] | load scale [--changes N]
+--database postgresql://user@host/postgres runs the server, and the floor, on databases that it makes there.
 MUSTER names the server's binary; default: `muster` beside this one. This one can serve too: `load serve` is `muster serve`.";
 
 fn main() -> ExitCode {
@@ -42,6 +43,9 @@ fn run(arguments: &[String]) -> Result<()> {
             None => Ok(default),
         }
     };
+    if let Some(at) = arguments.iter().position(|argument| argument == "--database") {
+        muster_tests::postgres::use_server(arguments.get(at + 1).ok_or(USAGE)?);
+    }
     match arguments.first().map(String::as_str) {
         Some("storm") => storm::run(&storm::Options {
             rounds: number("--rounds", 10)?,

@@ -12,9 +12,8 @@ use muster_sync_core::change::inspect;
 use muster_sync_core::document::{Code, Entry, Outcome as VerdictOutcome, Verdict};
 use muster_sync_core::evidence::{Check, CheckOutcome, Checks};
 use muster_sync_core::sync::message::{Cursor, PROTOCOL_VERSION, Request, Response};
-use muster_tests::TestServer;
 use muster_tests::phone::Item;
-use tempfile::TempDir;
+use muster_tests::{Data, TestServer};
 
 use crate::Result;
 use crate::figures::{median, say};
@@ -46,7 +45,7 @@ pub(crate) fn cold_page() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut campus = runtime.block_on(Campus::build(RECORDS, 1))?;
     let data = runtime.block_on(fill(&mut campus))?;
-    let server = Server::start(data.path())?;
+    let server = Server::start(&data)?;
     let token = campus.lecturer.token().ok_or("no token")?;
     for (name, headers) in [("plain", ""), ("zstd", "Accept-Encoding: zstd\r\n")] {
         let request = post_sync(token, &pull_body(&HashMap::new()), headers);
@@ -82,7 +81,7 @@ pub(crate) fn cold_page() -> Result<()> {
 pub(crate) fn idle() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let campus = runtime.block_on(Campus::build(2, 1))?;
-    let server = Server::start(campus.data.path())?;
+    let server = Server::start(&campus.data)?;
     let student = campus.students.first().ok_or("no student")?;
     let accounts = [("student", student.token()), ("lecturer", campus.lecturer.token().ok_or("no token")?)];
     for (name, token) in accounts {
@@ -127,7 +126,7 @@ pub(crate) fn pull_body(cursors: &HashMap<String, u64>) -> Vec<u8> {
 }
 
 /// Submissions of everybody, and a verdict on each; the data folder afterwards.
-async fn fill(campus: &mut Campus) -> Result<TempDir> {
+async fn fill(campus: &mut Campus) -> Result<Data> {
     let server = TestServer::builder().data(campus.copy_of_data()?).start().await;
     let session = campus.sessions[0];
     let mut verdicts = Vec::new();

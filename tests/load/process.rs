@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use muster_server::clock::Stopwatch;
+use muster_tests::{Data, postgres};
 
 use crate::Result;
 
@@ -37,13 +38,14 @@ pub(crate) struct Memory {
 
 impl Server {
     /// Starts the release binary on a free port over `data`, with default settings; its log goes to a file in there.
-    pub(crate) fn start(data: &Path) -> Result<Self> {
+    pub(crate) fn start(data: &Data) -> Result<Self> {
         let binary = binary()?;
-        let log = data.join("server.log");
+        let log = data.path().join("server.log");
         let watch = Stopwatch::start();
         let mut child = Command::new(&binary)
             .args(["serve", "--port", "0", "--data-dir"])
-            .arg(data)
+            .arg(data.path())
+            .args(data.database().map(|database| postgres::options(&database.url())).into_iter().flatten())
             .stderr(fs::File::create(&log)?)
             .stdout(Stdio::null())
             .spawn()

@@ -49,7 +49,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let push = post_sync(student.token(), &student.phone.body(&items?, &Default::default(), true), "");
         requests.push((push, student.token().to_owned()));
     }
-    let server = Server::start(campus.data.path())?;
+    let server = Server::start(&campus.data)?;
     let client = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (address, span) = (server.address, Duration::from_secs(options.seconds as u64));
     let n_phones = options.phones;

@@ -7,7 +7,7 @@ use muster_server::clock::Stopwatch;
 use muster_server::ids::TenantId;
 use muster_server::sync::{Incoming, Outcome, Sender, admit};
 use muster_sync_core::sync::message::Response;
-use muster_tests::TestServer;
+use muster_tests::{Data, TestServer};
 use tokio::task::JoinSet;
 
 use crate::Result;
@@ -55,7 +55,7 @@ pub(crate) fn run(changes_max: usize) -> Result<()> {
 
 /// Admits every student's changes for these class sessions, in this process; records per second.
 async fn fill(campus: &mut Campus, sessions: std::ops::Range<usize>) -> Result<f64> {
-    let data = std::mem::replace(&mut campus.data, tempfile::tempdir()?);
+    let data = std::mem::replace(&mut campus.data, Data::new(tempfile::tempdir()?, None));
     let server = TestServer::builder().data(data).start().await;
     let watch = Stopwatch::start();
     let records = sessions.len() * STUDENTS * CHANGES_PER_DOCUMENT;
@@ -104,8 +104,8 @@ fn look(
     first_session: usize,
     fill_per_s: f64,
 ) -> Result<()> {
-    let disk = database_bytes(campus.data.path());
-    let server = Server::start(campus.data.path())?;
+    let disk = database_bytes(&campus.data);
+    let server = Server::start(&campus.data)?;
     let (start, at_start_kib) = (server.listening_after(), server.memory()?.now_kib);
     let requests = prepare_for(campus, first_session..first_session + MEASURED_SESSIONS)?;
     let measured = measure(&server, campus.server_key, requests, 200)?;

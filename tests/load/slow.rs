@@ -42,7 +42,7 @@ struct Seen {
 pub(crate) fn run(options: &Options) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let campus = runtime.block_on(Campus::build(HEALTHY, 1))?;
-    let server = Server::start(campus.data.path())?;
+    let server = Server::start(&campus.data)?;
     let span = Duration::from_secs(options.seconds as u64);
     let requests: Vec<Vec<u8>> =
         campus.students.iter().map(|student| post_sync(student.token(), &pull_body(&Default::default()), "")).collect();

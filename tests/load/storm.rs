@@ -3,17 +3,16 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
 use muster_server::clock::Stopwatch;
-use muster_server::db::{Db, DbError, Tx};
+use muster_server::db::{DbError, Tx};
 use muster_server::params;
 use muster_sync_core::sync::message::Response;
 use muster_sync_core::{ChangeHash, DeviceKey, DocumentId};
-use muster_tests::TestServer;
 use muster_tests::phone::{Item, TENANT};
+use muster_tests::{Data, TestServer};
 use tokio::task::LocalSet;
 
 use crate::Result;
@@ -70,10 +69,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
          position, clocks and one image that is never uploaded; default settings, log to a file",
         options.students
     ));
-    let base_bytes = database_bytes(campus.data.path());
+    let base_bytes = database_bytes(&campus.data);
     let base_rows = count_rows(&campus.copy_of_data()?)?;
     let (data, floor_data) = (campus.copy_of_data()?, campus.copy_of_data()?);
-    let server = Server::start(data.path())?;
+    let server = Server::start(&data)?;
     let floor = runtime.block_on(TestServer::builder().data(floor_data).start());
     let started_kib = server.memory()?.now_kib;
     let (mut batched, mut single) = (Vec::new(), Vec::new());
@@ -94,7 +93,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let records = options.rounds * 2 * options.students * RECORDS_PER_PHONE;
     server.stop()?;
     let rows = count_rows(&data)? - base_rows;
-    let disk_bytes = database_bytes(data.path()) - base_bytes;
+    let disk_bytes = database_bytes(&data) - base_bytes;
     say(&format!("acks {records}, rows in the log {rows} (the rest are the server's verdicts)"));
     say(&format!("disk: {:.0} B per record after the checkpoint", disk_bytes as f64 / records as f64));
     // The first round warms up caches and the allocator; growth is what every later record adds.
@@ -241,18 +240,21 @@ fn report(name: &str, phases: &mut [Measured]) {
     ));
 }
 
-/// The database file and its log.
-pub(crate) fn database_bytes(data: &Path) -> u64 {
+/// The database file and its log, or what PostgreSQL says.
+pub(crate) fn database_bytes(data: &Data) -> u64 {
+    if let Some(database) = data.database() {
+        return database.size_bytes();
+    }
     ["muster.db", "muster.db-wal"]
         .iter()
-        .filter_map(|name| data.join(name).metadata().ok())
+        .filter_map(|name| data.path().join(name).metadata().ok())
         .map(|file| file.len())
         .sum()
 }
 
 /// Rows in the change log of a stopped server.
-pub(crate) fn count_rows(data: &tempfile::TempDir) -> Result<i64> {
-    let db = Db::open_sqlite(&data.path().join("muster.db"), 0)?;
+pub(crate) fn count_rows(data: &Data) -> Result<i64> {
+    let db = data.open();
     let counted: std::result::Result<Option<i64>, DbError> =
         db.read_blocking(|tx: &Tx<'_>| tx.query_one("SELECT count(*) FROM change_log", params![], |row| row.get(0)));
     db.close();

@@ -120,6 +120,7 @@ fn body(items: &[Item]) -> Vec<u8> {
         manifest: item.manifest.as_deref(),
         code_key: None,
         sealed_manifest: None,
+        receipt: None,
     });
     let request = Request {
         version: PROTOCOL_VERSION,
@@ -128,6 +129,7 @@ fn body(items: &[Item]) -> Vec<u8> {
         cursors: Vec::new(),
         pushes: pushes.collect(),
         pull: false,
+        log: None,
     };
     minicbor::to_vec(&request).expect("encoding into memory does not fail")
 }

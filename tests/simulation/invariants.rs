@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use muster_server::db::{DbError, Tx};
 use muster_server::params;
 use muster_sync_core::{
-    ChangeHash, DeviceKey, DocumentName,
+    ChangeHash, DeviceKey, DocumentId, DocumentName,
     change::{Valid, validate},
     document::{BindingAction, ChainStep, ChainTip, Entry, Outcome, Writer, genesis, materialise, may_write},
     store::{ChangeState, RecordStatus, reason_in_words},
@@ -138,6 +138,7 @@ impl World {
         let log = self.log();
         let mut canon = Canon { entries: Vec::new(), courses: BTreeMap::new() };
         let mut bound: BTreeMap<DeviceKey, String> = BTreeMap::new();
+        let (mut revoked, kept) = (BTreeMap::new(), self.kept_by_server());
         let (mut tips, mut hashes) = (BTreeMap::new(), BTreeSet::new());
         for (place, logged) in log.into_iter().enumerate() {
             let at = format!("log index {}", logged.log_index);
@@ -146,7 +147,14 @@ impl World {
             let valid = validate(TENANT, &logged.name, &logged.change, &logged.signature)
                 .map_err(|refusal| format!("{at}: {refusal}"))?;
             ensure(valid.hash == logged.hash, || format!("{at}: another hash"))?;
-            self.check_author(&logged.name, &valid, &bound, &canon.courses).map_err(|what| format!("{at}: {what}"))?;
+            // A change that the server had before its key was revoked stands, and so does what comes before it.
+            let since: Option<&(String, i64)> = revoked.get(&valid.writer);
+            let stands = since.filter(|(_, revoked_at)| {
+                let later = kept.iter().filter(|kept| kept.0 == (valid.document, valid.writer) && kept.1 >= valid.seq);
+                later.into_iter().any(|kept| kept.2 <= *revoked_at)
+            });
+            let owner = bound.get(&valid.writer).or(stands.map(|(user, _)| user));
+            self.check_author(&logged.name, &valid, owner, &canon.courses).map_err(|what| format!("{at}: {what}"))?;
             let chain = (valid.document, valid.writer);
             let tip: &ChainTip = tips.entry(chain).or_insert_with(|| genesis::tip(valid.document, logged.name.kind()));
             ensure(tip.step(&valid) == Ok(ChainStep::Next), || format!("{at}: not the next one of its chain"))?;
@@ -154,7 +162,10 @@ impl World {
             if let (DocumentName::DeviceBinding { user }, Entry::Bindings(binding)) = (&logged.name, &valid.entry) {
                 match binding.action {
                     BindingAction::Bind => drop(bound.insert(binding.key, user.clone())),
-                    BindingAction::Revoke => drop(bound.remove(&binding.key)),
+                    BindingAction::Revoke => {
+                        let until = bound.remove(&binding.key).unwrap_or_default();
+                        revoked.insert(binding.key, (until, logged.received_at_ms));
+                    }
                     BindingAction::Deny => {}
                 }
             }
@@ -170,7 +181,7 @@ impl World {
         &self,
         name: &DocumentName,
         valid: &Valid,
-        bound: &BTreeMap<DeviceKey, String>,
+        owner: Option<&String>,
         courses: &BTreeMap<String, String>,
     ) -> Broken {
         let template = Template::get();
@@ -183,7 +194,7 @@ impl World {
         if matches!(valid.entry, Entry::Requests(_)) {
             return may(Writer::Applicant { user: &user, key: valid.writer });
         }
-        ensure(bound.get(&valid.writer) == Some(&user), || "the key was not bound to its person".to_owned())?;
+        ensure(owner == Some(&user), || "the key was not bound to its person".to_owned())?;
         let course = match &valid.entry {
             Entry::Plan(plan) => Some(plan.course.as_str()),
             _ => courses.get(name.key()[0]).map(String::as_str),
@@ -216,6 +227,19 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// What the server ever kept in quarantine: the chain, the place in it, and when it came.
+    fn kept_by_server(&self) -> Vec<((DocumentId, DeviceKey), u64, i64)> {
+        let server = self.server.as_ref().expect("the server runs");
+        let read = |tx: &Tx<'_>| {
+            tx.query("SELECT document_id, writer, seq, received_at FROM quarantine", params![], |row| {
+                let chain = (DocumentId(row.get(0)?), DeviceKey(row.get(1)?));
+                Ok((chain, row.get::<i64>(2)? as u64, row.get::<i64>(3)?))
+            })
+        };
+        let rows: Result<Vec<_>, DbError> = server.app.db.read_blocking(read);
+        rows.expect("the quarantine can be read")
     }
 
     /// What waits on the server, with the reason.

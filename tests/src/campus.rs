@@ -21,10 +21,10 @@ use muster_sync_core::signing::SoftwareKey;
 use muster_sync_core::time::session_code::SessionSecret;
 use muster_sync_core::time::{Anchor, AnchorReading, CaptureClocks};
 use muster_sync_core::{DeviceKey, DocumentName, Locator};
-use tempfile::TempDir;
 
 use crate::phone::{Item, Phone, TENANT};
-use crate::{Client, TestServer};
+use crate::postgres::TestDatabase;
+use crate::{Client, Data, TestServer};
 
 /// Whatever stops a measurement.
 pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -67,7 +67,7 @@ impl Student {
 /// Everything that stands before a measurement. `data` is the data folder of a stopped server.
 pub struct Campus {
     /// The data folder.
-    pub data: TempDir,
+    pub data: Data,
     /// Everybody of the course.
     pub students: Vec<Student>,
     /// Who teaches it.
@@ -110,10 +110,10 @@ impl Campus {
     ///
     /// # Errors
     /// When a file cannot be copied.
-    pub fn copy_of_data(&self) -> Result<TempDir> {
+    pub fn copy_of_data(&self) -> Result<Data> {
         let copy = tempfile::tempdir_in(self.data.path().parent().ok_or("a folder without a parent")?)?;
         copy_dir(self.data.path(), copy.path())?;
-        Ok(copy)
+        Ok(Data::new(copy, self.data.database().map(TestDatabase::copy)))
     }
 }
 

@@ -7,7 +7,8 @@ pub mod lecture;
 pub mod models;
 pub mod phone;
 pub mod pocket;
+pub mod postgres;
 mod server;
 pub mod wire;
 
-pub use server::{Client, PASSWORD, Reply, TestServer, TestServerBuilder};
+pub use server::{Client, Data, PASSWORD, Reply, TestServer, TestServerBuilder};

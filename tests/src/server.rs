@@ -1,4 +1,6 @@
 //! A real `muster serve` in this process, and clients that talk to it over HTTP.
+//!
+//! Its database is a SQLite file, or where TEST_DATABASE_URL names a PostgreSQL server, a database there.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -10,13 +12,15 @@ use muster_server::auth::{self, DisplayName, Email, NewUser};
 use muster_server::cli::serve::{self, Running};
 use muster_server::clock::{Clock, SystemEntropy};
 use muster_server::config::Config;
-use muster_server::db::DbError;
+use muster_server::db::{Db, DbError};
 use muster_server::ids::{TenantId, UserId};
 use muster_server::limits::ConnectionLimits;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::postgres::{self, TestDatabase};
 
 /// The password of every user that the tests create.
 pub const PASSWORD: &str = "correct horse battery";
@@ -27,10 +31,71 @@ fn password_hash() -> String {
     HASH.get_or_init(|| auth::hash_password_blocking(PASSWORD, &SystemEntropy).expect("a password")).clone()
 }
 
+/// The folder of a server, and its database where that is no file in there; gone when dropped.
+pub struct Data {
+    dir: TempDir,
+    database: Option<TestDatabase>,
+}
+
+impl Data {
+    /// An empty folder, and a fresh database if the environment asks for PostgreSQL.
+    ///
+    /// # Panics
+    /// When they cannot be made.
+    pub fn fresh() -> Self {
+        Self { dir: tempfile::tempdir().expect("a temporary folder"), database: TestDatabase::fresh() }
+    }
+
+    /// An empty folder for a SQLite file, whatever the environment asks for: for the few tests about such files.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn sqlite() -> Self {
+        Self::new(tempfile::tempdir().expect("a temporary folder"), None)
+    }
+
+    /// A folder, and a database beside it.
+    pub fn new(dir: TempDir, database: Option<TestDatabase>) -> Self {
+        Self { dir, database }
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The database, if it is no file in the folder.
+    pub fn database(&self) -> Option<&TestDatabase> {
+        self.database.as_ref()
+    }
+
+    /// Opens the database beside, or after, its server. Blocks.
+    ///
+    /// # Panics
+    /// When it cannot be opened.
+    pub fn open(&self) -> Db {
+        let opened = match &self.database {
+            Some(database) => Db::open_postgres(&database.url(), postgres::allowances(), 0),
+            None => Db::open_sqlite(&self.path().join("muster.db"), 0),
+        };
+        opened.expect("the database opens")
+    }
+
+    /// The folder alone, which then stays until somebody removes it.
+    pub fn keep(self) -> std::path::PathBuf {
+        self.dir.keep()
+    }
+
+    /// Whether the database is a SQLite file. For the few tests that are about such files.
+    pub fn is_sqlite(&self) -> bool {
+        self.database.is_none()
+    }
+}
+
 /// A server that stops, and whose data goes, when the test ends.
 pub struct TestServer {
     running: Option<Running>,
-    data: Option<TempDir>,
+    data: Option<Data>,
     clock: Option<Arc<ManualClock>>,
     http: reqwest::Client,
     users: AtomicU32,
@@ -41,7 +106,7 @@ pub struct TestServer {
 pub struct TestServerBuilder {
     clock: Option<Arc<ManualClock>>,
     arguments: Vec<String>,
-    data: Option<TempDir>,
+    data: Option<Data>,
     connection_limits: Option<ConnectionLimits>,
 }
 
@@ -65,15 +130,36 @@ impl TestServerBuilder {
     }
 
     /// The data of a server that was stopped with `stop`.
-    pub fn data(mut self, data: TempDir) -> Self {
+    pub fn data(mut self, data: Data) -> Self {
         self.data = Some(data);
+        self
+    }
+
+    /// One more server over the database of another one, which runs on PostgreSQL, with the same keys.
+    ///
+    /// # Panics
+    /// When the other one has a database file.
+    pub fn beside(mut self, other: &TestServer) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let (from, to) = (other.data().path().join("keys"), dir.path().join("keys"));
+        std::fs::create_dir(&to).expect("a folder");
+        for key in std::fs::read_dir(from).expect("the keys").flatten() {
+            std::fs::copy(key.path(), to.join(key.file_name())).expect("a copy of a key");
+        }
+        let database = other.data().database().expect("the other server runs on PostgreSQL");
+        self.arguments.extend(postgres::options(&database.url()));
+        self.data = Some(Data::new(dir, None));
         self
     }
 
     /// Starts it on a free port.
     pub async fn start(self) -> TestServer {
-        let data = self.data.unwrap_or_else(|| tempfile::tempdir().expect("a temporary folder"));
-        let config = config(data.path(), &self.arguments);
+        let data = self.data.unwrap_or_else(Data::fresh);
+        let mut arguments = self.arguments;
+        if let Some(database) = &data.database {
+            arguments.extend(postgres::options(&database.url()));
+        }
+        let config = config(data.path(), &arguments);
         let mut builder = AppBuilder::new(config);
         if let Some(clock) = &self.clock {
             builder = builder.clock(Arc::clone(clock) as Arc<dyn Clock>);
@@ -189,11 +275,19 @@ impl TestServer {
     }
 
     /// Stops the server in order and keeps its data for another one.
-    pub async fn stop(mut self) -> TempDir {
+    pub async fn stop(mut self) -> Data {
         if let Some(running) = self.running.take() {
             running.stop().await;
         }
         self.data.take().expect("the data is there until the server stops")
+    }
+
+    /// Where its data is.
+    ///
+    /// # Panics
+    /// Never while the server runs.
+    pub fn data(&self) -> &Data {
+        self.data.as_ref().expect("the data is there until the server stops")
     }
 
     fn running(&self) -> &Running {

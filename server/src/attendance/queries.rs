@@ -65,7 +65,7 @@ pub(super) fn upsert_record(
     captured_at_ms: Option<i64>,
 ) -> Result<(), DbError> {
     let submitted = captured_at_ms.is_some();
-    tx.execute(
+    tx.send(
         "INSERT INTO records
              (document_id, tenant_id, locator, student_id, course_id, state, awaiting_media, flags, submission_count,
               appeal_open, captured_at, received_at, updated_at)
@@ -89,8 +89,7 @@ pub(super) fn upsert_record(
             submitted.then_some(appended.received_at_ms),
             appended.received_at_ms
         ],
-    )?;
-    Ok(())
+    )
 }
 
 /// What the fold says of a record.
@@ -103,7 +102,7 @@ pub(super) struct Folded<'a> {
 
 pub(super) fn set_folded(tx: &Tx<'_>, id: DocumentId, folded: &Folded<'_>, now_ms: i64) -> Result<(), DbError> {
     let (verdict, decision) = (folded.verdict, folded.decision);
-    tx.execute(
+    tx.send(
         "UPDATE records
          SET state = ?2, risk = ?3, flags = ?4, appeal_open = ?5, decided_by = ?6, decided_at = ?7, decision = ?8,
              decision_reason = ?9, updated_at = ?10
@@ -120,8 +119,7 @@ pub(super) fn set_folded(tx: &Tx<'_>, id: DocumentId, folded: &Folded<'_>, now_m
             decision.and_then(|decision| decision.reason.as_deref()),
             now_ms
         ],
-    )?;
-    Ok(())
+    )
 }
 
 /// Whether the record was there and said otherwise.
@@ -136,7 +134,7 @@ pub(super) fn set_awaiting_media(tx: &Tx<'_>, id: DocumentId, awaiting: bool, no
 }
 
 pub(super) fn insert_submission(tx: &Tx<'_>, id: DocumentId, row: &SubmissionRow) -> Result<(), DbError> {
-    tx.execute(
+    tx.send(
         "INSERT INTO submissions
              (document_id, log_index, hash, writer, source, captured_at, code, step, commitment, received_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
@@ -152,8 +150,7 @@ pub(super) fn insert_submission(tx: &Tx<'_>, id: DocumentId, row: &SubmissionRow
             &row.commitment,
             row.received_at_ms
         ],
-    )?;
-    Ok(())
+    )
 }
 
 /// The submissions of a document in the order of the log.
@@ -183,7 +180,7 @@ pub(super) fn submissions(tx: &Tx<'_>, id: DocumentId) -> Result<Vec<SubmissionR
 }
 
 pub(super) fn insert_verdict(tx: &Tx<'_>, id: DocumentId, row: &VerdictRow) -> Result<(), DbError> {
-    tx.execute(
+    tx.send(
         "INSERT INTO verdicts
              (document_id, log_index, hash, seq, of_hash, outcome, risk, flags, policy, model, not_before, not_after,
               received_at)
@@ -203,8 +200,7 @@ pub(super) fn insert_verdict(tx: &Tx<'_>, id: DocumentId, row: &VerdictRow) -> R
             row.not_after_ms,
             row.received_at_ms
         ],
-    )?;
-    Ok(())
+    )
 }
 
 /// The verdicts of a document in the order of the log.
@@ -239,7 +235,7 @@ pub(super) fn verdicts(tx: &Tx<'_>, id: DocumentId) -> Result<Vec<VerdictRow>, D
 }
 
 pub(super) fn insert_decision(tx: &Tx<'_>, id: DocumentId, row: &DecisionRow) -> Result<(), DbError> {
-    tx.execute(
+    tx.send(
         "INSERT INTO decisions
              (document_id, log_index, kind, hash, writer, of_hash, after_hashes, says, reason, rank, by_user,
               received_at)
@@ -258,8 +254,7 @@ pub(super) fn insert_decision(tx: &Tx<'_>, id: DocumentId, row: &DecisionRow) ->
             row.by.as_str(),
             row.received_at_ms
         ],
-    )?;
-    Ok(())
+    )
 }
 
 /// The decisions and marks of a document in the order of the log.
@@ -289,12 +284,11 @@ pub(super) fn decisions(tx: &Tx<'_>, id: DocumentId) -> Result<Vec<DecisionRow>,
 }
 
 pub(super) fn insert_appeal(tx: &Tx<'_>, appended: &Appended, of: &ChangeHash, reason: &str) -> Result<(), DbError> {
-    tx.execute(
+    tx.send(
         "INSERT INTO appeals (document_id, log_index, hash, of_hash, reason, received_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         params![&appended.document().0, appended.log_index, &appended.hash().0, &of.0, reason, appended.received_at_ms],
-    )?;
-    Ok(())
+    )
 }
 
 /// The log index of the newest appeal.
@@ -328,13 +322,12 @@ pub(super) fn without_course(
 }
 
 pub(super) fn set_course(tx: &Tx<'_>, tenant: &TenantId, locator: &Locator, course: &str) -> Result<(), DbError> {
-    tx.execute(
+    tx.send(
         "UPDATE records
          SET course_id = ?3
          WHERE tenant_id = ?1 AND locator = ?2 AND course_id IS NULL",
         params![tenant.as_str(), locator.as_str(), course],
-    )?;
-    Ok(())
+    )
 }
 
 /// The student's records that wait for an image.
@@ -417,13 +410,12 @@ pub(super) fn insert_note(
     entry: ChangeHash,
     note: &NoteRow,
 ) -> Result<(), DbError> {
-    tx.execute(
+    tx.send(
         "INSERT INTO notes (entry_hash, tenant_id, document_id, salt, text)
          VALUES (?1, ?2, ?3, ?4, ?5)
          ON CONFLICT (entry_hash) DO NOTHING",
         params![&entry.0, tenant.as_str(), &id.0, &note.salt, note.text.as_str()],
-    )?;
-    Ok(())
+    )
 }
 
 /// What people wrote beside an entry.

@@ -24,6 +24,8 @@ pub(super) const FAILURES_ACCOUNTS_MAX: u64 = 100_000;
 pub(super) const PRINCIPALS_MAX: u64 = 100_000;
 /// How long another process's change of a user may go unnoticed; our own is noticed at once.
 pub(super) const PRINCIPAL_TTL: Duration = Duration::from_secs(30);
+/// The same where several servers may share the database: what ended at one must end at all within a second.
+pub(super) const PRINCIPAL_TTL_SHARED: Duration = Duration::from_millis(900);
 
 /// How far two servers' clocks may differ.
 pub(super) const TOKEN_LEEWAY_S: i64 = 5;

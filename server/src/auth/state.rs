@@ -9,7 +9,7 @@ use super::throttle::Throttle;
 use super::token::TokenKey;
 use crate::app::{App, StartError};
 use crate::clock::Entropy;
-use crate::config::{Config, JWT_SECRET_BYTES_MIN};
+use crate::config::{Config, DatabaseUrl, JWT_SECRET_BYTES_MIN};
 use crate::error::{AppError, AppResult};
 use crate::ids::{TenantId, UserId};
 use crate::keys;
@@ -43,8 +43,9 @@ impl AuthState {
                 TokenKey::new(&key)
             }
         };
-        let principals =
-            Cache::builder().max_capacity(limits::PRINCIPALS_MAX).time_to_live(limits::PRINCIPAL_TTL).build();
+        let alone = matches!(config.data.database()?, DatabaseUrl::Sqlite(_));
+        let ttl = if alone { limits::PRINCIPAL_TTL } else { limits::PRINCIPAL_TTL_SHARED };
+        let principals = Cache::builder().max_capacity(limits::PRINCIPALS_MAX).time_to_live(ttl).build();
         Ok(Self { token_key, principals, hashing: Hashing::new(), throttle: Throttle::new() })
     }
 

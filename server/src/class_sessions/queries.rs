@@ -13,6 +13,9 @@ use crate::params;
 /// Epochs of one session that are read: nobody regenerates a code more often.
 const EPOCHS_MAX: u32 = 1_000;
 
+/// Rows of [`counts`]: one for each word of [`STATUS`].
+const STATUSES_MAX: u32 = 10;
+
 /// The columns that [`class_session`] reads.
 const SELECT: &str = "SELECT s.document_id, s.locator, s.course_id, s.planned_by, s.by_user, s.opens_at, s.closes_at,
         s.late_after, s.code_mode, s.step_s, s.latitude_e7, s.longitude_e7, s.radius_m, s.rival_plans, s.ended_at,
@@ -131,13 +134,12 @@ pub(super) fn insert_plan(tx: &Tx<'_>, tenant: &TenantId, at: &Planned<'_>, plan
 }
 
 pub(super) fn count_rival(tx: &Tx<'_>, document: DocumentId) -> Result<(), DbError> {
-    tx.execute(
+    tx.send(
         "UPDATE class_sessions
          SET rival_plans = rival_plans + 1
          WHERE document_id = ?1",
         params![&document.0],
-    )?;
-    Ok(())
+    )
 }
 
 pub(super) fn insert_change(
@@ -146,17 +148,16 @@ pub(super) fn insert_change(
     log_index: i64,
     change: &PlanChange,
 ) -> Result<(), DbError> {
-    tx.execute(
+    tx.send(
         "INSERT INTO class_session_changes (document_id, log_index, action, at, epoch)
          VALUES (?1, ?2, ?3, ?4, ?5)",
         params![&document.0, log_index, change.action.as_str(), change.at_ms, change.epoch as i64],
-    )?;
-    Ok(())
+    )
 }
 
 /// Computes anew what follows from the changes: the earliest end, and the newest epoch.
 pub(super) fn refresh(tx: &Tx<'_>, document: DocumentId) -> Result<(), DbError> {
-    tx.execute(
+    tx.send(
         "UPDATE class_sessions
          SET ended_at = (SELECT c.at FROM class_session_changes c
                          WHERE c.document_id = ?1 AND c.action <> 'regenerate'
@@ -168,18 +169,16 @@ pub(super) fn refresh(tx: &Tx<'_>, document: DocumentId) -> Result<(), DbError> 
                                WHERE c.document_id = ?1 AND c.action = 'regenerate'), 0)
          WHERE document_id = ?1",
         params![&document.0],
-    )?;
-    Ok(())
+    )
 }
 
 pub(super) fn set_title(tx: &Tx<'_>, document: DocumentId, title: &str) -> Result<(), DbError> {
-    tx.execute(
+    tx.send(
         "INSERT INTO class_session_titles (document_id, title)
          VALUES (?1, ?2)
          ON CONFLICT (document_id) DO UPDATE SET title = ?2",
         params![&document.0, title],
-    )?;
-    Ok(())
+    )
 }
 
 /// Where a session is in its life at the time `?2`, as `ClassSession::status_at` says it.
@@ -202,9 +201,10 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    fn in_courses(&self) -> String {
+    /// `first` is the number of the first placeholder that is free.
+    fn in_courses(&self, first: usize) -> String {
         let Some(courses) = &self.courses else { return "1 = 1".to_owned() };
-        let places: Vec<String> = (0..courses.len()).map(|index| format!("?{}", index + 7)).collect();
+        let places: Vec<String> = (0..courses.len()).map(|index| format!("?{}", index + first)).collect();
         if places.is_empty() { "1 = 0".to_owned() } else { format!("s.course_id IN ({})", places.join(", ")) }
     }
 
@@ -227,7 +227,7 @@ pub(super) fn page(
            AND (s.opens_at < ?4 OR (s.opens_at = ?4 AND s.document_id < ?5))
          ORDER BY s.opens_at DESC, s.document_id DESC
          LIMIT ?6",
-        wanted.in_courses()
+        wanted.in_courses(7)
     );
     let id = before.1.0;
     let mut values: Vec<Value<'_>> =
@@ -243,11 +243,10 @@ pub(super) fn counts(tx: &Tx<'_>, tenant: &TenantId, wanted: &Wanted) -> Result<
          FROM class_sessions s
          WHERE s.tenant_id = ?1 AND {}
          GROUP BY 1
-         LIMIT ?6",
-        wanted.in_courses()
+         LIMIT ?3",
+        wanted.in_courses(4)
     );
-    // Placeholders that only `page` uses keep their numbers.
-    let mut values: Vec<Value<'_>> = params![tenant.as_str(), wanted.now_ms, "", 0_i64, "", 10_u32].to_vec();
+    let mut values: Vec<Value<'_>> = params![tenant.as_str(), wanted.now_ms, STATUSES_MAX].to_vec();
     values.extend(wanted.values());
     tx.query(&sql, &values, |row| Ok((row.get(0)?, row.get(1)?)))
 }

@@ -4,14 +4,14 @@ use std::io::{self, BufRead, Write};
 
 use clap::{Args, Subcommand};
 
-use crate::app::StartError;
+use crate::app::{self, StartError};
 use crate::auth::{self, DisplayName, Email, NewUser, Role};
 use crate::clock::{Clock, SystemClock, SystemEntropy};
-use crate::config::{DataConfig, DatabaseUrl, Secret};
+use crate::config::{DataConfig, Secret};
 use crate::db::{Db, DbError};
 use crate::error::AppError;
 use crate::ids::{TenantId, UserId};
-use crate::{keys, telemetry};
+use crate::telemetry;
 
 /// E-mail address of the account that the first start of a developer's server makes.
 const FIRST_ADMIN: &str = "admin@muster.example";
@@ -57,10 +57,7 @@ pub(super) fn run(admin: Admin) -> Result<(), StartError> {
     } else {
         (auth::generate_password(&SystemEntropy), true)
     };
-    let DatabaseUrl::Sqlite(path) = create.data.database()?;
-    let folder = path.parent().unwrap_or(&create.data.data_dir);
-    keys::create_private_dir(folder).map_err(|error| StartError::Io(folder.display().to_string(), error))?;
-    let db = Db::open_sqlite(&path, SystemClock.now_ms())?;
+    let db = app::open_database(&create.data, SystemClock.now_ms())?;
     let name = create.name.as_deref().unwrap_or(&create.email);
     let created = account(&db, &create.email, name, create.role, &password);
     db.close();

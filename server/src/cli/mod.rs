@@ -2,6 +2,7 @@
 
 mod admin;
 pub mod demo;
+mod migrate;
 pub mod models;
 mod rebuild;
 pub mod serve;
@@ -23,6 +24,8 @@ struct Cli {
 enum Command {
     /// Run the server.
     Serve(serve::Serve),
+    /// Bring the tables of the database up to date; `serve` does so too.
+    Migrate(migrate::Migrate),
     /// Play a lecture with 40 phones, cheats among them, on a server of its own.
     Demo(demo::Demo),
     /// Bring the face models, or show which are there.
@@ -41,6 +44,7 @@ pub fn run() -> ExitCode {
     let done = |()| ExitCode::SUCCESS;
     let result: Result<ExitCode, Box<dyn std::error::Error>> = match Cli::parse().command {
         Command::Serve(serve) => serve::run(serve).map(done).map_err(Into::into),
+        Command::Migrate(migrate) => migrate::run(&migrate).map(done).map_err(Into::into),
         Command::Demo(demo) => demo::run(&demo),
         Command::Models(models) => models::run(models),
         Command::Verify(verify) => verify::run(&verify),

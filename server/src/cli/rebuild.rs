@@ -6,11 +6,9 @@ use std::process::ExitCode;
 use clap::Args;
 use comfy_table::{Table, presets};
 
-use super::verify::progress_bar;
+use super::verify::{self, progress_bar};
 use crate::app::StartError;
-use crate::clock::{Clock, SystemClock};
-use crate::config::{DataConfig, DatabaseUrl};
-use crate::db::Db;
+use crate::config::DataConfig;
 use crate::log::ServerKey;
 use crate::recovery::{self, Rebuilt};
 use crate::telemetry;
@@ -36,11 +34,7 @@ pub(super) fn run(rebuild: &Rebuild) -> Result<ExitCode, Box<dyn std::error::Err
     let keys_dir = rebuild.data.keys_dir();
     let key = ServerKey::load(&keys_dir)
         .map_err(|error| StartError::Io(format!("the server's key in {}", keys_dir.display()), error))?;
-    let DatabaseUrl::Sqlite(path) = rebuild.data.database()?;
-    let db = match rebuild.replace {
-        true => Db::open_sqlite(&path, SystemClock.now_ms())?,
-        false => Db::open_sqlite_read_only(&path)?,
-    };
+    let db = verify::open(&rebuild.data, rebuild.replace)?;
     // Beside the data: it may become as large as the log.
     let scratch = tempfile::tempdir_in(&rebuild.data.data_dir)?;
     let bar = progress_bar("rows");

@@ -117,6 +117,7 @@ pub async fn start(builder: AppBuilder) -> Result<Running, StartError> {
     let http = tokio::spawn(http::serve(app.clone(), listener, router));
     let jobs = tokio::spawn(jobs::run(app.clone(), handlers()));
     let heads = tokio::spawn(log::keep_published(app.clone()));
+    tokio::spawn(log::pass_on_movements(app.clone()));
     Ok(Running { app, address, http, jobs, heads })
 }
 

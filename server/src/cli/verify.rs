@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::app::StartError;
+use crate::app::{self, StartError};
+use crate::clock::{Clock, SystemClock};
 use crate::config::{DataConfig, DatabaseUrl};
 use crate::db::Db;
 use crate::log::{HeadFile, ServerKey};
@@ -31,8 +32,7 @@ pub(super) fn run(verify: &Verify) -> Result<ExitCode, Box<dyn std::error::Error
     let key = ServerKey::load(&keys_dir)
         .map_err(|error| StartError::Io(format!("the server's key in {}", keys_dir.display()), error))?;
     let file = HeadFile::in_folder(&keys_dir);
-    let DatabaseUrl::Sqlite(path) = verify.data.database()?;
-    let db = Db::open_sqlite_read_only(&path)?;
+    let db = open(&verify.data, false)?;
     let bar = progress_bar("rows");
     let report = recovery::verify(&db, &key, &file, &|done, total| {
         bar.set_length(total);
@@ -49,6 +49,14 @@ pub(super) fn run(verify: &Verify) -> Result<ExitCode, Box<dyn std::error::Error
         print(&mut out, &report)?;
     }
     Ok(if report.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The database of a stopped server. A SQLite file is opened for reading unless `writes`; PostgreSQL is brought up to date.
+pub(super) fn open(data: &DataConfig, writes: bool) -> Result<Db, StartError> {
+    match data.database()? {
+        DatabaseUrl::Sqlite(path) if !writes => Ok(Db::open_sqlite_read_only(&path)?),
+        DatabaseUrl::Sqlite(_) | DatabaseUrl::Postgres(_) => app::open_database(data, SystemClock.now_ms()),
+    }
 }
 
 /// A bar on standard error, where there is a terminal.

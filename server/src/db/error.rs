@@ -21,6 +21,12 @@ pub enum DbError {
         /// Which one, for logs and tests; its text differs between databases.
         detail: String,
     },
+    /// The connection was lost before the answer came: what was asked may have been done or not.
+    #[error("the connection to the database was lost: {0}")]
+    Lost(String),
+    /// The database is not one that this server may rely on; the text says what to do.
+    #[error("{0}")]
+    Refused(String),
     /// The database was closed: the server is stopping.
     #[error("the database is closed")]
     Closed,
@@ -40,6 +46,8 @@ pub enum ConstraintKind {
     NotNull,
     /// CHECK, or a trigger that refuses.
     Check,
+    /// A text that no column can hold.
+    Text,
 }
 
 impl DbError {
@@ -86,14 +94,21 @@ impl From<DbError> for AppError {
                 let message = "the server has more to do than it can; try again";
                 Self::unavailable("BUSY", message, retry_after()).with_cause(error)
             }
+            DbError::Lost(_) => {
+                let message = "the database did not answer, so nobody knows whether this was done; send it again";
+                Self::unavailable("DATABASE_LOST", message, retry_after()).with_cause(error)
+            }
             DbError::Full(_) => {
                 let message = "the server cannot store anything now; try again";
                 Self::unavailable("STORAGE_FULL", message, retry_after()).with_cause(error)
             }
+            DbError::Constraint { kind: ConstraintKind::Text, .. } => {
+                Self::validation("a text holds a character that cannot be stored").with_cause(error)
+            }
             DbError::Constraint { .. } => {
                 Self::conflict("CONFLICT", "this contradicts what is stored").with_cause(error)
             }
-            DbError::Other(_) => Self::internal(error),
+            DbError::Other(_) | DbError::Refused(_) => Self::internal(error),
         }
     }
 }

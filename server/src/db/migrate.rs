@@ -56,8 +56,9 @@ pub(super) fn apply(db: &Db, migrations: &'static [Migration], now_ms: i64) -> R
     let applied = db.read_blocking(applied)?;
     check(&applied, migrations)?;
     for migration in migrations.iter().skip(applied.len()) {
-        db.write_blocking(move |tx: &Tx<'_>| run(tx, migration, now_ms))?;
-        tracing::info!(version = migration.version, name = migration.name, "Applied a migration");
+        if db.write_blocking(move |tx: &Tx<'_>| run(tx, migration, now_ms))? {
+            tracing::info!(version = migration.version, name = migration.name, "Applied a migration");
+        }
     }
     Ok(())
 }
@@ -72,6 +73,11 @@ pub(super) fn check_current(db: &Db, migrations: &[Migration]) -> Result<(), DbE
         }
         None => Ok(()),
     }
+}
+
+/// How many of the known migrations were applied.
+pub(super) fn applied_count(db: &Db) -> Result<usize, DbError> {
+    Ok(db.read_blocking(applied)?.len())
 }
 
 struct Applied {
@@ -92,18 +98,27 @@ fn check(applied: &[Applied], migrations: &[Migration]) -> Result<(), DbError> {
     }
     for (applied, known) in applied.iter().zip(migrations) {
         if applied.version != known.version || applied.sha256 != hash(known) {
-            let text = format!("migration {} differs from the one that was applied", known.name);
-            return Err(DbError::Other(text));
+            return Err(differs(known));
         }
     }
     Ok(())
 }
 
-fn run(tx: &Tx<'_>, migration: &Migration, now_ms: i64) -> Result<(), DbError> {
+/// False when another server that started at the same time was faster.
+fn run(tx: &Tx<'_>, migration: &Migration, now_ms: i64) -> Result<bool, DbError> {
+    let done = "SELECT sha256 FROM schema_migrations WHERE version = ?1";
+    if let Some(sha256) = tx.query_one(done, crate::params![migration.version], |row| row.get::<String>(0))? {
+        let same = sha256 == hash(migration);
+        return if same { Ok(false) } else { Err(differs(migration)) };
+    }
     tx.batch(migration.sql)?;
     let sql = "INSERT INTO schema_migrations (version, name, sha256, applied_at) VALUES (?1, ?2, ?3, ?4)";
     tx.execute(sql, crate::params![migration.version, migration.name, &hash(migration), now_ms])?;
-    Ok(())
+    Ok(true)
+}
+
+fn differs(migration: &Migration) -> DbError {
+    DbError::Other(format!("migration {} differs from the one that was applied", migration.name))
 }
 
 fn hash(migration: &Migration) -> String {

@@ -1,36 +1,57 @@
 //! The database behind one door: `write` and `read` take closures that contain nothing but SQL.
 //!
-//! The enum has one variant today; nothing outside this folder knows which database it is.
+//! SQLite or PostgreSQL: nothing outside this folder knows which. One SQL text serves both, see [`Tx`].
 
 mod error;
 pub mod faults;
 mod migrate;
+mod postgres;
 mod queue;
+mod request;
 mod sqlite;
 mod tx;
 
 use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::broadcast;
 
 pub use error::{ConstraintKind, DbError};
 pub use migrate::{Migration, SERVER_MIGRATIONS};
+pub use postgres::{Allowances, Notice};
 pub use tx::{Cell, FromCell, Row, Tx, Value};
 
-use sqlite::Sqlite;
+use crate::config::DatabaseUrl;
+use postgres::Notices;
+use request::Workers;
 
-/// A handle that is cheap to clone; the last one to go does not stop the threads, `close` does.
+/// A handle that is cheap to clone; the last one to go does not wait for the threads, `close` does.
 #[derive(Clone)]
-pub struct Db(Backend);
+pub struct Db(Arc<Inner>);
 
-#[derive(Clone)]
-enum Backend {
-    Sqlite(Sqlite),
+struct Inner {
+    workers: Workers,
+    /// The other servers of a PostgreSQL database.
+    notices: Option<Notices>,
 }
 
 impl Db {
-    /// Opens or creates the file, brings its tables up to date and starts the threads.
+    /// Opens the database, brings its tables up to date and starts the threads.
     ///
     /// # Errors
-    /// Also when an applied migration was edited, or when the database is newer than this program.
+    /// Also when an applied migration was edited, when the database is newer than this program, or when PostgreSQL is
+    /// set up so that it would lose what was acknowledged.
+    pub fn open(database: &DatabaseUrl, allowances: Allowances, now_ms: i64) -> Result<Self, DbError> {
+        match database {
+            DatabaseUrl::Sqlite(path) => Self::open_sqlite(path, now_ms),
+            DatabaseUrl::Postgres(url) => Self::open_postgres(url.reveal(), allowances, now_ms),
+        }
+    }
+
+    /// The same for a file, which is made if it is not there.
+    ///
+    /// # Errors
+    /// As [`Db::open`].
     pub fn open_sqlite(path: &Path, now_ms: i64) -> Result<Self, DbError> {
         let db = Self::open_bare(path)?;
         migrate::apply(&db, SERVER_MIGRATIONS, now_ms)?;
@@ -42,14 +63,33 @@ impl Db {
     /// # Errors
     /// Also when the tables are of another version than this program's.
     pub fn open_sqlite_read_only(path: &Path) -> Result<Self, DbError> {
-        let db = Self(Backend::Sqlite(Sqlite::open_read_only(path)?));
+        let db = Self(Arc::new(Inner { workers: sqlite::open_read_only(path)?, notices: None }));
         migrate::check_current(&db, SERVER_MIGRATIONS)?;
+        Ok(db)
+    }
+
+    /// The same for a database of a PostgreSQL server.
+    ///
+    /// # Errors
+    /// As [`Db::open`].
+    pub fn open_postgres(url: &str, allowances: Allowances, now_ms: i64) -> Result<Self, DbError> {
+        let (workers, notices) = postgres::open(url, allowances)?;
+        let db = Self(Arc::new(Inner { workers, notices: Some(notices) }));
+        migrate::apply(&db, SERVER_MIGRATIONS, now_ms)?;
         Ok(db)
     }
 
     /// Without the tables.
     fn open_bare(path: &Path) -> Result<Self, DbError> {
-        Ok(Self(Backend::Sqlite(Sqlite::open(path)?)))
+        Ok(Self(Arc::new(Inner { workers: sqlite::open(path)?, notices: None })))
+    }
+
+    /// How many migrations were applied, of those that this program knows.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn migrations_applied(&self) -> Result<usize, DbError> {
+        migrate::applied_count(self)
     }
 
     /// Runs `work` in a transaction and answers after the commit that holds it.
@@ -62,9 +102,7 @@ impl Db {
         T: Send + 'static,
         E: From<DbError> + Send + 'static,
     {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.write(work).await,
-        }
+        self.0.workers.write(work).await
     }
 
     /// Runs `work` on a snapshot, beside other readers and the writer.
@@ -74,9 +112,7 @@ impl Db {
         T: Send + 'static,
         E: From<DbError> + Send + 'static,
     {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.read(work).await,
-        }
+        self.0.workers.read(work).await
     }
 
     /// `write` for threads that may block. Never call it from async code.
@@ -86,9 +122,7 @@ impl Db {
         T: Send + 'static,
         E: From<DbError> + Send + 'static,
     {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.write_blocking(work),
-        }
+        self.0.workers.write_blocking(work)
     }
 
     /// `read` for threads that may block. Never call it from async code.
@@ -98,22 +132,36 @@ impl Db {
         T: Send + 'static,
         E: From<DbError> + Send + 'static,
     {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.read_blocking(work),
-        }
+        self.0.workers.read_blocking(work)
     }
 
     /// Writes that are not committed yet, so that background work can stand back.
     pub fn writer_waiting(&self) -> usize {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.writer_waiting(),
+        self.0.workers.writer_waiting()
+    }
+
+    /// Whether other servers may use this database at the same time.
+    pub fn is_shared(&self) -> bool {
+        self.0.notices.is_some()
+    }
+
+    /// Tells the other servers of this database that channels moved; a hint.
+    pub fn announce(&self, channel_keys: &[i64]) {
+        if let Some(notices) = &self.0.notices {
+            notices.tell(channel_keys);
         }
+    }
+
+    /// What the other servers of this database announce; `None` when there can be no others.
+    pub fn notices(&self) -> Option<broadcast::Receiver<Notice>> {
+        self.0.notices.as_ref().map(Notices::listen)
     }
 
     /// Finishes what waits, then stops the threads. Later calls get `DbError::Closed`. Blocks.
     pub fn close(&self) {
-        match &self.0 {
-            Backend::Sqlite(sqlite) => sqlite.close(),
+        self.0.workers.close();
+        if let Some(notices) = &self.0.notices {
+            notices.close();
         }
     }
 }

@@ -3,132 +3,47 @@
 //! One commit costs a disk flush whatever it holds, so the writer takes all that waits, runs each request in a
 //! savepoint of its own, commits once, and only then answers anybody.
 
-use std::any::Any;
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
-use tokio::sync::oneshot;
 
 use super::faults::{self, Fault};
-use super::queue::Queue;
+use super::request::{Request, Requests, Workers, fail_all};
 use super::{DbError, Tx};
 use crate::clock::Stopwatch;
 use crate::limits;
 
-/// The queues and the threads behind them.
-#[derive(Clone)]
-pub(super) struct Sqlite(Arc<Threads>);
-
-struct Threads {
-    writes: Arc<Queue<Box<dyn Request>>>,
-    reads: Arc<Queue<Box<dyn Request>>>,
-    handles: Mutex<Vec<JoinHandle<()>>>,
+/// Opens or creates the file and starts the threads.
+pub(super) fn open(path: &Path) -> Result<Workers, DbError> {
+    let writer = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+    writer.pragma_update(None, "journal_mode", "WAL")?;
+    let fault = faults::current();
+    let synchronous = if fault == Fault::SynchronousNormal { "NORMAL" } else { "FULL" };
+    writer.pragma_update(None, "synchronous", synchronous)?;
+    // Negative means KiB, positive would mean pages.
+    writer.pragma_update(None, "cache_size", -limits::WRITER_CACHE_KIB)?;
+    writer.pragma_update(None, "wal_autocheckpoint", limits::WAL_PAGES_MAX)?;
+    let mut workers = Workers::new();
+    workers.writer(move |queue| write_loop(&writer, queue, fault))?;
+    add_readers(&mut workers, path)?;
+    Ok(workers)
 }
 
-impl Sqlite {
-    pub(super) fn open(path: &Path) -> Result<Self, DbError> {
-        let writer = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
-        writer.pragma_update(None, "journal_mode", "WAL")?;
-        let fault = faults::current();
-        let synchronous = if fault == Fault::SynchronousNormal { "NORMAL" } else { "FULL" };
-        writer.pragma_update(None, "synchronous", synchronous)?;
-        // Negative means KiB, positive would mean pages.
-        writer.pragma_update(None, "cache_size", -limits::WRITER_CACHE_KIB)?;
-        writer.pragma_update(None, "wal_autocheckpoint", limits::WAL_PAGES_MAX)?;
-        let writes = Arc::new(Queue::new(limits::WRITE_QUEUE_MAX));
-        let reads = Arc::new(Queue::new(limits::READ_QUEUE_MAX));
-        let mut handles = Vec::new();
-        let queue = Arc::clone(&writes);
-        handles.push(spawn("db-writer", move || write_loop(&writer, &queue, fault))?);
-        spawn_readers(path, &reads, &mut handles)?;
-        Ok(Self(Arc::new(Threads { writes, reads, handles: Mutex::new(handles) })))
-    }
-
-    /// Readers alone: every write is answered with `DbError::Closed`.
-    pub(super) fn open_read_only(path: &Path) -> Result<Self, DbError> {
-        let writes: Arc<Queue<Box<dyn Request>>> = Arc::new(Queue::new(limits::WRITE_QUEUE_MAX));
-        writes.close();
-        let reads = Arc::new(Queue::new(limits::READ_QUEUE_MAX));
-        let mut handles = Vec::new();
-        spawn_readers(path, &reads, &mut handles)?;
-        Ok(Self(Arc::new(Threads { writes, reads, handles: Mutex::new(handles) })))
-    }
-
-    pub(super) async fn write<T, E, F>(&self, work: F) -> Result<T, E>
-    where
-        F: Fn(&Tx<'_>) -> Result<T, E> + Send + 'static,
-        T: Send + 'static,
-        E: From<DbError> + Send + 'static,
-    {
-        submit(&self.0.writes, work).await
-    }
-
-    pub(super) async fn read<T, E, F>(&self, work: F) -> Result<T, E>
-    where
-        F: Fn(&Tx<'_>) -> Result<T, E> + Send + 'static,
-        T: Send + 'static,
-        E: From<DbError> + Send + 'static,
-    {
-        submit(&self.0.reads, work).await
-    }
-
-    pub(super) fn write_blocking<T, E, F>(&self, work: F) -> Result<T, E>
-    where
-        F: Fn(&Tx<'_>) -> Result<T, E> + Send + 'static,
-        T: Send + 'static,
-        E: From<DbError> + Send + 'static,
-    {
-        submit_blocking(&self.0.writes, work)
-    }
-
-    pub(super) fn read_blocking<T, E, F>(&self, work: F) -> Result<T, E>
-    where
-        F: Fn(&Tx<'_>) -> Result<T, E> + Send + 'static,
-        T: Send + 'static,
-        E: From<DbError> + Send + 'static,
-    {
-        submit_blocking(&self.0.reads, work)
-    }
-
-    pub(super) fn writer_waiting(&self) -> usize {
-        self.0.writes.unfinished()
-    }
-
-    pub(super) fn close(&self) {
-        self.0.reads.close();
-        self.0.writes.close();
-        let handles = std::mem::take(&mut *self.0.handles.lock().unwrap_or_else(PoisonError::into_inner));
-        for handle in handles.into_iter().rev() {
-            if handle.join().is_err() {
-                tracing::error!("A database thread ended with a panic");
-            }
-        }
-    }
+/// Readers alone: every write is answered with `DbError::Closed`.
+pub(super) fn open_read_only(path: &Path) -> Result<Workers, DbError> {
+    let mut workers = Workers::new();
+    workers.refuse_writes();
+    add_readers(&mut workers, path)?;
+    Ok(workers)
 }
 
-impl Drop for Threads {
-    fn drop(&mut self) {
-        self.reads.close();
-        self.writes.close();
-    }
-}
-
-fn spawn_readers(
-    path: &Path,
-    reads: &Arc<Queue<Box<dyn Request>>>,
-    handles: &mut Vec<JoinHandle<()>>,
-) -> Result<(), DbError> {
-    let cores = std::thread::available_parallelism().map_or(limits::READERS_MIN, usize::from);
-    for _ in 0..cores.clamp(limits::READERS_MIN, limits::READERS_MAX) {
+fn add_readers(workers: &mut Workers, path: &Path) -> Result<(), DbError> {
+    for _ in 0..limits::readers() {
         let reader = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         reader.pragma_update(None, "cache_size", -limits::READER_CACHE_KIB)?;
-        let queue = Arc::clone(reads);
-        handles.push(spawn("db-reader", move || read_loop(&reader, &queue))?);
+        workers.reader(move |queue| read_loop(&reader, queue))?;
     }
     Ok(())
 }
@@ -139,84 +54,14 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, DbError> {
     connection.set_prepared_statement_cache_capacity(limits::STATEMENTS_CACHED_MAX);
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
+    // As PostgreSQL does it.
+    connection.pragma_update(None, "case_sensitive_like", true)?;
     // Without this, SQLite plans a cached statement again whenever a new value might make another plan better.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(connection)
 }
 
-fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, DbError> {
-    std::thread::Builder::new().name(name.to_owned()).spawn(body).map_err(DbError::other)
-}
-
-/// A request in a queue, with its types forgotten.
-trait Request: Send {
-    /// Runs the work and keeps its result; says whether it succeeded. Can run again.
-    fn run(&mut self, tx: &Tx<'_>) -> bool;
-    /// Forgets the kept result in favour of `error`.
-    fn fail(&mut self, error: DbError);
-    /// Answers with the kept result, the first time.
-    fn answer(&mut self);
-}
-
-struct Pending<T, E, F> {
-    work: F,
-    result: Option<Result<T, E>>,
-    reply: Option<oneshot::Sender<Result<T, E>>>,
-}
-
-impl<T, E, F> Request for Pending<T, E, F>
-where
-    F: Fn(&Tx<'_>) -> Result<T, E> + Send,
-    T: Send,
-    E: From<DbError> + Send,
-{
-    fn run(&mut self, tx: &Tx<'_>) -> bool {
-        let result = catch_unwind(AssertUnwindSafe(|| (self.work)(tx)))
-            .unwrap_or_else(|panic| Err(E::from(DbError::Other(panic_text(&*panic)))));
-        let succeeded = result.is_ok();
-        self.result = Some(result);
-        succeeded
-    }
-
-    fn fail(&mut self, error: DbError) {
-        self.result = Some(Err(E::from(error)));
-    }
-
-    fn answer(&mut self) {
-        let Some(reply) = self.reply.take() else { return };
-        // Whoever asked may have gone; what was committed stays committed.
-        let _ = reply.send(self.result.take().unwrap_or_else(|| Err(E::from(DbError::Closed))));
-    }
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("a transaction panicked: {}", text.unwrap_or("no message"))
-}
-
-async fn submit<T, E, F>(queue: &Queue<Box<dyn Request>>, work: F) -> Result<T, E>
-where
-    F: Fn(&Tx<'_>) -> Result<T, E> + Send + 'static,
-    T: Send + 'static,
-    E: From<DbError> + Send + 'static,
-{
-    let (reply, answer) = oneshot::channel();
-    queue.push(Box::new(Pending { work, result: None, reply: Some(reply) })).await?;
-    answer.await.unwrap_or_else(|_| Err(E::from(DbError::Closed)))
-}
-
-fn submit_blocking<T, E, F>(queue: &Queue<Box<dyn Request>>, work: F) -> Result<T, E>
-where
-    F: Fn(&Tx<'_>) -> Result<T, E> + Send + 'static,
-    T: Send + 'static,
-    E: From<DbError> + Send + 'static,
-{
-    let (reply, answer) = oneshot::channel();
-    queue.push_blocking(Box::new(Pending { work, result: None, reply: Some(reply) }))?;
-    answer.blocking_recv().unwrap_or_else(|_| Err(E::from(DbError::Closed)))
-}
-
-fn read_loop(connection: &Connection, queue: &Queue<Box<dyn Request>>) {
+fn read_loop(connection: &Connection, queue: &Requests) {
     loop {
         let Some(mut request) = queue.take(1).pop_front() else { return };
         run_read(connection, request.as_mut());
@@ -234,7 +79,7 @@ fn run_read(connection: &Connection, request: &mut dyn Request) {
     }
 }
 
-fn write_loop(connection: &Connection, queue: &Queue<Box<dyn Request>>, fault: Fault) {
+fn write_loop(connection: &Connection, queue: &Requests, fault: Fault) {
     let mut waiting = VecDeque::new();
     loop {
         if waiting.is_empty() {
@@ -357,13 +202,6 @@ fn run_each_alone(connection: &Connection, requests: Vec<(Box<dyn Request>, bool
     roll_back(connection);
     for (mut request, _) in requests {
         run_alone(connection, request.as_mut(), Fault::None);
-        request.answer();
-    }
-}
-
-fn fail_all(requests: impl Iterator<Item = Box<dyn Request>>, error: &DbError) {
-    for mut request in requests {
-        request.fail(error.clone());
         request.answer();
     }
 }

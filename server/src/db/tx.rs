@@ -2,13 +2,18 @@
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
 
-use super::DbError;
+use super::postgres::{self, Column, Session};
+use super::{ConstraintKind, DbError};
 
 /// One open transaction.
+///
+/// A statement is written once for both databases: placeholders are `?1`, `?2`, ...; sums are cast to BIGINT; a row
+/// that may be there already is for ON CONFLICT, because a statement that fails ends the transaction of PostgreSQL.
 pub struct Tx<'a>(Inner<'a>);
 
 enum Inner<'a> {
     Sqlite(&'a rusqlite::Connection),
+    Postgres(&'a Session),
 }
 
 impl<'a> Tx<'a> {
@@ -16,13 +21,30 @@ impl<'a> Tx<'a> {
         Self(Inner::Sqlite(connection))
     }
 
+    pub(super) fn postgres(session: &'a Session) -> Self {
+        Self(Inner::Postgres(session))
+    }
+
     /// Runs a statement and says how many rows it changed.
     pub fn execute(&self, sql: &str, params: &[Value<'_>]) -> Result<u64, DbError> {
+        check(params)?;
         match &self.0 {
+            Inner::Postgres(session) => session.execute(sql, params),
             Inner::Sqlite(connection) => {
                 let mut statement = connection.prepare_cached(sql)?;
                 Ok(statement.execute(rusqlite::params_from_iter(params))? as u64)
             }
+        }
+    }
+
+    /// Runs a statement whose count nobody needs.
+    ///
+    /// PostgreSQL gets it together with the next statement that somebody waits for, so that a request costs few round
+    /// trips. What goes wrong with it then fails a later statement, or the request at its end.
+    pub fn send(&self, sql: &str, params: &[Value<'_>]) -> Result<(), DbError> {
+        match &self.0 {
+            Inner::Postgres(session) => check(params).and_then(|()| session.send(sql, params)),
+            Inner::Sqlite(_) => self.execute(sql, params).map(drop),
         }
     }
 
@@ -33,7 +55,11 @@ impl<'a> Tx<'a> {
         params: &[Value<'_>],
         map: impl FnOnce(&Row<'_>) -> Result<T, DbError>,
     ) -> Result<Option<T>, DbError> {
+        check(params)?;
         match &self.0 {
+            Inner::Postgres(session) => {
+                session.query(sql, params)?.first().map(|row| map(&Row::postgres(row))).transpose()
+            }
             Inner::Sqlite(connection) => {
                 let mut statement = connection.prepare_cached(sql)?;
                 let mut rows = statement.query(rusqlite::params_from_iter(params))?;
@@ -50,7 +76,11 @@ impl<'a> Tx<'a> {
         params: &[Value<'_>],
         mut map: impl FnMut(&Row<'_>) -> Result<T, DbError>,
     ) -> Result<Vec<T>, DbError> {
+        check(params)?;
         match &self.0 {
+            Inner::Postgres(session) => {
+                session.query(sql, params)?.iter().map(|row| map(&Row::postgres(row))).collect()
+            }
             Inner::Sqlite(connection) => {
                 let mut statement = connection.prepare_cached(sql)?;
                 let mut rows = statement.query(rusqlite::params_from_iter(params))?;
@@ -63,12 +93,38 @@ impl<'a> Tx<'a> {
         }
     }
 
-    /// Several statements without placeholders, for migrations.
-    pub(super) fn batch(&self, sql: &str) -> Result<(), DbError> {
+    /// How many placeholders a statement has and how many columns its rows, if the database understands it.
+    pub fn describe(&self, sql: &str) -> Result<(usize, usize), DbError> {
         match &self.0 {
-            Inner::Sqlite(connection) => Ok(connection.execute_batch(sql)?),
+            Inner::Sqlite(connection) => {
+                let statement = connection.prepare(sql)?;
+                Ok((statement.parameter_count(), statement.column_count()))
+            }
+            Inner::Postgres(session) => session.describe(sql),
         }
     }
+
+    /// Statements that make tables, in the words of a migration.
+    pub fn batch(&self, sql: &str) -> Result<(), DbError> {
+        match &self.0 {
+            Inner::Sqlite(connection) => Ok(connection.execute_batch(sql)?),
+            Inner::Postgres(session) => {
+                // A large table takes as long as it takes.
+                session.batch("SET LOCAL statement_timeout = 0")?;
+                session.batch(&postgres::migration(sql)?)
+            }
+        }
+    }
+}
+
+/// PostgreSQL cannot hold the character NUL in a text, so neither database takes one.
+fn check(params: &[Value<'_>]) -> Result<(), DbError> {
+    let holds_nul = |value: &Value<'_>| matches!(value, Value::Text(text) if text.as_bytes().contains(&0));
+    if params.iter().any(holds_nul) {
+        let detail = "a text holds the character NUL".to_owned();
+        return Err(DbError::Constraint { kind: ConstraintKind::Text, detail });
+    }
+    Ok(())
 }
 
 /// A value for a placeholder.
@@ -148,11 +204,16 @@ pub struct Row<'a>(RowInner<'a>);
 
 enum RowInner<'a> {
     Sqlite(&'a rusqlite::Row<'a>),
+    Postgres(&'a tokio_postgres::Row),
 }
 
 impl<'a> Row<'a> {
     fn sqlite(row: &'a rusqlite::Row<'a>) -> Self {
         Self(RowInner::Sqlite(row))
+    }
+
+    fn postgres(row: &'a tokio_postgres::Row) -> Self {
+        Self(RowInner::Postgres(row))
     }
 
     /// The column at `index`, from 0.
@@ -161,6 +222,7 @@ impl<'a> Row<'a> {
     /// When there is no such column or when it holds another type.
     pub fn get<T: FromCell>(&self, index: usize) -> Result<T, DbError> {
         let cell = match &self.0 {
+            RowInner::Postgres(row) => row.try_get::<_, Column<'_>>(index).map_err(in_full)?.0,
             RowInner::Sqlite(row) => match row.get_ref(index)? {
                 ValueRef::Null => Cell::Null,
                 ValueRef::Integer(value) => Cell::Int(value),
@@ -172,6 +234,11 @@ impl<'a> Row<'a> {
         T::from_cell(cell)
             .ok_or_else(|| DbError::other(format!("column {index} does not hold a {}", std::any::type_name::<T>())))
     }
+}
+
+fn in_full(error: tokio_postgres::Error) -> DbError {
+    let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
+    DbError::Other(format!("{error}{}", cause.unwrap_or_default()))
 }
 
 /// What a column holds.

@@ -23,13 +23,12 @@ pub(super) fn insert_wrapped_key(
     wrapped: &[u8],
     now_ms: i64,
 ) -> Result<(), DbError> {
-    tx.execute(
+    tx.send(
         "INSERT INTO subject_keys (tenant_id, subject_id, wrapped, created_at)
          VALUES (?1, ?2, ?3, ?4)
          ON CONFLICT (tenant_id, subject_id) DO NOTHING",
         params![tenant.as_str(), subject, wrapped, now_ms],
-    )?;
-    Ok(())
+    )
 }
 
 /// Keeps a sealed manifest under its commitment; a second copy changes nothing.
@@ -44,13 +43,12 @@ pub fn put_manifest(
     sealed: &[u8],
     now_ms: i64,
 ) -> Result<(), DbError> {
-    tx.execute(
+    tx.send(
         "INSERT INTO manifests (tenant_id, subject_id, commitment, sealed, received_at)
          VALUES (?1, ?2, ?3, ?4, ?5)
          ON CONFLICT (tenant_id, subject_id, commitment) DO NOTHING",
         params![tenant.as_str(), subject, commitment, sealed, now_ms],
-    )?;
-    Ok(())
+    )
 }
 
 pub(super) fn sealed_manifest(
@@ -81,7 +79,7 @@ pub fn expect_image(
     now_ms: i64,
 ) -> Result<(), DbError> {
     let document = document.as_ref().map(|id| &id.0[..]);
-    tx.execute(
+    tx.send(
         "INSERT INTO images (tenant_id, subject_id, sha256, document_id, purpose, size_bytes, expected_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
          ON CONFLICT (tenant_id, subject_id, sha256) DO NOTHING",
@@ -94,8 +92,7 @@ pub fn expect_image(
             image.size_bytes as i64,
             now_ms
         ],
-    )?;
-    Ok(())
+    )
 }
 
 /// An image that is expected or stored.
@@ -171,13 +168,12 @@ pub(super) fn mark_stored(
     sha256: &[u8; 32],
     now_ms: i64,
 ) -> Result<(), DbError> {
-    tx.execute(
+    tx.send(
         "UPDATE images
          SET stored_at = ?4
          WHERE tenant_id = ?1 AND subject_id = ?2 AND sha256 = ?3 AND stored_at IS NULL",
         params![tenant.as_str(), subject, sha256, now_ms],
-    )?;
-    Ok(())
+    )
 }
 
 /// The images that a document waits for.
@@ -224,10 +220,9 @@ pub(super) fn delete_reference(
     subject: &str,
     sha256: &[u8; 32],
 ) -> Result<(), DbError> {
-    tx.execute(
+    tx.send(
         "DELETE FROM images
          WHERE tenant_id = ?1 AND subject_id = ?2 AND sha256 = ?3 AND document_id IS NULL",
         params![tenant.as_str(), subject, sha256],
-    )?;
-    Ok(())
+    )
 }

@@ -27,7 +27,7 @@ pub(super) fn reference(tx: &Tx<'_>, tenant: &TenantId, user: &str) -> Result<Op
 }
 
 pub(super) fn put_reference(tx: &Tx<'_>, tenant: &TenantId, user: &str, row: &ReferenceRow) -> Result<(), DbError> {
-    tx.execute(
+    tx.send(
         "INSERT INTO face_references
              (tenant_id, user_id, reference_id, image_sha256, model, sealed_template, enrolled_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
@@ -43,8 +43,7 @@ pub(super) fn put_reference(tx: &Tx<'_>, tenant: &TenantId, user: &str, row: &Re
             &row.sealed_template,
             row.enrolled_at_ms
         ],
-    )?;
-    Ok(())
+    )
 }
 
 /// The template of newer models for a reference, unless the reference changed meanwhile.
@@ -54,13 +53,12 @@ pub(super) fn renew(
     user: &str,
     (id, model, sealed): (&str, &str, &[u8]),
 ) -> Result<(), DbError> {
-    tx.execute(
+    tx.send(
         "UPDATE face_references
          SET model = ?4, sealed_template = ?5
          WHERE tenant_id = ?1 AND user_id = ?2 AND reference_id = ?3",
         params![tenant.as_str(), user, id, model, sealed],
-    )?;
-    Ok(())
+    )
 }
 
 pub(super) fn delete_reference(tx: &Tx<'_>, tenant: &TenantId, user: &str) -> Result<bool, DbError> {
@@ -90,23 +88,21 @@ pub(super) fn set_reenrolment(
     (status, decided_by): (&str, Option<&str>),
     now_ms: i64,
 ) -> Result<(), DbError> {
-    tx.execute(
+    tx.send(
         "INSERT INTO face_reenrolments (tenant_id, user_id, status, changed_at, decided_by)
          VALUES (?1, ?2, ?3, ?4, ?5)
          ON CONFLICT (tenant_id, user_id) DO UPDATE
          SET status = excluded.status, changed_at = excluded.changed_at, decided_by = excluded.decided_by",
         params![tenant.as_str(), user, status, now_ms, decided_by],
-    )?;
-    Ok(())
+    )
 }
 
 pub(super) fn clear_reenrolment(tx: &Tx<'_>, tenant: &TenantId, user: &str) -> Result<(), DbError> {
-    tx.execute(
+    tx.send(
         "DELETE FROM face_reenrolments
          WHERE tenant_id = ?1 AND user_id = ?2",
         params![tenant.as_str(), user],
-    )?;
-    Ok(())
+    )
 }
 
 /// Who waits for an approval, by id.
@@ -161,7 +157,7 @@ pub(super) fn log_attempt(
     attempt: &Attempt,
     now_ms: i64,
 ) -> Result<(), DbError> {
-    tx.execute(
+    tx.send(
         "INSERT INTO face_verifications
              (tenant_id, submission_hash, reference_id, model, user_id, document_id, outcome, faces, usable_faces,
               distance_e6, threshold_e6, attempted_at)
@@ -184,6 +180,5 @@ pub(super) fn log_attempt(
             attempt.measured_e6.map(|(_, threshold)| threshold),
             now_ms
         ],
-    )?;
-    Ok(())
+    )
 }

@@ -28,8 +28,7 @@ pub(super) fn enqueue(
             END,
             attempts = CASE WHEN jobs.state = 'dead' THEN 0 ELSE jobs.attempts END,
             state = CASE WHEN jobs.state = 'dead' THEN 'pending' ELSE jobs.state END";
-    tx.execute(sql, params![kind, tenant.as_str(), subject, run_at_ms])?;
-    Ok(())
+    tx.send(sql, params![kind, tenant.as_str(), subject, run_at_ms])
 }
 
 pub(super) fn cancel(tx: &Tx<'_>, tenant: &TenantId, kind: &str, subject: &[u8]) -> Result<bool, DbError> {
@@ -69,7 +68,7 @@ pub(super) fn succeed(tx: &Tx<'_>, job: &Job) -> Result<(), DbError> {
         let again = "UPDATE jobs
             SET state = 'pending', due_at = wanted_at, wanted_at = NULL, attempts = 0, last_error = NULL
             WHERE kind = ?1 AND tenant_id = ?2 AND subject = ?3 AND claim = ?4 AND state = 'running'";
-        tx.execute(again, params)?;
+        tx.send(again, params)?;
     }
     Ok(())
 }
@@ -86,8 +85,7 @@ pub(super) fn fail(tx: &Tx<'_>, job: &Job, error: &str, retry_at_ms: Option<i64>
         WHERE kind = ?1 AND tenant_id = ?2 AND subject = ?3 AND claim = ?4 AND state = 'running'";
     let (give_up, due_at) = (retry_at_ms.is_none(), retry_at_ms.unwrap_or(0));
     let params = params![&job.kind, job.tenant.as_str(), &job.subject, job.claim, due_at, give_up, error];
-    tx.execute(sql, params)?;
-    Ok(())
+    tx.send(sql, params)
 }
 
 pub(super) fn counts(tx: &Tx<'_>, kind: &str) -> Result<Counts, DbError> {

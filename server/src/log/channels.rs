@@ -4,9 +4,10 @@ use std::fmt;
 
 use muster_sync_core::DocumentName;
 use sha2::{Digest, Sha256};
-use tokio::sync::broadcast;
+use tokio::sync::broadcast::{self, error::RecvError};
 
 use crate::app::App;
+use crate::db::Notice;
 use crate::error::{AppError, AppResult};
 use crate::ids::TenantId;
 
@@ -70,7 +71,7 @@ pub fn channel_key(tenant: &TenantId, name: &str) -> i64 {
 const MOVEMENTS_KEPT: usize = 4_096;
 
 /// Tells listeners that channels moved; a hint, which nothing depends on.
-pub struct Movements(broadcast::Sender<i64>);
+pub struct Movements(broadcast::Sender<Notice>);
 
 impl Default for Movements {
     fn default() -> Self {
@@ -81,15 +82,33 @@ impl Default for Movements {
 /// Says that `channels` got something; call it after the commit.
 pub fn announce(app: &App, tenant: &TenantId, channels: &[Channel]) {
     let Some(movements) = app.slice::<Movements>() else { return };
-    if movements.0.receiver_count() == 0 {
+    if movements.0.receiver_count() == 0 && !app.db.is_shared() {
         return;
     }
     let mut keys: Vec<_> = channels.iter().map(|channel| channel.key(tenant)).collect();
     keys.sort_unstable();
     keys.dedup();
+    app.db.announce(&keys);
     for key in keys {
         // Nobody listening is no failure.
-        let _ = movements.0.send(key);
+        let _ = movements.0.send(Notice::Moved(key));
+    }
+}
+
+/// Passes on what the other servers of this database announce, until this one stops.
+pub async fn pass_on_movements(app: App) {
+    let (Some(movements), Some(mut notices)) = (app.slice::<Movements>(), app.db.notices()) else { return };
+    loop {
+        let notice = tokio::select! {
+            () = app.stopped() => return,
+            notice = notices.recv() => notice,
+        };
+        let notice = match notice {
+            Ok(notice) => notice,
+            Err(RecvError::Lagged(_)) => Notice::Unknown,
+            Err(RecvError::Closed) => return,
+        };
+        let _ = movements.0.send(notice);
     }
 }
 
@@ -97,7 +116,7 @@ pub fn announce(app: &App, tenant: &TenantId, channels: &[Channel]) {
 ///
 /// # Errors
 /// When the server was built without them.
-pub fn watch(app: &App) -> AppResult<broadcast::Receiver<i64>> {
+pub fn watch(app: &App) -> AppResult<broadcast::Receiver<Notice>> {
     let movements = app.slice::<Movements>().ok_or_else(|| AppError::internal("the server announces nothing"))?;
     Ok(movements.0.subscribe())
 }

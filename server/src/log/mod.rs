@@ -12,7 +12,7 @@ mod queries;
 mod server_key;
 mod write;
 
-pub use channels::{Channel, Movements, announce, channel_key, channels_of, watch};
+pub use channels::{Channel, Movements, announce, channel_key, channels_of, pass_on_movements, watch};
 pub use head_file::{HeadFile, HeadFileError};
 pub use head_queries::{heads, losses};
 pub use heads::{

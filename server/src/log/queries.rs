@@ -192,13 +192,12 @@ pub(super) fn insert_document(
     name: &DocumentName,
 ) -> Result<(), DbError> {
     let [key1, key2] = name.key();
-    tx.execute(
+    tx.send(
         "INSERT INTO documents (document_id, tenant_id, kind, key1, key2)
          VALUES (?1, ?2, ?3, ?4, ?5)
          ON CONFLICT (document_id) DO NOTHING",
         params![&document.0, tenant.as_str(), name.kind(), key1, key2],
-    )?;
-    Ok(())
+    )
 }
 
 /// What [`insert_change`] stores.
@@ -235,7 +234,7 @@ pub(super) fn insert_change(
     before: &[u8; 32],
 ) -> Result<(), DbError> {
     let chain = chain::next(before, &new.link());
-    tx.execute(
+    tx.send(
         "INSERT INTO change_log
              (tenant_id, log_index, document_id, writer, seq, max_op, hash, change, signature, received_at, chain)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
@@ -252,15 +251,13 @@ pub(super) fn insert_change(
             new.received_at_ms,
             &chain
         ],
-    )?;
-    Ok(())
+    )
 }
 
 pub(super) fn insert_channel_entry(tx: &Tx<'_>, key: i64, number: i64, log_index: i64) -> Result<(), DbError> {
-    tx.execute(
+    tx.send(
         "INSERT INTO channel_entries (channel_key, number, log_index)
          VALUES (?1, ?2, ?3)",
         params![key, number, log_index],
-    )?;
-    Ok(())
+    )
 }

@@ -12,7 +12,7 @@ use tokio::sync::broadcast::error::RecvError;
 use crate::app::App;
 use crate::auth::CurrentUser;
 use crate::courses;
-use crate::db::{DbError, Tx};
+use crate::db::{DbError, Notice, Tx};
 use crate::error::{AppError, AppResult};
 use crate::log;
 
@@ -46,12 +46,12 @@ pub(super) async fn live(
                 key = moved.recv() => key,
             };
             let event = match key {
-                Ok(key) => match names.get(&key) {
+                Ok(Notice::Moved(key)) => match names.get(&key) {
                     Some(name) => Event::default().event("moved").data(name),
                     None => continue,
                 },
                 // Too many to tell apart: the client asks for everything.
-                Err(RecvError::Lagged(_)) => Event::default().event("moved").data("*"),
+                Ok(Notice::Unknown) | Err(RecvError::Lagged(_)) => Event::default().event("moved").data("*"),
                 Err(RecvError::Closed) => return None,
             };
             return Some((Ok(event), (app, moved, names)));

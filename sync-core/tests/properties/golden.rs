@@ -336,6 +336,7 @@ fn recovery_vector() -> Value {
         manifest: Some(&bytes),
         code_key: None,
         receipt: Some(receipt()),
+        sealed_manifest: None,
     };
     let request = SyncRequest {
         version: PROTOCOL_VERSION,
@@ -356,6 +357,7 @@ fn recovery_vector() -> Value {
         anchor: None,
         wanted: vec![],
         log: Some(log_head()),
+        ask_again: None,
     };
     let response = minicbor::to_vec(&response).unwrap();
     json!({

@@ -52,8 +52,10 @@ pub(crate) fn relayed_request() -> Value {
             manifest: None,
             code_key: None,
             sealed_manifest: Some(&sealed),
+            receipt: None,
         }],
         pull: false,
+        log: None,
     };
     let bytes = minicbor::to_vec(&message).unwrap();
     assert_eq!(Request::decode(&bytes), Ok(message));

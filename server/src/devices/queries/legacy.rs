@@ -26,7 +26,7 @@ pub(in crate::devices) fn ask_with_legacy_id(tx: &Tx<'_>, tenant: &TenantId, new
         LegacyMatch::Differs => ("reset", None),
         LegacyMatch::OfAnother => ("bind", Some(Obstacle::BoundElsewhere.code())),
     };
-    tx.execute(
+    tx.send(
         "INSERT INTO device_requests
              (tenant_id, request_hash, kind, user_id, purpose, platform, model, legacy_id_hash, status, note,
               created_at)
@@ -48,13 +48,12 @@ pub(in crate::devices) fn ask_with_legacy_id(tx: &Tx<'_>, tenant: &TenantId, new
             new.now_ms
         ],
     )?;
-    tx.execute(
+    tx.send(
         "UPDATE device_requests
          SET status = 'superseded', decided_at = ?4
          WHERE tenant_id = ?1 AND user_id = ?2 AND kind = 'legacy' AND status = 'pending' AND request_hash <> ?3",
         params![tenant.as_str(), &user, &new.hash, new.now_ms],
-    )?;
-    Ok(())
+    )
 }
 
 /// What approving a legacy identifier depends on.
@@ -92,13 +91,12 @@ pub(in crate::devices) fn supersede_legacy_ids(
     hash: &[u8; 32],
     now_ms: i64,
 ) -> Result<(), DbError> {
-    tx.execute(
+    tx.send(
         "UPDATE device_requests
          SET status = 'superseded', decided_at = ?4
          WHERE tenant_id = ?1 AND user_id = ?2 AND kind = 'legacy' AND status = 'approved' AND request_hash <> ?3",
         params![tenant.as_str(), &user.to_string(), hash, now_ms],
-    )?;
-    Ok(())
+    )
 }
 
 /// How a legacy identifier stands to what was approved.

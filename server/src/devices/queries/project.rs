@@ -77,7 +77,7 @@ pub(in crate::devices) fn flag_fork(
          WHERE tenant_id = ?1 AND device_key = ?2 AND forked_at IS NULL",
         params![tenant.as_str(), &key.0, now_ms],
     )?;
-    tx.execute(
+    tx.send(
         "UPDATE device_requests
          SET forked_at = ?3
          WHERE tenant_id = ?1 AND device_key = ?2 AND forked_at IS NULL",
@@ -150,7 +150,7 @@ pub(in crate::devices) struct NewRequest<'a> {
 
 pub(in crate::devices) fn insert_request(tx: &Tx<'_>, tenant: &TenantId, new: &NewRequest<'_>) -> Result<(), DbError> {
     let decided_at_ms = (new.status != RequestStatus::Pending).then_some(new.now_ms);
-    tx.execute(
+    tx.send(
         "INSERT INTO device_requests
              (tenant_id, request_hash, kind, user_id, device_key, purpose, level, platform, model, legacy_id_hash,
               sealed_code_key, status, note, created_at, decided_at)
@@ -172,8 +172,7 @@ pub(in crate::devices) fn insert_request(tx: &Tx<'_>, tenant: &TenantId, new: &N
             new.now_ms,
             decided_at_ms
         ],
-    )?;
-    Ok(())
+    )
 }
 
 /// Supersedes what waits of a user besides the newest `keep` requests, and every older request of the same key.
@@ -183,7 +182,7 @@ pub(in crate::devices) fn supersede_older(
     newest: &NewRequest<'_>,
     keep: u64,
 ) -> Result<(), DbError> {
-    tx.execute(
+    tx.send(
         "UPDATE device_requests
          SET status = 'superseded', decided_at = ?5
          WHERE tenant_id = ?1 AND user_id = ?2 AND kind = 'key' AND status = 'pending' AND request_hash <> ?3
@@ -203,13 +202,12 @@ pub(in crate::devices) fn supersede_older(
             newest.now_ms,
             keep.saturating_sub(1) as i64
         ],
-    )?;
-    Ok(())
+    )
 }
 
 /// Gives a device that was bound before its request came what the request says about it.
 pub(in crate::devices) fn complete_device(tx: &Tx<'_>, tenant: &TenantId, new: &NewRequest<'_>) -> Result<(), DbError> {
-    tx.execute(
+    tx.send(
         "UPDATE devices
          SET level = ?4, platform = ?5, model = ?6, legacy_id_hash = ?7,
              sealed_code_key = COALESCE(sealed_code_key, ?8)
@@ -224,8 +222,7 @@ pub(in crate::devices) fn complete_device(tx: &Tx<'_>, tenant: &TenantId, new: &
             new.request.legacy_id_hash.as_ref(),
             new.sealed_code_key
         ],
-    )?;
-    Ok(())
+    )
 }
 
 /// A key that a decision binds.
@@ -238,7 +235,7 @@ pub(in crate::devices) struct NewBinding<'a> {
 
 /// Binds a key with what its newest request says about it; a key that is bound stays as it is.
 pub(in crate::devices) fn bind(tx: &Tx<'_>, tenant: &TenantId, new: &NewBinding<'_>) -> Result<(), DbError> {
-    tx.execute(
+    tx.send(
         "INSERT INTO devices
              (tenant_id, device_key, user_id, status, level, platform, model, legacy_id_hash, sealed_code_key,
               bound_at, bound_by, forked_at)
@@ -259,8 +256,7 @@ pub(in crate::devices) fn bind(tx: &Tx<'_>, tenant: &TenantId, new: &NewBinding<
              revoked_at = NULL, revoked_by = NULL, revoke_reason = NULL
          WHERE devices.status = 'revoked' AND devices.user_id = excluded.user_id",
         params![tenant.as_str(), &new.key.0, new.user, new.now_ms, new.by],
-    )?;
-    Ok(())
+    )
 }
 
 /// A decision on requests.
@@ -279,13 +275,12 @@ pub(in crate::devices) fn decide_by_key(
     key: &DeviceKey,
     decided: &Decided<'_>,
 ) -> Result<(), DbError> {
-    tx.execute(
+    tx.send(
         "UPDATE device_requests
          SET status = ?4, decided_at = ?5, decided_by = ?6, reason = ?7, note = NULL
          WHERE tenant_id = ?1 AND user_id = ?2 AND device_key = ?3 AND status = 'pending'",
         params![tenant.as_str(), user, &key.0, decided.status.as_str(), decided.now_ms, decided.by, decided.reason],
-    )?;
-    Ok(())
+    )
 }
 
 /// Decides one request, if it waits.
@@ -296,13 +291,12 @@ pub(in crate::devices) fn decide_by_hash(
     hash: &[u8; 32],
     decided: &Decided<'_>,
 ) -> Result<(), DbError> {
-    tx.execute(
+    tx.send(
         "UPDATE device_requests
          SET status = ?4, decided_at = ?5, decided_by = ?6, reason = ?7
          WHERE tenant_id = ?1 AND user_id = ?2 AND request_hash = ?3 AND status = 'pending'",
         params![tenant.as_str(), user, hash, decided.status.as_str(), decided.now_ms, decided.by, decided.reason],
-    )?;
-    Ok(())
+    )
 }
 
 /// Notes on the requests of a key why a decision had no effect.
@@ -313,13 +307,12 @@ pub(in crate::devices) fn note(
     key: &DeviceKey,
     note: &'static str,
 ) -> Result<(), DbError> {
-    tx.execute(
+    tx.send(
         "UPDATE device_requests
          SET note = ?4
          WHERE tenant_id = ?1 AND user_id = ?2 AND device_key = ?3",
         params![tenant.as_str(), user, &key.0, note],
-    )?;
-    Ok(())
+    )
 }
 
 /// The key that a request asks for.
@@ -352,13 +345,12 @@ pub(in crate::devices) fn revoke(
     key: &DeviceKey,
     revoked: &Revoked<'_>,
 ) -> Result<(), DbError> {
-    tx.execute(
+    tx.send(
         "UPDATE devices
          SET status = 'revoked', revoked_at = ?4, revoked_by = ?5, revoke_reason = ?6
          WHERE tenant_id = ?1 AND user_id = ?2 AND device_key = ?3 AND status = 'bound'",
         params![tenant.as_str(), user, &key.0, revoked.now_ms, revoked.by, revoked.reason],
-    )?;
-    Ok(())
+    )
 }
 
 /// Ends every binding of a user but that of `key`.
@@ -369,11 +361,10 @@ pub(in crate::devices) fn revoke_others(
     key: &DeviceKey,
     revoked: &Revoked<'_>,
 ) -> Result<(), DbError> {
-    tx.execute(
+    tx.send(
         "UPDATE devices
          SET status = 'revoked', revoked_at = ?4, revoked_by = ?5, revoke_reason = ?6
          WHERE tenant_id = ?1 AND user_id = ?2 AND device_key <> ?3 AND status = 'bound'",
         params![tenant.as_str(), user, &key.0, revoked.now_ms, revoked.by, revoked.reason],
-    )?;
-    Ok(())
+    )
 }

@@ -1,0 +1,78 @@
+//! PostgreSQL: one writer thread that commits many requests at once, a few reader threads on snapshots, and a thread
+//! that hears from the other servers of the database.
+//!
+//! Transactions that write are SERIALIZABLE. The servers of one database also take turns at writing, by a lock that is
+//! taken before BEGIN: every group of requests moves the head of the log, so without turns nearly every group would be
+//! refused and repeated. The lock only saves that work; what keeps the rows right is SERIALIZABLE.
+
+mod link;
+mod notices;
+mod safety;
+mod session;
+mod target;
+mod tls;
+mod translate;
+mod values;
+mod writer;
+
+pub use notices::Notice;
+pub(super) use notices::Notices;
+pub use safety::Allowances;
+pub(super) use session::Session;
+pub(super) use translate::migration;
+pub(super) use values::Column;
+
+use std::sync::Arc;
+
+use super::request::{Request, Requests, Workers};
+use super::{DbError, Tx};
+use crate::limits;
+use link::Link;
+use target::Target;
+use values::Cure;
+
+/// Connects, checks that the server keeps what it acknowledges, and starts the threads.
+pub(super) fn open(url: &str, allowances: Allowances) -> Result<(Workers, Notices), DbError> {
+    let target = Arc::new(Target::parse(url)?);
+    let mut writer = Link::new(Arc::clone(&target));
+    safety::check(writer.session().map_err(|trouble| trouble.error)?, allowances)?;
+    let notices = Notices::open(Arc::clone(&target), allowances)?;
+    let mut workers = Workers::new();
+    workers.writer(move |queue| writer::write_loop(&mut writer, queue))?;
+    for _ in 0..limits::readers() {
+        let mut reader = Link::new(Arc::clone(&target));
+        workers.reader(move |queue| read_loop(&mut reader, queue))?;
+    }
+    Ok((workers, notices))
+}
+
+fn read_loop(link: &mut Link, queue: &Requests) {
+    while let Some(mut request) = queue.take(1).pop_front() {
+        match run_read(link, request.as_mut()) {
+            Ok(()) => {}
+            Err(error) => request.fail(error),
+        }
+        request.answer();
+        // Nothing depends on how a read ends, so nobody waits for it.
+        link.roll_back();
+    }
+}
+
+/// Reads change nothing, so a read whose connection was lost runs again on a new one.
+fn run_read(link: &mut Link, request: &mut dyn Request) -> Result<(), DbError> {
+    let mut attempt = 0;
+    loop {
+        let session = link.session().map_err(|trouble| trouble.error)?;
+        session.command("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+        request.run(&Tx::postgres(session));
+        let Err(trouble) = session.settle() else { return Ok(()) };
+        attempt += 1;
+        if attempt >= limits::READ_ATTEMPTS_MAX || !matches!(trouble.cure, Cure::Again | Cure::Reconnect) {
+            return Err(trouble.error);
+        }
+        match trouble.cure {
+            Cure::Reconnect => link.drop_session(),
+            _ => link.roll_back(),
+        }
+    }
+}

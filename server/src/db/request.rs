@@ -1,0 +1,189 @@
+//! A request for the database on its way to a thread, and the threads that work on requests.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use tokio::sync::oneshot;
+
+use super::queue::Queue;
+use super::{DbError, Tx};
+use crate::limits;
+
+/// Requests that wait for a thread.
+pub(super) type Requests = Queue<Box<dyn Request>>;
+
+/// The queues of a database and the threads behind them.
+pub(super) struct Workers {
+    writes: Arc<Requests>,
+    reads: Arc<Requests>,
+    handles: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Workers {
+    pub(super) fn new() -> Self {
+        Self {
+            writes: Arc::new(Queue::new(limits::WRITE_QUEUE_MAX)),
+            reads: Arc::new(Queue::new(limits::READ_QUEUE_MAX)),
+            handles: Mutex::default(),
+        }
+    }
+
+    /// Answers every write with `DbError::Closed`.
+    pub(super) fn refuse_writes(&self) {
+        self.writes.close();
+    }
+
+    /// Starts the one thread that writes.
+    pub(super) fn writer(&mut self, work: impl FnOnce(&Requests) + Send + 'static) -> Result<(), DbError> {
+        let queue = Arc::clone(&self.writes);
+        self.spawn("db-writer", move || work(&queue))
+    }
+
+    /// Starts one of the threads that read.
+    pub(super) fn reader(&mut self, work: impl FnOnce(&Requests) + Send + 'static) -> Result<(), DbError> {
+        let queue = Arc::clone(&self.reads);
+        self.spawn("db-reader", move || work(&queue))
+    }
+
+    fn spawn(&mut self, name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), DbError> {
+        let handle = std::thread::Builder::new().name(name.to_owned()).spawn(body).map_err(DbError::other)?;
+        self.handles.get_mut().unwrap_or_else(PoisonError::into_inner).push(handle);
+        Ok(())
+    }
+
+    pub(super) async fn write<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        F: Fn(&Tx<'_>) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<DbError> + Send + 'static,
+    {
+        submit(&self.writes, work).await
+    }
+
+    pub(super) async fn read<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        F: Fn(&Tx<'_>) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<DbError> + Send + 'static,
+    {
+        submit(&self.reads, work).await
+    }
+
+    pub(super) fn write_blocking<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        F: Fn(&Tx<'_>) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<DbError> + Send + 'static,
+    {
+        submit_blocking(&self.writes, work)
+    }
+
+    pub(super) fn read_blocking<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        F: Fn(&Tx<'_>) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<DbError> + Send + 'static,
+    {
+        submit_blocking(&self.reads, work)
+    }
+
+    pub(super) fn writer_waiting(&self) -> usize {
+        self.writes.unfinished()
+    }
+
+    pub(super) fn close(&self) {
+        self.reads.close();
+        self.writes.close();
+        let handles = std::mem::take(&mut *self.handles.lock().unwrap_or_else(PoisonError::into_inner));
+        for handle in handles.into_iter().rev() {
+            if handle.join().is_err() {
+                tracing::error!("A database thread ended with a panic");
+            }
+        }
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.reads.close();
+        self.writes.close();
+    }
+}
+
+/// A request in a queue, with its types forgotten.
+pub(super) trait Request: Send {
+    /// Runs the work and keeps its result; says whether it succeeded. Can run again.
+    fn run(&mut self, tx: &Tx<'_>) -> bool;
+    /// Forgets the kept result in favour of `error`.
+    fn fail(&mut self, error: DbError);
+    /// Answers with the kept result, the first time.
+    fn answer(&mut self);
+}
+
+struct Pending<T, E, F> {
+    work: F,
+    result: Option<Result<T, E>>,
+    reply: Option<oneshot::Sender<Result<T, E>>>,
+}
+
+impl<T, E, F> Request for Pending<T, E, F>
+where
+    F: Fn(&Tx<'_>) -> Result<T, E> + Send,
+    T: Send,
+    E: From<DbError> + Send,
+{
+    fn run(&mut self, tx: &Tx<'_>) -> bool {
+        let result = catch_unwind(AssertUnwindSafe(|| (self.work)(tx)))
+            .unwrap_or_else(|panic| Err(E::from(DbError::Other(panic_text(&*panic)))));
+        let succeeded = result.is_ok();
+        self.result = Some(result);
+        succeeded
+    }
+
+    fn fail(&mut self, error: DbError) {
+        self.result = Some(Err(E::from(error)));
+    }
+
+    fn answer(&mut self) {
+        let Some(reply) = self.reply.take() else { return };
+        // Whoever asked may have gone; what was committed stays committed.
+        let _ = reply.send(self.result.take().unwrap_or_else(|| Err(E::from(DbError::Closed))));
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("a transaction panicked: {}", text.unwrap_or("no message"))
+}
+
+async fn submit<T, E, F>(queue: &Requests, work: F) -> Result<T, E>
+where
+    F: Fn(&Tx<'_>) -> Result<T, E> + Send + 'static,
+    T: Send + 'static,
+    E: From<DbError> + Send + 'static,
+{
+    let (reply, answer) = oneshot::channel();
+    queue.push(Box::new(Pending { work, result: None, reply: Some(reply) })).await?;
+    answer.await.unwrap_or_else(|_| Err(E::from(DbError::Closed)))
+}
+
+fn submit_blocking<T, E, F>(queue: &Requests, work: F) -> Result<T, E>
+where
+    F: Fn(&Tx<'_>) -> Result<T, E> + Send + 'static,
+    T: Send + 'static,
+    E: From<DbError> + Send + 'static,
+{
+    let (reply, answer) = oneshot::channel();
+    queue.push_blocking(Box::new(Pending { work, result: None, reply: Some(reply) }))?;
+    answer.blocking_recv().unwrap_or_else(|_| Err(E::from(DbError::Closed)))
+}
+
+/// Answers everybody with one failure.
+pub(super) fn fail_all(requests: impl Iterator<Item = Box<dyn Request>>, error: &DbError) {
+    for mut request in requests {
+        request.fail(error.clone());
+        request.answer();
+    }
+}

@@ -88,6 +88,8 @@ fn filled(file: &str, text: &str, known: &BTreeMap<String, String>) -> Vec<Strin
                 let next = (1..20).filter(|number| text.contains(&format!("?{number}"))).max().unwrap_or(0) + 1;
                 vec!["1 = 1".to_owned(), "1 = 0".to_owned(), format!("s.course_id IN (?{next}, ?{})", next + 1)]
             }
+            // Made from the list of projections; the tests of `muster rebuild` run every one of them.
+            _ if file.ends_with("recovery/queries.rs") => return Vec::new(),
             _ if !is_statement(text) => return Vec::new(),
             _ => panic!("{file}: teach this test what {{{name}}} can be in {text}"),
         };

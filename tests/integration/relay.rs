@@ -342,7 +342,7 @@ async fn a_relay_that_alters_drops_or_swaps_hurts_no_one() {
         ("a changed signature", with(&|r| r.item.signed.signature[0] ^= 1), ("refused", "signature_invalid")),
         ("a changed manifest", with(&|r| r.sealed.as_mut().unwrap()[70] ^= 1), ("refused", "manifest_not_opened")),
         ("a cut manifest", with(&|r| r.sealed.as_mut().unwrap().truncate(100)), ("refused", "manifest_not_opened")),
-        ("no manifest", with(&|r| r.sealed = None), ("refused", "manifest_missing")),
+        ("no manifest", with(&|r| r.sealed = None), ("quarantined", "manifest_missing")),
         ("another one's manifest", with(&|r| r.sealed = bob_s.sealed.clone()), ("refused", "manifest_not_opened")),
         (
             "a manifest of another tenant",

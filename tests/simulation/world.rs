@@ -55,6 +55,9 @@ pub(crate) struct Session {
     pub(crate) phone: Option<usize>,
 }
 
+/// When a server that did not start is started again.
+const START_AGAIN_MS: u64 = 2_000;
+
 /// One seed.
 pub(crate) struct World {
     pub(crate) sabotage: Sabotage,
@@ -192,7 +195,16 @@ impl World {
                 self.server = Some(server);
                 self.check_acknowledged();
             }
-            Err(error) => self.violate(format!("the server does not start: {error}")),
+            Err(error) if self.healed => self.violate(format!("the server does not start: {error}")),
+            Err(error) => {
+                // A disk that fails may fail a start too; somebody starts it again.
+                self.note(|_| format!("server does not start: {error}"));
+                self.tally_disk(None);
+                if self.server_disk.is_dead() {
+                    self.server_disk.reboot(&mut self.dice);
+                }
+                self.plan(START_AGAIN_MS, Event::Act(Act::StartServer));
+            }
         }
     }
 

@@ -36,6 +36,8 @@ pub(in crate::db) fn migration(sql: &str) -> Result<String, DbError> {
     for statement in statements(sql) {
         if words(&statement).take(2).eq(["CREATE", "TRIGGER"]) {
             translated.push_str(&trigger(&statement)?);
+        } else if words(&statement).take(2).eq(["DROP", "TRIGGER"]) {
+            translated.push_str(&without_trigger(&statement)?);
         } else {
             types(&statement, &mut translated);
         }
@@ -92,6 +94,14 @@ fn trigger(statement: &str) -> Result<String, DbError> {
         );
     }
     Ok(sql)
+}
+
+/// `DROP TRIGGER name;` takes the function along, and with it the trigger.
+fn without_trigger(statement: &str) -> Result<String, DbError> {
+    match words(statement.trim_end_matches(';')).collect::<Vec<_>>()[..] {
+        [_, _, name] => Ok(format!("DROP FUNCTION {name}() CASCADE;\n")),
+        _ => Err(DbError::other(format!("not a trigger that can be dropped: {statement}"))),
+    }
 }
 
 /// The statements of a file, each with its semicolon; comments are left out.

@@ -199,7 +199,9 @@ async fn assert_healed(story: Story, before: &Log, images: i64) {
     let missing: Vec<_> = before.iter().filter(|(place, hash)| after.get(place) != Some(hash)).collect();
     let by_devices = missing.iter().filter(|((_, writer, _), _)| *writer != server_key).count();
     assert_eq!(by_devices, 0, "changes of devices are missing");
-    assert!(missing.iter().all(|(place, _)| after.contains_key(place)), "an entry of the server has no successor");
+    // Judged anew with everything at hand, a record may need fewer verdicts than before: at least one stands.
+    let judged_again = |(document, writer, _): &Place| after.contains_key(&(document.clone(), writer.clone(), 1));
+    assert!(missing.iter().all(|(place, _)| judged_again(place)), "an entry of the server has no successor");
     assert_eq!(number(&path, "SELECT count(*) FROM images WHERE stored_at IS NOT NULL"), images);
     assert_eq!(number(&path, "SELECT count(*) FROM images WHERE stored_at IS NULL"), 0);
     assert_eq!(number(&path, "SELECT count(*) FROM log_losses"), 1);

@@ -43,6 +43,7 @@ power-cut cuts="100":
     cargo run --release -p muster-tests --bin power-cut -- first-start
     cargo run --release -p muster-tests --bin power-cut -- --cuts {{cuts}}
     cargo run --release -p muster-tests --bin power-cut -- --cuts {{cuts}} --fault normal
+
 # The same storm on PostgreSQL with every flush, beside its own floor.
 load-postgres:
     cargo build --release

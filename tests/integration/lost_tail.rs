@@ -12,7 +12,7 @@ use muster_sync_core::sync::head::LogHead;
 use muster_sync_core::sync::message::{CONTENT_TYPE, PROTOCOL_VERSION, Request, Response};
 use muster_tests::handset::{Handset, copy_database};
 use muster_tests::lecture::{Lecture, NOON_MS, picture};
-use muster_tests::{Client, Data, TestServer};
+use muster_tests::{Client, Data, TestServer, copy_folder};
 use rusqlite::{Connection, OpenFlags};
 use serde_json::json;
 
@@ -300,8 +300,8 @@ async fn a_torn_write_ahead_log_is_noticed_at_start_and_made_good_by_the_phones(
     for permille in [0, 200, 500, 800, 970] {
         let copy = tempfile::tempdir().unwrap();
         copy_database(&running, copy.path(), "muster.db");
-        copy_folder(&running.join("keys"), &copy.path().join("keys"));
-        copy_folder(&running.join("blobs"), &copy.path().join("blobs"));
+        copy_folder(&running.join("keys"), &copy.path().join("keys")).unwrap();
+        copy_folder(&running.join("blobs"), &copy.path().join("blobs")).unwrap();
         let wal = std::fs::OpenOptions::new().write(true).open(copy.path().join("muster.db-wal")).unwrap();
         wal.set_len(wal_bytes * permille / 1000).unwrap();
         // Late enough for jobs that the dead server had taken to be free again.
@@ -318,18 +318,6 @@ async fn a_torn_write_ahead_log_is_noticed_at_start_and_made_good_by_the_phones(
         let mut torn = Story { lecture, phones, admin: story.admin.clone() };
         torn.sync_all().await;
         assert_healed(torn, &before, images).await;
-    }
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        if entry.file_type().unwrap().is_dir() {
-            copy_folder(&entry.path(), &to.join(entry.file_name()));
-        } else {
-            std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
-        }
     }
 }
 

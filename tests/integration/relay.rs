@@ -20,9 +20,8 @@ use muster_sync_core::{
 };
 use muster_tests::lecture::{HALL, Lecture, NOON_MS, check, flags, png};
 use muster_tests::phone::{Answer, Item, Phone, TENANT};
-use muster_tests::pocket::{Pocket, approve_all, copy_folder};
-use muster_tests::postgres::TestDatabase;
-use muster_tests::{Client, Data, Reply, TestServer};
+use muster_tests::pocket::{Pocket, approve_all};
+use muster_tests::{Client, Reply, TestServer};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -87,9 +86,7 @@ async fn two_worlds() -> (World, World, Locator) {
     let server = TestServer::builder().manual_clock(NOON_MS).start().await;
     let (mut lecturer, mut students, course) = enrolled(&server, 8).await;
     let data = server.stop().await;
-    let twin = tempfile::tempdir().unwrap();
-    copy_folder(data.path(), twin.path());
-    let twin = Data::new(twin, data.database().map(TestDatabase::copy));
+    let twin = data.copy().unwrap();
     let locator = lecturer.open_session(&course, &HALL, NOON_MS);
     capture_all(&lecturer, &mut students, locator);
     let later_ms = NOON_MS + 600_000;

@@ -127,7 +127,7 @@ pub(crate) fn pull_body(cursors: &HashMap<String, u64>) -> Vec<u8> {
 
 /// Submissions of everybody, and a verdict on each; the data folder afterwards.
 async fn fill(campus: &mut Campus) -> Result<Data> {
-    let server = TestServer::builder().data(campus.copy_of_data()?).start().await;
+    let server = TestServer::builder().data(campus.data.copy()?).start().await;
     let session = campus.sessions[0];
     let mut verdicts = Vec::new();
     let course = course_of(&server, &session.locator).await?;

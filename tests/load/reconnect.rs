@@ -40,7 +40,7 @@ struct Phone {
 pub(crate) fn run(options: &Options) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut campus = runtime.block_on(Campus::build(options.phones, CAPTURES))?;
-    let base_rows = count_rows(&campus.copy_of_data()?)?;
+    let base_rows = count_rows(&campus.data.copy()?)?;
     let (sessions, server_key, now_ms) = (campus.sessions.clone(), campus.server_key, campus.now_ms);
     let mut requests = Vec::with_capacity(options.phones);
     for student in &mut campus.students {

@@ -70,8 +70,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         options.students
     ));
     let base_bytes = database_bytes(&campus.data);
-    let base_rows = count_rows(&campus.copy_of_data()?)?;
-    let (data, floor_data) = (campus.copy_of_data()?, campus.copy_of_data()?);
+    let base_rows = count_rows(&campus.data.copy()?)?;
+    let (data, floor_data) = (campus.data.copy()?, campus.data.copy()?);
     let server = Server::start(&data)?;
     let floor = runtime.block_on(TestServer::builder().data(floor_data).start());
     let started_kib = server.memory()?.now_kib;

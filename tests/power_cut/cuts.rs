@@ -85,7 +85,7 @@ fn live(setup: &Setup, options: &Options, n_cuts: usize, dice: &mut Dice, totals
     drop(runtime);
     let _ = std::fs::remove_dir_all(setup.disk());
     std::fs::create_dir(setup.disk())?;
-    std::fs::rename(campus.copy_of_data()?.keep(), setup.data())?;
+    std::fs::rename(campus.data.copy()?.keep(), setup.data())?;
     let mut life = Life { phones: Some(Phones::new(campus)), promises: Promises::default() };
     let mut next = Moment::Load;
     for index in 0..n_cuts {

@@ -1,8 +1,6 @@
 //! The world before the storm: accounts, bound devices, a course and its class sessions. Nothing of it is measured.
 
 use std::collections::HashMap;
-use std::fs;
-use std::path::Path;
 
 use muster_server::class_sessions;
 use muster_server::courses::{self, Course};
@@ -23,7 +21,6 @@ use muster_sync_core::time::{Anchor, AnchorReading, CaptureClocks};
 use muster_sync_core::{DeviceKey, DocumentName, Locator};
 
 use crate::phone::{Item, Phone, TENANT};
-use crate::postgres::TestDatabase;
 use crate::{Client, Data, TestServer};
 
 /// Whatever stops a measurement.
@@ -105,30 +102,6 @@ impl Campus {
         let now_ms = server.app().now_ms();
         Ok(Self { data: server.stop().await, students, lecturer, sessions, server_key, now_ms })
     }
-
-    /// A copy of the data folder, for one more server that begins from the same state.
-    ///
-    /// # Errors
-    /// When a file cannot be copied.
-    pub fn copy_of_data(&self) -> Result<Data> {
-        let copy = tempfile::tempdir_in(self.data.path().parent().ok_or("a folder without a parent")?)?;
-        copy_dir(self.data.path(), copy.path())?;
-        Ok(Data::new(copy, self.data.database().map(TestDatabase::copy)))
-    }
-}
-
-fn copy_dir(from: &Path, to: &Path) -> Result<()> {
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            fs::create_dir_all(&target)?;
-            copy_dir(&entry.path(), &target)?;
-        } else {
-            fs::copy(entry.path(), &target)?;
-        }
-    }
-    Ok(())
 }
 
 async fn add_course(

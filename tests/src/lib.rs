@@ -11,4 +11,4 @@ pub mod postgres;
 mod server;
 pub mod wire;
 
-pub use server::{Client, Data, PASSWORD, Reply, TestServer, TestServerBuilder};
+pub use server::{Client, Data, PASSWORD, Reply, TestServer, TestServerBuilder, copy_folder};

@@ -63,7 +63,7 @@ impl Pocket {
     /// The same phone in another world: what it had until now, and from here on apart.
     pub fn copy(&self) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        copy_folder(self.dir.path(), dir.path());
+        crate::copy_folder(self.dir.path(), dir.path()).expect("the phone's files");
         let key = SoftwareKey::from_seed(&[seed_of(&self.email); 32].into());
         let (email, user) = (self.email.clone(), self.user.clone());
         Self { store: open(dir.path()), dir, key, email, user, sync: SyncClient::new(), now_ms: 1_000, nonce: 0 }
@@ -183,22 +183,6 @@ pub async fn approve_all(admin: &Client) {
     for request in requests["items"].as_array().expect("a list") {
         let hash = request["hash"].as_str().expect("a hash");
         admin.post(&format!("/api/v1/admin/device-requests/{hash}/approve"), &json!({})).await.expect(200);
-    }
-}
-
-/// Copies the files of a folder and of its folders.
-pub fn copy_folder(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).expect("a folder");
-    for entry in std::fs::read_dir(from).expect("a folder") {
-        let (entry, target) = match entry {
-            Ok(entry) => (entry.path(), to.join(entry.file_name())),
-            Err(_) => continue,
-        };
-        if entry.is_dir() {
-            copy_folder(&entry, &target);
-        } else {
-            std::fs::copy(&entry, &target).expect("a file");
-        }
     }
 }
 

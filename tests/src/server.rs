@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::{fs, io};
 
 use muster_server::app::{App, AppBuilder, ManualClock};
 use muster_server::auth::{self, DisplayName, Email, NewUser};
@@ -72,6 +73,16 @@ impl Data {
         self.database.as_ref()
     }
 
+    /// A copy, for one more server that begins from the same state.
+    ///
+    /// # Errors
+    /// When a file cannot be copied.
+    pub fn copy(&self) -> io::Result<Self> {
+        let copy = tempfile::tempdir()?;
+        copy_folder(self.path(), copy.path())?;
+        Ok(Self::new(copy, self.database.as_ref().map(TestDatabase::copy)))
+    }
+
     /// Opens the database beside, or after, its server. Blocks.
     ///
     /// # Panics
@@ -93,6 +104,24 @@ impl Data {
     pub fn is_sqlite(&self) -> bool {
         self.database.is_none()
     }
+}
+
+/// Copies the files of a folder and of its folders.
+///
+/// # Errors
+/// When one of them cannot be read or written.
+pub fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_folder(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), &target)?;
+        }
+    }
+    Ok(())
 }
 
 /// A server that stops, and whose data goes, when the test ends.

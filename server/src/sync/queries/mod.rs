@@ -161,6 +161,17 @@ pub(in crate::sync) struct Waiting {
     pub(in crate::sync) sender_id: String,
 }
 
+/// The columns that [`waiting`] reads.
+macro_rules! select_waiting {
+    ($rest:literal) => {
+        concat!(
+            "SELECT kind, key1, key2, change, signature, code_key, hash, sender_id
+             FROM quarantine ",
+            $rest
+        )
+    };
+}
+
 fn waiting(row: &Row<'_>) -> Result<Waiting, DbError> {
     Ok(Waiting {
         kind: row.get::<i64>(0)? as u8,
@@ -177,12 +188,12 @@ fn waiting(row: &Row<'_>) -> Result<Waiting, DbError> {
 pub(in crate::sync) fn waiting_after(tx: &Tx<'_>, accepted: &Valid) -> Result<Vec<Waiting>, DbError> {
     let seq = accepted.seq as i64;
     tx.query(
-        "SELECT kind, key1, key2, change, signature, code_key, hash, sender_id
-         FROM quarantine
-         WHERE document_id = ?1 AND writer = ?2 AND seq IN (?3, ?4) AND state = 'waiting'
+        select_waiting!(
+            "WHERE document_id = ?1 AND writer = ?2 AND seq IN (?3, ?4) AND state = 'waiting'
              AND (hash = ?5 OR reason = 'chain_gap')
          ORDER BY seq
-         LIMIT 8",
+         LIMIT 8"
+        ),
         params![&accepted.document.0, &accepted.writer.0, seq, seq + 1, &accepted.hash.0],
         waiting,
     )
@@ -195,11 +206,11 @@ pub(in crate::sync) fn waiting_session(
     limit: usize,
 ) -> Result<Vec<Waiting>, DbError> {
     tx.query(
-        "SELECT kind, key1, key2, change, signature, code_key, hash, sender_id
-         FROM quarantine
-         WHERE tenant_id = ?1 AND key1 = ?2 AND reason = 'session_unknown' AND state = 'waiting'
+        select_waiting!(
+            "WHERE tenant_id = ?1 AND key1 = ?2 AND reason = 'session_unknown' AND state = 'waiting'
          ORDER BY document_id, seq
-         LIMIT ?3",
+         LIMIT ?3"
+        ),
         params![tenant.as_str(), locator.as_str(), limit as i64],
         waiting,
     )
@@ -213,11 +224,11 @@ pub(in crate::sync) fn waiting_device(
     limit: usize,
 ) -> Result<Vec<Waiting>, DbError> {
     tx.query(
-        "SELECT kind, key1, key2, change, signature, code_key, hash, sender_id
-         FROM quarantine
-         WHERE tenant_id = ?1 AND writer = ?2 AND state = 'waiting' AND reason IN ('device_unbound', 'device_revoked')
+        select_waiting!(
+            "WHERE tenant_id = ?1 AND writer = ?2 AND state = 'waiting' AND reason IN ('device_unbound', 'device_revoked')
          ORDER BY document_id, seq
-         LIMIT ?3",
+         LIMIT ?3"
+        ),
         params![tenant.as_str(), &writer.0, limit as i64],
         waiting,
     )
@@ -230,9 +241,7 @@ pub(in crate::sync) fn waiting_revoked(
     hash: ChangeHash,
 ) -> Result<Option<Waiting>, DbError> {
     tx.query_one(
-        "SELECT kind, key1, key2, change, signature, code_key, hash, sender_id
-         FROM quarantine
-         WHERE tenant_id = ?1 AND hash = ?2 AND state = 'waiting' AND reason = 'device_revoked'",
+        select_waiting!("WHERE tenant_id = ?1 AND hash = ?2 AND state = 'waiting' AND reason = 'device_revoked'"),
         params![tenant.as_str(), &hash.0],
         waiting,
     )

@@ -7,7 +7,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, header};
 use muster_server::app::{App, AppBuilder, ManualClock};
-use muster_server::auth::{self, DisplayName, Email, NewUser, User};
+use muster_server::auth::{self, DisplayName, Email, NewUser, Person, User};
 use muster_server::cli::serve;
 use muster_server::clock::SeededEntropy;
 use muster_server::config::Config;
@@ -126,7 +126,8 @@ fn populate(tx: &Tx<'_>) -> Result<(Vec<User>, [CourseId; 2]), DbError> {
             display_name: DisplayName::parse(name).expect("a name"),
             role: role.parse().expect("a role"),
             // Nobody signs in by password here.
-            password_hash: String::from("none"),
+            person: Person::default(),
+            password_hash: None,
             created_at_ms: NOON_MS,
         };
         auth::insert(tx, &new)?;

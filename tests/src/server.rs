@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::{fs, io};
 
 use muster_server::app::{App, AppBuilder, ManualClock};
-use muster_server::auth::{self, DisplayName, Email, NewUser};
+use muster_server::auth::{self, DisplayName, Email, NewUser, Person};
 use muster_server::cli::serve::{self, Running};
 use muster_server::clock::{Clock, SystemEntropy};
 use muster_server::config::Config;
@@ -285,7 +285,8 @@ impl TestServer {
             username: None,
             display_name: DisplayName::parse(email).expect("a name"),
             role: role.parse().expect("a role"),
-            password_hash: password_hash(),
+            person: Person::default(),
+            password_hash: Some(password_hash()),
             created_at_ms: app.now_ms(),
         };
         let id = new.id.to_string();

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::auth::permission::{StudentsWrite, UsersWrite};
-use crate::auth::{self, Allowed, CurrentUser, DisplayName, Email, NewUser, Role, User, Username};
+use crate::auth::{self, Allowed, CurrentUser, DisplayName, Email, NewUser, Person, Role, User, Username};
 use crate::config::Secret;
 use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::http::Json;
@@ -108,7 +108,8 @@ async fn create(app: &App, by: &CurrentUser, body: CreateUser) -> AppResult<(Sta
         username,
         display_name,
         role: body.role,
-        password_hash: auth::hash_password(app, password).await?,
+        person: Person::default(),
+        password_hash: Some(auth::hash_password(app, password).await?),
         created_at_ms: app.now_ms(),
     };
     let stored = app.db.write(move |tx| {

@@ -1,18 +1,20 @@
 //! `POST /auth/login`: a password for an access token.
 
 use axum::extract::State;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use utoipa::ToSchema;
 
+use super::auth_session::ClientClass;
+use super::sign_in::{self, Method, SignIn, SignInReply};
 use super::state::AuthState;
 use super::throttle::account_key;
-use super::users::{Status, User};
+use super::users::Status;
 use super::{hashing, limits, queries};
 use crate::app::App;
 use crate::config::Secret;
 use crate::db::DbError;
 use crate::error::{AppError, AppResult, ErrorEnvelope};
-use crate::http::Json;
+use crate::http::{Json, RequestId};
 use crate::ids::TenantId;
 
 /// Either `email` or `username`, and the password.
@@ -26,29 +28,25 @@ pub(super) struct Login {
     /// The password.
     #[schema(value_type = String)]
     password: Secret,
-}
-
-/// An access token.
-#[derive(Serialize, ToSchema)]
-pub(super) struct AccessToken {
-    /// Send it as `Authorization: Bearer ...`.
-    access_token: String,
-    /// Always `bearer`.
-    token_type: &'static str,
-    /// Seconds.
-    expires_in: i64,
+    /// `phone` or `web`, which is the default.
+    #[serde(default)]
+    client: ClientClass,
 }
 
 /// Signs in.
 #[utoipa::path(
     post, path = "/auth/login", tag = "auth", security(()), request_body = Login,
     responses(
-        (status = 200, body = AccessToken),
+        (status = 200, body = SignInReply),
         (status = 401, description = "unknown, wrong or disabled: the answer does not say which", body = ErrorEnvelope),
         (status = 429, description = "too many failures", body = ErrorEnvelope)
     )
 )]
-pub(super) async fn login(State(app): State<App>, Json(login): Json<Login>) -> AppResult<Json<AccessToken>> {
+pub(super) async fn login(
+    State(app): State<App>,
+    request: RequestId,
+    Json(login): Json<Login>,
+) -> AppResult<Json<SignInReply>> {
     let name = match (&login.email, &login.username) {
         (Some(name), None) | (None, Some(name)) => name.trim().to_lowercase(),
         _ => return Err(AppError::validation("send either email or username")),
@@ -56,7 +54,7 @@ pub(super) async fn login(State(app): State<App>, Json(login): Json<Login>) -> A
     let tenant = TenantId::default_tenant();
     let (lookup, lookup_tenant) = (name.clone(), tenant.clone());
     let found = app.db.read(move |tx| queries::by_login(tx, &lookup_tenant, &lookup)).await;
-    let found: Option<(User, String)> = found.map_err(|error: DbError| AppError::from(error))?;
+    let found = found.map_err(|error: DbError| AppError::from(error))?;
 
     let state = AuthState::of(&app)?;
     let known = found.as_ref().map(|(user, _)| user.id.to_string());
@@ -65,11 +63,12 @@ pub(super) async fn login(State(app): State<App>, Json(login): Json<Login>) -> A
     let (user, hash) = found.unzip();
     // No password can be longer, so nothing is evaluated; the answer is that of a wrong one.
     let possible = login.password.reveal().len() <= *limits::PASSWORD_BYTES.end();
-    let right = possible && hashing::verify(&app, login.password, hash).await?;
+    let right = possible && hashing::verify(&app, login.password, hash.flatten()).await?;
     match user.filter(|user| right && user.status == Status::Active) {
         Some(user) => {
             state.throttle.succeeded(account);
-            access_token(&app, &user).map(Json)
+            let sign_in = SignIn { class: login.client, method: Method::Password, request };
+            sign_in::complete(&app, &user, sign_in).await.map(Json)
         }
         None => Err(wrong_credentials()),
     }
@@ -77,21 +76,4 @@ pub(super) async fn login(State(app): State<App>, Json(login): Json<Login>) -> A
 
 fn wrong_credentials() -> AppError {
     AppError::unauthorized("INVALID_CREDENTIALS", "the account or the password is wrong")
-}
-
-/// A fresh token for the user as the database has it.
-pub(super) fn access_token(app: &App, user: &User) -> AppResult<AccessToken> {
-    let expires_in = i64::from(app.config.access_token_expire_minutes) * 60;
-    let now_s = app.clock.now_s();
-    let key = &AuthState::of(app)?.token_key;
-    let access_token = key.issue(user.id, &user.tenant, user.role, user.epoch, now_s, expires_in)?;
-    Ok(AccessToken { access_token, token_type: "bearer", expires_in })
-}
-
-/// A token for a user, for programs that run the server in their own process and need no password.
-///
-/// # Errors
-/// When the app was built without its token key.
-pub fn issue_token(app: &App, user: &User) -> AppResult<String> {
-    Ok(access_token(app, user)?.access_token)
 }

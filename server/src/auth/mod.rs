@@ -3,6 +3,7 @@
 //! Every handler names its permission in its signature: `Allowed<SessionsManage>`, or `CurrentUser` for anybody who is
 //! signed in. What names neither is public, and the test of all routes knows each public one.
 
+mod auth_session;
 mod current_user;
 mod fields;
 mod hashing;
@@ -14,6 +15,7 @@ pub mod permission;
 mod queries;
 mod register;
 mod role;
+mod sign_in;
 mod state;
 mod throttle;
 mod token;
@@ -24,14 +26,16 @@ use utoipa_axum::routes;
 
 use crate::app::App;
 
+pub use auth_session::issue_token;
 pub use current_user::{Allowed, CurrentUser, MaybeUser};
 pub use fields::{DisplayName, Email, Username};
 pub use hashing::{generate_password, hash_password_blocking};
-pub use login::issue_token;
 pub use permission::Permission;
 pub use role::Role;
 pub use state::AuthState;
-pub use users::{NewUser, Status, User, UserChange, Users, find, find_by_email, insert, list, none_exists, update};
+pub use users::{
+    NewUser, Person, Status, User, UserChange, Users, find, find_by_email, insert, list, none_exists, update,
+};
 
 pub(crate) use hashing::hash_password;
 pub(crate) use users::remember;

@@ -4,8 +4,9 @@ use axum::extract::State;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use super::auth_session::{self, ClientClass, Tokens};
 use super::current_user::CurrentUser;
-use super::login::{AccessToken, access_token};
+use super::sign_in::{Method, SignIn};
 use super::state::AuthState;
 use super::throttle::account_key;
 use super::users::{self, User, remember};
@@ -13,7 +14,7 @@ use super::{hashing, queries};
 use crate::app::App;
 use crate::config::Secret;
 use crate::error::{AppError, AppResult, ErrorEnvelope};
-use crate::http::Json;
+use crate::http::{Json, RequestId};
 
 /// The old and the new password.
 #[derive(Deserialize, ToSchema)]
@@ -26,13 +27,16 @@ pub(super) struct ChangePassword {
     /// At least 8 bytes.
     #[schema(value_type = String)]
     new_password: Secret,
+    /// `phone` or `web`, which is the default.
+    #[serde(default)]
+    client: ClientClass,
 }
 
 /// Changes the password and signs in afresh.
 #[utoipa::path(
     post, path = "/auth/change-password", tag = "auth", request_body = ChangePassword,
     responses(
-        (status = 200, body = AccessToken),
+        (status = 200, body = Tokens),
         (status = 403, description = "the current password is wrong", body = ErrorEnvelope),
         (status = 429, description = "too many failures", body = ErrorEnvelope)
     )
@@ -40,8 +44,9 @@ pub(super) struct ChangePassword {
 pub(super) async fn change_password(
     State(app): State<App>,
     current: CurrentUser,
+    request: RequestId,
     Json(change): Json<ChangePassword>,
-) -> AppResult<Json<AccessToken>> {
+) -> AppResult<Json<Tokens>> {
     hashing::check_password("new_password", change.new_password.reveal())?;
     let state = AuthState::of(&app)?;
     let account = account_key(current.tenant.as_str(), &current.id.to_string());
@@ -55,7 +60,8 @@ pub(super) async fn change_password(
     let new_hash = hashing::hash_password(&app, change.new_password).await?;
     let user = replace(&app, &current, old_hash.unwrap_or_default(), new_hash).await?;
     remember(&app, &user)?;
-    access_token(&app, &user).map(Json)
+    let sign_in = SignIn { class: change.client, method: Method::Password, request };
+    auth_session::begin(&app, &user, &sign_in).await.map(Json)
 }
 
 async fn replace(app: &App, current: &CurrentUser, old_hash: String, new_hash: String) -> AppResult<User> {

@@ -2,12 +2,15 @@
 
 use super::role::Role;
 use super::state::Principal;
-use super::users::{NewUser, Status, User};
+use super::users::{NewUser, Person, Status, User};
 use crate::db::{DbError, Row, Tx};
 use crate::ids::{TenantId, UserId};
 use crate::params;
 
-const COLUMNS: &str = "id, tenant_id, email, username, display_name, role, status, epoch, created_at";
+const COLUMNS: &str = "id, tenant_id, email, username, display_name, role, status, epoch, created_at, given_name, \
+    family_name, section, external_id, email_confirmed_at";
+/// How many they are; what a query adds stands behind them.
+const COLUMNS_COUNT: usize = 14;
 
 fn user(row: &Row<'_>) -> Result<User, DbError> {
     Ok(User {
@@ -20,6 +23,13 @@ fn user(row: &Row<'_>) -> Result<User, DbError> {
         status: row.get(6)?,
         epoch: row.get(7)?,
         created_at_ms: row.get(8)?,
+        person: Person {
+            given_name: row.get(9)?,
+            family_name: row.get(10)?,
+            section: row.get(11)?,
+            external_id: row.get(12)?,
+        },
+        email_confirmed_at_ms: row.get(13)?,
     })
 }
 
@@ -31,17 +41,22 @@ pub(super) fn principal(tx: &Tx<'_>, id: UserId) -> Result<Option<Principal>, Db
     })
 }
 
+/// An empty text stands for no password.
+fn password(hash: String) -> Option<String> {
+    Some(hash).filter(|hash| !hash.is_empty())
+}
+
 /// The user with this e-mail address or user name, and the hash of the password.
-pub(super) fn by_login(tx: &Tx<'_>, tenant: &TenantId, login: &str) -> Result<Option<(User, String)>, DbError> {
+pub(super) fn by_login(tx: &Tx<'_>, tenant: &TenantId, login: &str) -> Result<Option<(User, Option<String>)>, DbError> {
     let column = if login.contains('@') { "email" } else { "username" };
     let sql = format!("SELECT {COLUMNS}, password_hash FROM users WHERE tenant_id = ?1 AND {column} = ?2");
-    tx.query_one(&sql, params![tenant.as_str(), login], |row| Ok((user(row)?, row.get(9)?)))
+    tx.query_one(&sql, params![tenant.as_str(), login], |row| Ok((user(row)?, password(row.get(COLUMNS_COUNT)?))))
 }
 
 /// The hash of a user's password.
 pub(super) fn password_hash(tx: &Tx<'_>, tenant: &TenantId, id: UserId) -> Result<Option<String>, DbError> {
     let sql = "SELECT password_hash FROM users WHERE tenant_id = ?1 AND id = ?2";
-    tx.query_one(sql, params![tenant.as_str(), &id.to_string()], |row| row.get(0))
+    tx.query_one(sql, params![tenant.as_str(), &id.to_string()], |row| row.get(0)).map(|hash| hash.and_then(password))
 }
 
 pub(super) fn by_id(tx: &Tx<'_>, tenant: &TenantId, id: UserId) -> Result<Option<User>, DbError> {
@@ -80,8 +95,9 @@ pub(super) fn any(tx: &Tx<'_>) -> Result<bool, DbError> {
 /// Whether the row was new.
 pub(super) fn insert(tx: &Tx<'_>, new: &NewUser) -> Result<bool, DbError> {
     let sql = "INSERT INTO users
-        (id, tenant_id, email, username, display_name, role, password_hash, status, epoch, created_at, updated_at)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'active', 0, ?8, ?8)
+            (id, tenant_id, email, username, display_name, role, password_hash, status, epoch, created_at, updated_at,
+             given_name, family_name, section, external_id)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'active', 0, ?8, ?8, ?9, ?10, ?11, ?12)
         ON CONFLICT DO NOTHING";
     let inserted = tx.execute(
         sql,
@@ -92,8 +108,12 @@ pub(super) fn insert(tx: &Tx<'_>, new: &NewUser) -> Result<bool, DbError> {
             new.username.as_ref().map(|username| username.as_str()),
             new.display_name.as_str(),
             new.role.as_str(),
-            &new.password_hash,
-            new.created_at_ms
+            new.password_hash.as_deref().unwrap_or(""),
+            new.created_at_ms,
+            new.person.given_name.as_deref(),
+            new.person.family_name.as_deref(),
+            new.person.section.as_deref(),
+            new.person.external_id.as_deref()
         ],
     )?;
     Ok(inserted == 1)

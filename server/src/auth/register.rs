@@ -10,7 +10,7 @@ use super::fields::{DisplayName, Email, Username};
 use super::hashing;
 use super::permission::UsersWrite;
 use super::role::Role;
-use super::users::{self, NewUser, User};
+use super::users::{self, NewUser, Person, User};
 use crate::app::App;
 use crate::config::Secret;
 use crate::db::DbError;
@@ -70,7 +70,8 @@ pub(super) async fn register(
         username,
         display_name,
         role,
-        password_hash: hashing::hash_password(&app, register.password).await?,
+        person: Person { given_name: register.first_name, family_name: register.last_name, ..Person::default() },
+        password_hash: Some(hashing::hash_password(&app, register.password).await?),
         created_at_ms: app.now_ms(),
     };
     let user = create(&app, new).await?;

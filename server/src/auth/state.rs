@@ -34,7 +34,7 @@ pub(super) struct Principal {
 impl AuthState {
     /// Reads the token key, or makes it at the first start.
     pub fn open(config: &Config, entropy: &dyn Entropy) -> Result<Self, StartError> {
-        let token_key = match &config.jwt_secret {
+        let token_key = match &config.tokens.jwt_secret {
             Some(secret) => TokenKey::new(secret.reveal().as_bytes()),
             None => {
                 let dir = config.data.keys_dir();

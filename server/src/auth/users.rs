@@ -12,6 +12,19 @@ use crate::db::{Cell, DbError, FromCell, Tx};
 use crate::error::AppResult;
 use crate::ids::{TenantId, UserId};
 
+/// What a university's registry knows of a person.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Person {
+    /// Such as `Ada`.
+    pub given_name: Option<String>,
+    /// Such as `Lovelace`.
+    pub family_name: Option<String>,
+    /// The group in which a student is taught.
+    pub section: Option<String>,
+    /// The id in the registry's own system, unique in the tenant.
+    pub external_id: Option<String>,
+}
+
 /// A person who can sign in.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct User {
@@ -30,6 +43,11 @@ pub struct User {
     pub role: Role,
     /// Whether signing in works.
     pub status: Status,
+    /// What the registry knows.
+    #[serde(flatten)]
+    pub person: Person,
+    /// When somebody proved that they read mail at the address, milliseconds since the Unix epoch.
+    pub email_confirmed_at_ms: Option<i64>,
     /// Goes up with every change that ends tokens.
     #[serde(skip)]
     pub epoch: i64,
@@ -91,8 +109,10 @@ pub struct NewUser {
     pub display_name: DisplayName,
     /// As what.
     pub role: Role,
-    /// Never the password itself.
-    pub password_hash: String,
+    /// Never the password itself; `None` for somebody who has none.
+    pub password_hash: Option<String>,
+    /// What the registry knows.
+    pub person: Person,
     /// Milliseconds since the Unix epoch.
     pub created_at_ms: i64,
 }

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, Write};
 use clap::{Args, Subcommand};
 
 use crate::app::{self, StartError};
-use crate::auth::{self, DisplayName, Email, NewUser, Role};
+use crate::auth::{self, DisplayName, Email, NewUser, Person, Role};
 use crate::clock::{Clock, SystemClock, SystemEntropy};
 use crate::config::{DataConfig, Secret};
 use crate::db::{Db, DbError};
@@ -86,7 +86,8 @@ pub(super) fn account(db: &Db, email: &str, name: &str, role: Role, password: &S
         username: None,
         display_name: DisplayName::parse(name).map_err(in_words)?,
         role,
-        password_hash: auth::hash_password_blocking(password.reveal(), &SystemEntropy).map_err(in_words)?,
+        person: Person::default(),
+        password_hash: Some(auth::hash_password_blocking(password.reveal(), &SystemEntropy).map_err(in_words)?),
         created_at_ms: SystemClock.now_ms(),
     };
     if db.write_blocking::<_, DbError, _>(move |tx| auth::insert(tx, &new))? {

@@ -40,6 +40,7 @@ pub const SERVER_MIGRATIONS: &[Migration] = migrations![
     10 "0010_recovery",
     11 "0011_audit",
     12 "0012_forks",
+    13 "0013_people",
 ];
 
 const TABLE: &str = "

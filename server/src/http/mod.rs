@@ -2,6 +2,7 @@
 
 mod activity;
 mod body;
+mod client_ip;
 mod connection;
 mod extract;
 mod gate;
@@ -9,6 +10,7 @@ mod in_flight;
 mod open_files;
 mod page;
 
+pub use client_ip::ClientIp;
 pub use connection::{listen, serve};
 pub use extract::{Json, Path, Query};
 pub use gate::RequestId;

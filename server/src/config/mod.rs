@@ -8,10 +8,24 @@ use clap::{Args, ValueEnum};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+mod mail;
+mod mfa;
+mod oauth;
+mod rates;
+mod tokens;
+mod web;
+
+pub use mail::{MailConfig, MailTransport, SmtpTls};
+pub use mfa::MfaConfig;
+pub use oauth::OauthConfig;
+pub use rates::RateConfig;
+pub use tokens::TokenConfig;
+pub use web::WebConfig;
+
 /// Fewest bytes of a secret that signs tokens.
 pub const JWT_SECRET_BYTES_MIN: usize = 32;
 /// Longest life of an access token.
-const ACCESS_TOKEN_MINUTES_MAX: u32 = 60;
+const ACCESS_TOKEN_MINUTES_MAX: u32 = 1_440;
 
 /// What ALLOW_UNSAFE_POSTGRES must say.
 pub const UNSAFE_POSTGRES_WORDS: &str = "yes, acknowledged records may be lost on a crash";
@@ -132,13 +146,29 @@ pub struct Config {
     #[arg(long, env = "PORT", default_value_t = 8000)]
     pub port: u16,
 
-    /// Secret that signs access tokens, at least 32 bytes. Default: made once and kept in DATA_DIR/keys.
-    #[arg(long, env = "JWT_SECRET", hide_env_values = true)]
-    pub jwt_secret: Option<Secret>,
+    /// Tokens.
+    #[command(flatten)]
+    pub tokens: TokenConfig,
 
-    /// Minutes that an access token is good for.
-    #[arg(long, env = "ACCESS_TOKEN_EXPIRE_MINUTES", default_value_t = 15)]
-    pub access_token_expire_minutes: u32,
+    /// The second factor.
+    #[command(flatten)]
+    pub mfa: MfaConfig,
+
+    /// Sign-in through other providers.
+    #[command(flatten)]
+    pub oauth: OauthConfig,
+
+    /// Rates and locks.
+    #[command(flatten)]
+    pub rates: RateConfig,
+
+    /// Mail.
+    #[command(flatten)]
+    pub mail: MailConfig,
+
+    /// Browsers and proxies.
+    #[command(flatten)]
+    pub web: WebConfig,
 
     /// Key that wraps the keys of people's evidence, 32 bytes in base64. Default: made once and kept in DATA_DIR/keys.
     #[arg(long, env = "MASTER_KEY", hide_env_values = true)]
@@ -268,7 +298,7 @@ impl Config {
         let invalid = |name, text: &str| Err(ConfigError::Invalid(name, text.to_owned()));
         self.data.database()?;
         self.data.allowances()?;
-        if let Some(secret) = &self.jwt_secret {
+        if let Some(secret) = &self.tokens.jwt_secret {
             if secret.reveal().len() < JWT_SECRET_BYTES_MIN {
                 return invalid("JWT_SECRET", "at least 32 bytes are needed; leave it unset and one is made");
             }
@@ -276,8 +306,10 @@ impl Config {
                 return invalid("JWT_SECRET", "this can be guessed, and ENV=prod refuses it; use random bytes");
             }
         }
-        if self.access_token_expire_minutes == 0 || self.access_token_expire_minutes > ACCESS_TOKEN_MINUTES_MAX {
-            return invalid("ACCESS_TOKEN_EXPIRE_MINUTES", "expected 1 to 60");
+        if self.tokens.access_token_expire_minutes == 0
+            || self.tokens.access_token_expire_minutes > ACCESS_TOKEN_MINUTES_MAX
+        {
+            return invalid("ACCESS_TOKEN_EXPIRE_MINUTES", "expected 1 to 1440");
         }
         if !(1..=50).contains(&self.upload_max_image_mb) {
             return invalid("UPLOAD_MAX_IMAGE_MB", "expected 1 to 50");

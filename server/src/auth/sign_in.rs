@@ -1,0 +1,47 @@
+//! The last step of every way to sign in: who somebody is has been proven, and a session may begin.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::auth_session::{self, ClientClass, Tokens};
+use super::users::User;
+use crate::app::App;
+use crate::error::AppResult;
+use crate::http::RequestId;
+
+/// How somebody proved who they are. The words stand in the audit log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Method {
+    /// By a password.
+    Password,
+}
+
+impl Method {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Password => "password",
+        }
+    }
+}
+
+/// A sign-in under way.
+#[derive(Debug, Clone)]
+pub(super) struct SignIn {
+    pub(super) class: ClientClass,
+    pub(super) method: Method,
+    pub(super) request: RequestId,
+}
+
+/// What the client gets.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub(super) enum SignInReply {
+    /// Somebody is signed in.
+    Complete(Tokens),
+}
+
+/// Signs in a user who proved who they are, as the database has them.
+pub(super) async fn complete(app: &App, user: &User, sign_in: SignIn) -> AppResult<SignInReply> {
+    tracing::debug!(request_id = sign_in.request.as_str(), method = sign_in.method.as_str(), class = ?sign_in.class, "Signing in");
+    Ok(SignInReply::Complete(auth_session::begin(app, user, &sign_in).await?))
+}

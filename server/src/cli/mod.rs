@@ -23,7 +23,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the server.
-    Serve(serve::Serve),
+    Serve(Box<serve::Serve>),
     /// Bring the tables of the database up to date; `serve` does so too.
     Migrate(migrate::Migrate),
     /// Play a lecture with 40 phones, cheats among them, on a server of its own.
@@ -43,7 +43,7 @@ enum Command {
 pub fn run() -> ExitCode {
     let done = |()| ExitCode::SUCCESS;
     let result: Result<ExitCode, Box<dyn std::error::Error>> = match Cli::parse().command {
-        Command::Serve(serve) => serve::run(serve).map(done).map_err(Into::into),
+        Command::Serve(serve) => serve::run(*serve).map(done).map_err(Into::into),
         Command::Migrate(migrate) => migrate::run(&migrate).map(done).map_err(Into::into),
         Command::Demo(demo) => demo::run(&demo),
         Command::Models(models) => models::run(models),

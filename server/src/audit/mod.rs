@@ -62,6 +62,16 @@ actions! {
     QuarantineDiscard = "quarantine.discard",
     /// Both sides of a fork were shown.
     ForkView = "fork.view",
+    /// Somebody signed in.
+    SignIn = "auth.sign_in",
+    /// A session's refresh token was replaced by its successor.
+    TokenRefresh = "auth.refresh",
+    /// A refresh token was used again after its successor was: a copy is about.
+    TokenReuse = "auth.refresh_reuse",
+    /// Somebody signed out.
+    SignOut = "auth.sign_out",
+    /// Somebody signed out everywhere.
+    SignOutEverywhere = "auth.sign_out_everywhere",
 }
 
 /// One action.

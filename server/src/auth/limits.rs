@@ -31,3 +31,11 @@ pub(super) const PRINCIPAL_TTL_SHARED: Duration = Duration::from_millis(900);
 pub(super) const TOKEN_LEEWAY_S: i64 = 5;
 /// Longest token that is looked at.
 pub(super) const TOKEN_BYTES_MAX: usize = 1024;
+
+/// How long the row of a session that ended is kept, so that its tokens are told what became of it: two days.
+pub(super) const ENDED_SESSIONS_KEPT_MS: i64 = 2 * 86_400_000;
+/// Revoked sessions of a user whose access tokens may not have expired; with more, every token of the user ends.
+pub(super) const REVOKED_SESSIONS_MAX: u32 = 32;
+/// Successors that are computed to tell an old refresh token from a forged one. At the default rate of 60 an hour that is
+/// two weeks of them; each takes less than a microsecond.
+pub(super) const REFRESH_CHAIN_STEPS_MAX: u32 = 20_160;

@@ -11,6 +11,7 @@ mod limits;
 mod login;
 mod me;
 mod password;
+mod pepper;
 pub mod permission;
 mod queries;
 mod register;
@@ -38,6 +39,7 @@ pub use users::{
 };
 
 pub(crate) use hashing::hash_password;
+pub(crate) use pepper::{HashKey, hash_key};
 pub(crate) use users::remember;
 
 /// `/auth/...`

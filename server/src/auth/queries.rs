@@ -1,10 +1,12 @@
 //! All SQL about `users`.
 
+use super::auth_session;
+use super::limits;
 use super::role::Role;
 use super::state::Principal;
 use super::users::{NewUser, Person, Status, User};
 use crate::db::{DbError, Row, Tx};
-use crate::ids::{TenantId, UserId};
+use crate::ids::{AuthSessionId, TenantId, UserId};
 use crate::params;
 
 const COLUMNS: &str = "id, tenant_id, email, username, display_name, role, status, epoch, created_at, given_name, \
@@ -33,12 +35,34 @@ fn user(row: &Row<'_>) -> Result<User, DbError> {
     })
 }
 
-pub(super) fn principal(tx: &Tx<'_>, id: UserId) -> Result<Option<Principal>, DbError> {
-    let sql = "SELECT tenant_id, role, epoch, status FROM users WHERE id = ?1";
-    tx.query_one(sql, params![&id.to_string()], |row| {
+/// What tokens of a user are checked against, with the sessions that were revoked since.
+pub(super) fn principal(tx: &Tx<'_>, id: UserId, revoked_since_ms: i64) -> Result<Option<Principal>, DbError> {
+    let sql = "SELECT u.tenant_id, u.role, u.epoch, u.status, s.id
+        FROM users u
+        LEFT JOIN auth_sessions s ON s.user_id = u.id AND s.revoked_at >= ?2
+        WHERE u.id = ?1
+        ORDER BY s.revoked_at DESC
+        LIMIT ?3";
+    let mut principal = None;
+    tx.query(sql, params![&id.to_string(), revoked_since_ms, limits::REVOKED_SESSIONS_MAX], |row| {
         let status: Status = row.get(3)?;
-        Ok(Principal { tenant: row.get(0)?, role: row.get(1)?, epoch: row.get(2)?, active: status == Status::Active })
-    })
+        let principal = principal.get_or_insert(Principal {
+            tenant: row.get(0)?,
+            role: row.get(1)?,
+            epoch: row.get(2)?,
+            active: status == Status::Active,
+            revoked: Vec::new(),
+        });
+        principal.revoked.extend(row.get::<Option<AuthSessionId>>(4)?);
+        Ok(())
+    })?;
+    Ok(principal)
+}
+
+/// Ends every token of a user.
+pub(super) fn raise_epoch(tx: &Tx<'_>, tenant: &TenantId, id: UserId, now_ms: i64) -> Result<bool, DbError> {
+    let sql = "UPDATE users SET epoch = epoch + 1, updated_at = ?3 WHERE tenant_id = ?1 AND id = ?2";
+    Ok(tx.execute(sql, params![tenant.as_str(), &id.to_string(), now_ms])? == 1)
 }
 
 /// An empty text stands for no password.
@@ -131,6 +155,7 @@ pub(super) fn set_role_and_status(
     let sql = "UPDATE users
         SET role = ?3, status = ?4, epoch = epoch + 1, updated_at = ?5
         WHERE tenant_id = ?1 AND id = ?2";
+    auth_session::end_all(tx, tenant, id, now_ms)?;
     let id = id.to_string();
     Ok(tx.execute(sql, params![tenant.as_str(), &id, role.as_str(), status.as_str(), now_ms])? == 1)
 }
@@ -158,5 +183,9 @@ pub(super) fn replace_password(
     let sql = "UPDATE users
         SET password_hash = ?4, epoch = epoch + 1, updated_at = ?5
         WHERE tenant_id = ?1 AND id = ?2 AND password_hash = ?3";
-    Ok(tx.execute(sql, params![tenant.as_str(), &id.to_string(), old_hash, new_hash, now_ms])? == 1)
+    let replaced = tx.execute(sql, params![tenant.as_str(), &id.to_string(), old_hash, new_hash, now_ms])? == 1;
+    if replaced {
+        auth_session::end_all(tx, tenant, id, now_ms)?;
+    }
+    Ok(replaced)
 }

@@ -39,3 +39,7 @@ pub(super) const REVOKED_SESSIONS_MAX: u32 = 32;
 /// Successors that are computed to tell an old refresh token from a forged one. At the default rate of 60 an hour that is
 /// two weeks of them; each takes less than a microsecond.
 pub(super) const REFRESH_CHAIN_STEPS_MAX: u32 = 20_160;
+/// Window in which renewals of a user's tokens are counted: an hour.
+pub(super) const RENEWALS_WINDOW_MS: i64 = 3_600_000;
+/// Longest life of an access token that the settings allow: a day.
+pub(super) const ACCESS_TOKEN_MS_MAX: i64 = 86_400_000;

@@ -14,12 +14,15 @@ use crate::http::RequestId;
 pub(super) enum Method {
     /// By a password.
     Password,
+    /// By the key of a bound device.
+    Device,
 }
 
 impl Method {
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Password => "password",
+            Self::Device => "device",
         }
     }
 }

@@ -279,6 +279,22 @@ async fn signing_out_needs_something_to_sign_out() {
 }
 
 #[tokio::test]
+async fn a_change_of_name_does_not_bring_back_who_signed_out() {
+    let server = TestServer::start().await;
+    let admin = server.client("admin").await;
+    let id = server.create_user("ada@x.example", "student").await;
+    let tokens = sign_in_as(&server, "ada@x.example", "web").await;
+    server.with_token(&tokens.access).post(LOGOUT, &json!({})).await.expect(200);
+    // The new process knows nothing of the user when the name changes.
+    let server = TestServer::builder().data(server.stop().await).start().await;
+    let admin = server.with_token(admin.token().unwrap());
+    admin.patch(&format!("/api/v1/admin/users/{id}"), &json!({"display_name": "Ada"})).await.expect(200);
+    me(&server, &tokens).await.expect_error(401, "TOKEN_REVOKED");
+    let tokens = sign_in_as(&server, "ada@x.example", "web").await;
+    me(&server, &tokens).await.expect(200);
+}
+
+#[tokio::test]
 async fn an_access_token_of_a_replaced_session_can_be_signed_out() {
     let server = TestServer::start().await;
     let before = student(&server).await;
@@ -321,6 +337,27 @@ async fn no_refresh_token_survives_a_new_password() {
         me(&server, tokens).await.expect_error(401, "TOKEN_REVOKED");
     }
     me(&server, &renewed(&server, &Tokens::of(&reply).refresh).await).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_sign_in_that_crosses_a_change_of_password_does_not_survive_it() {
+    let server = TestServer::start().await;
+    let tokens = student(&server).await;
+    let mut running = tokio::task::JoinSet::new();
+    for _ in 0..6 {
+        let client = server.anonymous();
+        let body = json!({"email": "ada@x.example", "password": PASSWORD, "client": "phone"});
+        running.spawn(async move { client.post("/api/v1/auth/login", &body).await });
+    }
+    let body = json!({"current_password": PASSWORD, "new_password": "another horse battery"});
+    let changed = server.with_token(&tokens.access).post("/api/v1/auth/change-password", &body).await.expect(200);
+    let replies = running.join_all().await;
+    for reply in replies.into_iter().filter(|reply| reply.status.is_success()) {
+        let tokens = Tokens::of(&reply.json());
+        refresh(&server, &tokens.refresh).await.expect_error(401, "REFRESH_TOKEN_REVOKED");
+        me(&server, &tokens).await.expect_error(401, "TOKEN_REVOKED");
+    }
+    renewed(&server, &Tokens::of(&changed).refresh).await;
 }
 
 #[tokio::test]

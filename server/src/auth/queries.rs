@@ -50,9 +50,11 @@ pub(super) fn principal(tx: &Tx<'_>, id: UserId) -> Result<Option<Principal>, Db
             role: row.get(1)?,
             epoch: row.get(2)?,
             active: status == Status::Active,
-            revoked: Vec::new(),
+            revoked: Some(Vec::new()),
         });
-        principal.revoked.extend(row.get::<Option<AuthSessionId>>(4)?);
+        if let (Some(revoked), Some(session)) = (&mut principal.revoked, row.get(4)?) {
+            revoked.push(session);
+        }
         Ok(())
     })?;
     Ok(principal)

@@ -33,8 +33,8 @@ pub(super) struct Principal {
     pub(super) role: Role,
     pub(super) epoch: i64,
     pub(super) active: bool,
-    /// Sessions that ended, and whose access tokens may not have expired yet.
-    pub(super) revoked: Vec<AuthSessionId>,
+    /// Sessions that ended, and whose access tokens may not have expired yet; `None` until somebody asks the database.
+    pub(super) revoked: Option<Vec<AuthSessionId>>,
 }
 
 impl AuthState {
@@ -67,14 +67,23 @@ impl AuthState {
         self.principals.entry(user).and_upsert_with(|kept| match kept {
             Some(kept) if kept.value().epoch > principal.epoch => kept.into_value(),
             Some(kept) if kept.value().epoch == principal.epoch => {
-                for session in kept.into_value().revoked {
-                    if !principal.revoked.contains(&session) {
-                        principal.revoked.push(session);
-                    }
-                }
+                principal.revoked = union(kept.into_value().revoked, principal.revoked.take());
                 principal
             }
             _ => principal,
         });
+    }
+}
+
+/// What either of them knows.
+fn union(one: Option<Vec<AuthSessionId>>, other: Option<Vec<AuthSessionId>>) -> Option<Vec<AuthSessionId>> {
+    match (one, other) {
+        (Some(mut all), Some(more)) => {
+            all.extend(more);
+            all.sort_unstable();
+            all.dedup();
+            Some(all)
+        }
+        (one, other) => one.or(other),
     }
 }

@@ -33,6 +33,7 @@ mod storm;
 mod sync;
 mod tamper;
 mod tidy;
+mod token_keys;
 mod tokens;
 mod uploads;
 mod verdicts;

@@ -6,7 +6,7 @@ use super::role::Role;
 use super::state::Principal;
 use super::users::{NewUser, Person, Status, User};
 use crate::db::{DbError, Row, Tx};
-use crate::ids::{AuthSessionId, TenantId, UserId};
+use crate::ids::{TenantId, UserId};
 use crate::params;
 
 const COLUMNS: &str = "id, tenant_id, email, username, display_name, role, status, epoch, created_at, given_name, \

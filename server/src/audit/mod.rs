@@ -62,6 +62,14 @@ actions! {
     QuarantineDiscard = "quarantine.discard",
     /// Both sides of a fork were shown.
     ForkView = "fork.view",
+    /// Somebody asked for a link to set a new password.
+    PasswordResetRequest = "password.reset_request",
+    /// A new password was set by a mailed link.
+    PasswordReset = "password.reset",
+    /// Somebody asked for a link to confirm their e-mail address.
+    EmailConfirmRequest = "email.confirm_request",
+    /// An e-mail address was confirmed by a mailed link.
+    EmailConfirm = "email.confirm",
 }
 
 /// One action.

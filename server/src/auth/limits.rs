@@ -31,3 +31,6 @@ pub(super) const PRINCIPAL_TTL_SHARED: Duration = Duration::from_millis(900);
 pub(super) const TOKEN_LEEWAY_S: i64 = 5;
 /// Longest token that is looked at.
 pub(super) const TOKEN_BYTES_MAX: usize = 1024;
+
+/// How long the link is good that confirms an e-mail address.
+pub(super) const CONFIRMATION_LIFETIME: Duration = Duration::from_secs(2 * 86_400);

@@ -17,7 +17,7 @@ use crate::face::Faces;
 use crate::jobs::{self, Handlers};
 use crate::log::{self, HeadFile, Movements, ServerKey};
 use crate::mail::{self, Mailer};
-use crate::{attendance, devices, face, face_engine, http, limits, router, sync, telemetry};
+use crate::{attendance, auth, devices, face, face_engine, http, limits, router, sync, telemetry};
 
 /// The settings of `muster serve`.
 #[derive(Debug, Args)]
@@ -130,6 +130,7 @@ pub fn handlers() -> Handlers {
         .on(devices::RELEASE_JOB, 16, sync::release_batch)
         .on(devices::FORK_JOB, 16, attendance::device_forked)
         .on(attendance::JUDGE_JOB, attendance::JUDGE_BATCH_MAX, attendance::judge_batch)
+        .on(auth::RESET_JOB, 16, auth::reset_batch)
         .on(mail::MAIL_JOB, mail::DELIVER_BATCH_MAX, mail::deliver)
         .on(face::REFERENCE_JOB, 16, attendance::reference_changed)
 }

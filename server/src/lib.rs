@@ -19,6 +19,7 @@ pub mod forks;
 
 pub mod jobs;
 pub mod audit;
+pub mod mail;
 
 pub mod auth;
 pub mod settings;

@@ -26,7 +26,7 @@ pub fn router(app: App) -> Router {
         let description = Arc::clone(&description);
         async move { ([(header::CONTENT_TYPE, "application/json")], description.as_ref().clone()) }
     });
-    router.merge(aliases()).route("/openapi.json", openapi_route).with_state(app)
+    router.merge(aliases()).merge(auth::pages()).route("/openapi.json", openapi_route).with_state(app)
 }
 
 /// The description alone, for tests and for documentation.
@@ -41,6 +41,7 @@ fn slices() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .merge(health::routes())
         .merge(auth::routes())
+        .merge(auth::admin_routes())
         .merge(accounts::routes())
         .merge(courses::routes())
         .merge(devices::routes())

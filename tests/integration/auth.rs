@@ -15,6 +15,9 @@ const PUBLIC: &[(&str, &str)] = &[
     ("get", "/api/v1/ready"),
     ("post", "/api/v1/auth/login"),
     ("post", "/api/v1/auth/register"),
+    ("post", "/api/v1/auth/password-reset/request"),
+    ("post", "/api/v1/auth/password-reset/confirm"),
+    ("post", "/api/v1/auth/confirm-email"),
 ];
 
 #[tokio::test]

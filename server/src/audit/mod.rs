@@ -72,6 +72,14 @@ actions! {
     SignOut = "auth.sign_out",
     /// Somebody signed out everywhere.
     SignOutEverywhere = "auth.sign_out_everywhere",
+    /// Somebody asked for a link to set a new password.
+    PasswordResetRequest = "password.reset_request",
+    /// A new password was set by a mailed link.
+    PasswordReset = "password.reset",
+    /// Somebody asked for a link to confirm their e-mail address.
+    EmailConfirmRequest = "email.confirm_request",
+    /// An e-mail address was confirmed by a mailed link.
+    EmailConfirm = "email.confirm",
 }
 
 /// One action.

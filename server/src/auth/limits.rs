@@ -39,3 +39,5 @@ pub(super) const REVOKED_SESSIONS_MAX: u32 = 32;
 /// Successors that are computed to tell an old refresh token from a forged one. At the default rate of 60 an hour that is
 /// two weeks of them; each takes less than a microsecond.
 pub(super) const REFRESH_CHAIN_STEPS_MAX: u32 = 20_160;
+/// How long the link is good that confirms an e-mail address.
+pub(super) const CONFIRMATION_LIFETIME: Duration = Duration::from_secs(2 * 86_400);

@@ -4,14 +4,18 @@
 //! signed in. What names neither is public, and the test of all routes knows each public one.
 
 mod auth_session;
+mod confirm_email;
 mod current_user;
 mod fields;
 mod hashing;
 mod limits;
 mod login;
+mod mailed_token;
 mod me;
+mod pages;
 mod password;
 mod pepper;
+mod password_reset;
 pub mod permission;
 mod queries;
 mod register;
@@ -20,6 +24,7 @@ mod sign_in;
 mod state;
 mod throttle;
 mod token;
+mod undelivered;
 mod users;
 
 use utoipa_axum::router::OpenApiRouter;
@@ -31,6 +36,7 @@ pub use auth_session::issue_token;
 pub use current_user::{Allowed, CurrentUser, MaybeUser};
 pub use fields::{DisplayName, Email, Username};
 pub use hashing::{generate_password, hash_password_blocking};
+pub use password_reset::{RESET_JOB, reset_batch};
 pub use permission::Permission;
 pub use role::Role;
 pub use state::AuthState;
@@ -49,9 +55,23 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(register::register))
         .routes(routes!(me::me))
         .routes(routes!(password::change_password))
+        .routes(routes!(password_reset::request_reset))
+        .routes(routes!(password_reset::confirm_reset))
+        .routes(routes!(confirm_email::confirm_email))
+        .routes(routes!(confirm_email::request_confirmation))
+}
+
+/// `/admin/mail`
+pub fn admin_routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(undelivered::outbox))
 }
 
 /// Names that other systems had for the same handlers, below the same prefixes.
 pub fn alias_routes() -> axum::Router<App> {
     axum::Router::new().route("/auth/signup", axum::routing::post(register::register))
+}
+
+/// The pages that links in mail open; outside of every prefix.
+pub fn pages() -> axum::Router<App> {
+    pages::routes()
 }

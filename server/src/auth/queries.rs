@@ -189,3 +189,23 @@ pub(super) fn replace_password(
     }
     Ok(replaced)
 }
+
+/// Sets the password, whatever it was, and ends every token.
+pub(super) fn set_password(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    id: UserId,
+    hash: &str,
+    now_ms: i64,
+) -> Result<bool, DbError> {
+    let sql = "UPDATE users
+        SET password_hash = ?3, epoch = epoch + 1, updated_at = ?4
+        WHERE tenant_id = ?1 AND id = ?2";
+    Ok(tx.execute(sql, params![tenant.as_str(), &id.to_string(), hash, now_ms])? == 1)
+}
+
+/// Notes that somebody reads mail at the address; the first time counts.
+pub(super) fn confirm_email(tx: &Tx<'_>, tenant: &TenantId, id: UserId, now_ms: i64) -> Result<(), DbError> {
+    let sql = "UPDATE users SET email_confirmed_at = coalesce(email_confirmed_at, ?3) WHERE tenant_id = ?1 AND id = ?2";
+    tx.send(sql, params![tenant.as_str(), &id.to_string(), now_ms])
+}

@@ -16,7 +16,8 @@ use crate::evidence::Vault;
 use crate::face::Faces;
 use crate::jobs::{self, Handlers};
 use crate::log::{self, HeadFile, Movements, ServerKey};
-use crate::{attendance, devices, face, face_engine, http, limits, router, sync, telemetry};
+use crate::mail::{self, Mailer};
+use crate::{attendance, auth, devices, face, face_engine, http, limits, router, sync, telemetry};
 
 /// The settings of `muster serve`.
 #[derive(Debug, Args)]
@@ -73,9 +74,11 @@ fn furnish(builder: AppBuilder, store: Arc<dyn BlobStore>) -> Result<AppBuilder,
         None => MasterKey::load_or_create(&keys_dir.join("master.key"), &fill),
     };
     let master = master.map_err(|error| StartError::Other(error.to_string()))?;
+    let mailer = Mailer::open(config, entropy)?;
     let faces = face_engine::open(&config.models_dir());
     Ok(builder
         .with(server_key)
+        .with(mailer)
         .with(Vault::new(store, master))
         .with(Movements::default())
         .with(head_file)
@@ -127,6 +130,8 @@ pub fn handlers() -> Handlers {
         .on(devices::RELEASE_JOB, 16, sync::release_batch)
         .on(devices::FORK_JOB, 16, attendance::device_forked)
         .on(attendance::JUDGE_JOB, attendance::JUDGE_BATCH_MAX, attendance::judge_batch)
+        .on(auth::RESET_JOB, 16, auth::reset_batch)
+        .on(mail::MAIL_JOB, mail::DELIVER_BATCH_MAX, mail::deliver)
         .on(face::REFERENCE_JOB, 16, attendance::reference_changed)
 }
 

@@ -283,6 +283,20 @@ impl Config {
         self.models_dir.clone().unwrap_or_else(|| self.data.data_dir.join("models"))
     }
 
+    /// The address under which people reach this server, without a slash at its end. It is configured, and never taken
+    /// from a request: whoever makes a request also chooses what its header fields say.
+    pub fn public_url(&self) -> String {
+        if let Some(url) = self.mail.public_url() {
+            return url.to_owned();
+        }
+        let port = self.port;
+        match self.host.as_str() {
+            "0.0.0.0" | "::" => format!("http://localhost:{port}"),
+            host if host.contains(':') => format!("http://[{host}]:{port}"),
+            host => format!("http://{host}:{port}"),
+        }
+    }
+
     /// Bytes of the largest image.
     pub fn image_bytes_max(&self) -> usize {
         self.upload_max_image_mb as usize * 1024 * 1024
@@ -305,7 +319,7 @@ impl Config {
                 return invalid("S3_ACCESS_KEY", "needed with STORAGE_BACKEND=s3, together with S3_SECRET_KEY");
             }
         }
-        Ok(())
+        self.mail.check(self.data.env)
     }
 }
 
@@ -340,7 +354,8 @@ mod tests {
         assert!(config(&["--env", "prod", "--jwt-secret", typed]).check().is_err());
         assert!(config(&["--env", "prod", "--jwt-secret", &"a".repeat(64)]).check().is_err());
         let random = "8f0aa1c6d2b94e57931c60d7be2f4a85";
-        assert!(config(&["--env", "prod", "--jwt-secret", random]).check().is_ok());
+        let prod = ["--env", "prod", "--public-url", "https://muster.uni.example", "--smtp-host", "mail.uni.example"];
+        assert!(config(&[&prod[..], &["--jwt-secret", random]].concat()).check().is_ok());
     }
 
     #[test]

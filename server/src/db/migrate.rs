@@ -42,6 +42,7 @@ pub const SERVER_MIGRATIONS: &[Migration] = migrations![
     12 "0012_forks",
     13 "0013_people",
     14 "0014_auth_sessions",
+    16 "0016_mail",
 ];
 
 const TABLE: &str = "

@@ -14,7 +14,7 @@
 //! `device_challenges`), sealed evidence
 //! (`subject_keys`, `manifests`, `images`), faces (`face_references`, `face_reenrolments`, `face_verifications`), what is
 //! outside of the log on purpose (`quarantine`, `refusals`, `notes`, `class_session_titles`, `gateway_submissions`,
-//! legacy rows of `device_requests`), work (`jobs`), and `schema_migrations`.
+//! legacy rows of `device_requests`), work (`jobs`, `mail_outbox`, `mail_tokens`), and `schema_migrations`.
 
 /// A table that is a projection.
 #[derive(Debug, Clone, Copy)]
@@ -191,6 +191,8 @@ pub const NOT_PROJECTIONS: &[&str] = &[
     "class_session_titles",
     "gateway_submissions",
     "jobs",
+    "mail_outbox",
+    "mail_tokens",
     "schema_migrations",
 ];
 

@@ -16,7 +16,7 @@ mod tokens;
 mod web;
 
 pub use mail::{MailConfig, MailTransport, SmtpTls};
-pub use mfa::MfaConfig;
+pub use mfa::{MfaConfig, MfaKey};
 pub use oauth::OauthConfig;
 pub use rates::RateConfig;
 pub use tokens::TokenConfig;
@@ -311,6 +311,7 @@ impl Config {
         {
             return invalid("ACCESS_TOKEN_EXPIRE_MINUTES", "expected 1 to 1440");
         }
+        self.mfa.check(self.data.env)?;
         if !(1..=50).contains(&self.upload_max_image_mb) {
             return invalid("UPLOAD_MAX_IMAGE_MB", "expected 1 to 50");
         }
@@ -357,7 +358,8 @@ mod tests {
         assert!(config(&["--env", "prod", "--jwt-secret", typed]).check().is_err());
         assert!(config(&["--env", "prod", "--jwt-secret", &"a".repeat(64)]).check().is_err());
         let random = "8f0aa1c6d2b94e57931c60d7be2f4a85";
-        assert!(config(&["--env", "prod", "--jwt-secret", random]).check().is_ok());
+        let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+        assert!(config(&["--env", "prod", "--jwt-secret", random, "--mfa-encryption-key", key]).check().is_ok());
     }
 
     #[test]

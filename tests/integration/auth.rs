@@ -15,6 +15,7 @@ const PUBLIC: &[(&str, &str)] = &[
     ("get", "/api/v1/ready"),
     ("post", "/api/v1/auth/login"),
     ("post", "/api/v1/auth/register"),
+    ("post", "/api/v1/auth/mfa/complete"),
 ];
 
 #[tokio::test]

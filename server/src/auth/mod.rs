@@ -10,6 +10,7 @@ mod hashing;
 mod limits;
 mod login;
 mod me;
+mod mfa;
 mod password;
 pub mod permission;
 mod queries;
@@ -30,6 +31,7 @@ pub use auth_session::issue_token;
 pub use current_user::{Allowed, CurrentUser, MaybeUser};
 pub use fields::{DisplayName, Email, Username};
 pub use hashing::{generate_password, hash_password_blocking};
+pub use mfa::{MfaReset, check_mfa_key, reset_mfa};
 pub use permission::Permission;
 pub use role::Role;
 pub use state::AuthState;
@@ -47,6 +49,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(register::register))
         .routes(routes!(me::me))
         .routes(routes!(password::change_password))
+        .merge(mfa::routes())
 }
 
 /// Names that other systems had for the same handlers, below the same prefixes.

@@ -4,6 +4,7 @@ use moka::sync::Cache;
 
 use super::hashing::Hashing;
 use super::limits;
+use super::mfa::MfaState;
 use super::role::Role;
 use super::throttle::Throttle;
 use super::token::TokenKey;
@@ -20,6 +21,7 @@ pub struct AuthState {
     pub(super) principals: Cache<UserId, Principal>,
     pub(super) hashing: Hashing,
     pub(super) throttle: Throttle,
+    pub(super) mfa: MfaState,
 }
 
 /// What a token is checked against.
@@ -46,7 +48,8 @@ impl AuthState {
         let alone = matches!(config.data.database()?, DatabaseUrl::Sqlite(_));
         let ttl = if alone { limits::PRINCIPAL_TTL } else { limits::PRINCIPAL_TTL_SHARED };
         let principals = Cache::builder().max_capacity(limits::PRINCIPALS_MAX).time_to_live(ttl).build();
-        Ok(Self { token_key, principals, hashing: Hashing::new(), throttle: Throttle::new() })
+        let mfa = MfaState::open(config, entropy)?;
+        Ok(Self { token_key, principals, hashing: Hashing::new(), throttle: Throttle::new(), mfa })
     }
 
     pub(super) fn of(app: &App) -> AppResult<&Self> {

@@ -18,6 +18,7 @@ const PUBLIC: &[(&str, &str)] = &[
     ("post", "/api/v1/auth/password-reset/request"),
     ("post", "/api/v1/auth/password-reset/confirm"),
     ("post", "/api/v1/auth/confirm-email"),
+    ("post", "/api/v1/auth/mfa/complete"),
 ];
 
 #[tokio::test]

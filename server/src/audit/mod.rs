@@ -80,6 +80,20 @@ actions! {
     EmailConfirmRequest = "email.confirm_request",
     /// An e-mail address was confirmed by a mailed link.
     EmailConfirm = "email.confirm",
+    /// Somebody began to set up an authenticator app.
+    MfaEnroll = "mfa.enroll",
+    /// A code of the app came back: the second factor is on.
+    MfaConfirm = "mfa.confirm",
+    /// A sign-in was completed with a second factor, or was not.
+    MfaComplete = "mfa.complete",
+    /// The second factor was switched off by its owner.
+    MfaDisable = "mfa.disable",
+    /// New backup codes took the place of the old ones.
+    MfaBackupRegenerate = "mfa.backup_regenerate",
+    /// A backup code was used up; the result says how many are left.
+    MfaBackupUsed = "mfa.backup_used",
+    /// An admin took somebody's second factor away.
+    MfaReset = "mfa.reset",
 }
 
 /// One action.

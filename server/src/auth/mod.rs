@@ -13,6 +13,7 @@ mod login;
 mod mailed_token;
 mod me;
 mod pages;
+mod mfa;
 mod password;
 mod pepper;
 mod password_reset;
@@ -37,6 +38,7 @@ pub use current_user::{Allowed, CurrentUser, MaybeUser};
 pub use fields::{DisplayName, Email, Username};
 pub use hashing::{generate_password, hash_password_blocking};
 pub use password_reset::{RESET_JOB, reset_batch};
+pub use mfa::{MfaReset, check_mfa_key, reset_mfa};
 pub use permission::Permission;
 pub use role::Role;
 pub use state::AuthState;
@@ -64,6 +66,7 @@ pub fn routes() -> OpenApiRouter<App> {
 /// `/admin/mail`
 pub fn admin_routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(undelivered::outbox))
+        .merge(mfa::routes())
 }
 
 /// Names that other systems had for the same handlers, below the same prefixes.

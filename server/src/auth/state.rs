@@ -6,6 +6,7 @@ use super::auth_session::RefreshKeys;
 use super::hashing::Hashing;
 use super::limits;
 use super::pepper::Pepper;
+use super::mfa::MfaState;
 use super::role::Role;
 use super::throttle::Throttle;
 use super::token::TokenKey;
@@ -24,6 +25,7 @@ pub struct AuthState {
     pub(super) principals: Cache<UserId, Principal>,
     pub(super) hashing: Hashing,
     pub(super) throttle: Throttle,
+    pub(super) mfa: MfaState,
 }
 
 /// What a token is checked against.
@@ -55,7 +57,9 @@ impl AuthState {
         let ttl = if alone { limits::PRINCIPAL_TTL } else { limits::PRINCIPAL_TTL_SHARED };
         let principals = Cache::builder().max_capacity(limits::PRINCIPALS_MAX).time_to_live(ttl).build();
         let refresh_keys = RefreshKeys::new(&pepper);
-        Ok(Self { token_key, pepper, refresh_keys, principals, hashing: Hashing::new(), throttle: Throttle::new() })
+        let mfa = MfaState::open(config, entropy)?;
+        let (hashing, throttle) = (Hashing::new(), Throttle::new());
+        Ok(Self { token_key, pepper, refresh_keys, principals, hashing, throttle, mfa })
     }
 
     pub(super) fn of(app: &App) -> AppResult<&Self> {

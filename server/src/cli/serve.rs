@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 
 use super::admin;
 use crate::app::{App, AppBuilder, StartError};
-use crate::auth::AuthState;
+use crate::auth::{self, AuthState};
 use crate::blobs::{BlobError, BlobStore, DiskStore, S3Config, S3Store, crypt::MasterKey};
 use crate::config::{Config, Environment, Secret, StorageBackend};
 use crate::devices::LegacyIds;
@@ -148,9 +148,10 @@ fn build(builder: AppBuilder) -> Result<App, StartError> {
 /// When a setting is wrong, or a key or the database cannot be opened.
 pub fn build_on(builder: AppBuilder, store: Arc<dyn BlobStore>) -> Result<App, StartError> {
     builder.config().check()?;
-    let auth = AuthState::open(builder.config(), builder.entropy_source())?;
+    let auth_state = AuthState::open(builder.config(), builder.entropy_source())?;
     let legacy_ids = LegacyIds::open(builder.config(), builder.entropy_source())?;
-    let app = furnish(builder, store)?.with(auth).with(legacy_ids).build()?;
+    let app = furnish(builder, store)?.with(auth_state).with(legacy_ids).build()?;
+    auth::check_mfa_key(&app)?;
     if let (Some(key), Some(file)) = (app.slice::<ServerKey>(), app.slice::<HeadFile>()) {
         log::check_at_start(&app, key, file)?;
     }

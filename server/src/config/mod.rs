@@ -16,7 +16,7 @@ mod tokens;
 mod web;
 
 pub use mail::{MailConfig, MailTransport, SmtpTls};
-pub use mfa::MfaConfig;
+pub use mfa::{MfaConfig, MfaKey};
 pub use oauth::OauthConfig;
 pub use rates::RateConfig;
 pub use tokens::{JWT_SECRET_BYTES_MIN, TOKEN_PEPPER_BYTES_MIN, TokenConfig};
@@ -308,6 +308,7 @@ impl Config {
         self.data.database()?;
         self.data.allowances()?;
         self.tokens.check(self.data.env)?;
+        self.mfa.check(self.data.env)?;
         if !(1..=50).contains(&self.upload_max_image_mb) {
             return invalid("UPLOAD_MAX_IMAGE_MB", "expected 1 to 50");
         }
@@ -354,7 +355,13 @@ mod tests {
         assert!(config(&["--env", "prod", "--jwt-secret", typed]).check().is_err());
         assert!(config(&["--env", "prod", "--jwt-secret", &"a".repeat(64)]).check().is_err());
         let random = "8f0aa1c6d2b94e57931c60d7be2f4a85";
-        let prod = ["--env", "prod", "--public-url", "https://muster.uni.example", "--smtp-host", "mail.uni.example"];
+        let prod = [
+            ["--env", "prod"],
+            ["--public-url", "https://muster.uni.example"],
+            ["--smtp-host", "mail.uni.example"],
+            ["--mfa-encryption-key", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="],
+        ]
+        .concat();
         assert!(config(&[&prod[..], &["--jwt-secret", random]].concat()).check().is_ok());
     }
 

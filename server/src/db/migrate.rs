@@ -43,6 +43,7 @@ pub const SERVER_MIGRATIONS: &[Migration] = migrations![
     13 "0013_people",
     14 "0014_auth_sessions",
     16 "0016_mail",
+    17 "0017_mfa",
 ];
 
 const TABLE: &str = "

@@ -11,13 +11,15 @@ use super::project::Facts;
 use super::roster::{self, RosterRow, Wanted};
 use super::rows::VerdictRow;
 use crate::app::App;
+use crate::audit::{self, Action, Event};
 use crate::auth::Allowed;
 use crate::auth::permission::AttendanceExport;
 use crate::class_sessions::ClassSession;
 use crate::clock::iso_utc;
 use crate::courses;
+use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
-use crate::http::{Path, Query};
+use crate::http::{Path, Query, RequestId};
 
 /// What goes into the file.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -70,10 +72,11 @@ struct ExportRow {
 pub(super) async fn export(
     State(app): State<App>,
     allowed: Allowed<AttendanceExport>,
+    request: RequestId,
     Path(id): Path<String>,
     Query(filter): Query<Filter>,
 ) -> AppResult<Response> {
-    let (user, now_ms) = (allowed.user, app.now_ms());
+    let (actor, user, now_ms) = (allowed.actor(&request), allowed.user, app.now_ms());
     let wanted = Wanted { state: filter.state, flag: filter.flag, in_review: filter.in_review.unwrap_or(false) };
     let read = app.db.read(move |tx| {
         let session = access::session(tx, &user, &id)?;
@@ -95,6 +98,13 @@ pub(super) async fn export(
     });
     let (session, course, rows) = read.await?;
     let csv = csv(&session, &course, &rows, filter.bom.unwrap_or(false))?;
+    // Before anything leaves: what cannot be noted is not exported.
+    let (locator, exported) = (session.locator, format!("{} rows", rows.len()));
+    let noted = app.db.write(move |tx: &Tx<'_>| {
+        let (action, kind, id) = (Action::AttendanceExport, "class_session", locator.as_str());
+        audit::record(tx, &actor, &Event { action, kind, id, reason: None, result: &exported }, now_ms)
+    });
+    noted.await.map_err(|error: DbError| AppError::from(error))?;
     let file_name = format!("attachment; filename=\"attendance-{}.csv\"", session.locator);
     let disposition = HeaderValue::from_str(&file_name).map_err(AppError::internal)?;
     let content_type = HeaderValue::from_static("text/csv; charset=utf-8; header=present");

@@ -62,6 +62,44 @@ actions! {
     QuarantineDiscard = "quarantine.discard",
     /// Both sides of a fork were shown.
     ForkView = "fork.view",
+    /// A course was created.
+    CourseCreate = "course.create",
+    /// Somebody became a lecturer of a course.
+    CourseTeach = "course.teach",
+    /// A student was enrolled.
+    CourseEnrol = "course.enrol",
+    /// An enrolment was ended.
+    CourseUnenrol = "course.unenrol",
+    /// A class session was planned.
+    ClassSessionCreate = "class_session.create",
+    /// A class session was closed.
+    ClassSessionClose = "class_session.close",
+    /// A class session was declared expired.
+    ClassSessionExpire = "class_session.expire",
+    /// A class session got a new code.
+    ClassSessionRegenerate = "class_session.regenerate",
+    /// A setting of the institution was changed.
+    SettingsChange = "settings.change",
+    /// A face was enrolled, which is the consent to compare it.
+    FaceEnrol = "face.enrol",
+    /// A student wants another face than before.
+    FaceAsk = "face.ask",
+    /// Another face than before was allowed.
+    FaceApprove = "face.approve",
+    /// An enrolled face was withdrawn.
+    FaceWithdraw = "face.withdraw",
+    /// Attendance was submitted by a client that signs nothing.
+    AttendanceSubmit = "attendance.submit",
+    /// Somebody decided about a record.
+    AttendanceDecide = "attendance.decide",
+    /// A class session's attendance left as a file.
+    AttendanceExport = "attendance.export",
+    /// Somebody asked for a device over HTTP.
+    DeviceAsk = "device.ask",
+    /// The audit log was searched.
+    AuditSearch = "audit.search",
+    /// The audit log left as a file.
+    AuditExport = "audit.export",
 }
 
 /// One action.

@@ -47,7 +47,7 @@ pub(super) fn take_number(tx: &Tx<'_>, tenant: &TenantId) -> Result<(i64, [u8; 3
 }
 
 pub(super) fn insert(tx: &Tx<'_>, tenant: &TenantId, row: &AuditRow, hash: &[u8; 32]) -> Result<(), DbError> {
-    tx.execute(
+    tx.send(
         "INSERT INTO audit_log
              (tenant_id, number, at, actor_id, actor_role, action, object_kind, object_id, reason, request_id, result,
               hash)
@@ -66,18 +66,16 @@ pub(super) fn insert(tx: &Tx<'_>, tenant: &TenantId, row: &AuditRow, hash: &[u8;
             &row.result,
             hash
         ],
-    )?;
-    Ok(())
+    )
 }
 
 pub(super) fn set_head(tx: &Tx<'_>, tenant: &TenantId, hash: &[u8; 32]) -> Result<(), DbError> {
-    tx.execute(
+    tx.send(
         "UPDATE audit_heads
          SET last_hash = ?2
          WHERE tenant_id = ?1",
         params![tenant.as_str(), hash],
-    )?;
-    Ok(())
+    )
 }
 
 pub(super) fn head(tx: &Tx<'_>, tenant: &TenantId) -> Result<Option<(i64, [u8; 32])>, DbError> {

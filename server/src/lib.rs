@@ -22,6 +22,7 @@ pub mod audit;
 
 pub mod auth;
 pub mod settings;
+pub mod audit_search;
 pub mod accounts;
 pub mod courses;
 pub mod devices;

@@ -19,7 +19,7 @@ use crate::clock::iso_utc;
 use crate::courses;
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
-use crate::http::{Path, Query, RequestId};
+use crate::http::{Path, Query, RequestId, csv_cell};
 
 /// What goes into the file.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -117,7 +117,7 @@ fn csv(session: &ClassSession, course: &str, rows: &[ExportRow], bom: bool) -> A
     writer.write_record(HEADER).map_err(AppError::internal)?;
     for row in rows {
         let cells = cells(session, course, row);
-        writer.write_record(cells.iter().map(|cell| neutral(cell))).map_err(AppError::internal)?;
+        writer.write_record(cells.iter().map(|cell| csv_cell(cell))).map_err(AppError::internal)?;
     }
     writer.into_inner().map_err(AppError::internal)
 }
@@ -148,27 +148,4 @@ fn cells(session: &ClassSession, course: &str, row: &ExportRow) -> [String; HEAD
         text(&view.decision_reason),
         text(&view.id),
     ]
-}
-
-/// A cell that a spreadsheet would take for a formula gets an apostrophe in front (OWASP ASVS 1.2.10).
-fn neutral(cell: &str) -> String {
-    match cell.as_bytes().first() {
-        Some(b'=' | b'+' | b'-' | b'@' | b'\t' | b'\r' | b'\n' | 0) => format!("'{cell}"),
-        _ => cell.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_spreadsheet_would_run_is_text() {
-        for evil in ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\0=1"] {
-            assert_eq!(neutral(evil), format!("'{evil}"));
-        }
-        for plain in ["", "Ada", "2026-11-20T15:00:00Z", "a=b"] {
-            assert_eq!(neutral(plain), plain);
-        }
-    }
 }

@@ -23,6 +23,7 @@ pub mod mail;
 
 pub mod auth;
 pub mod settings;
+pub mod audit_search;
 pub mod accounts;
 pub mod courses;
 pub mod devices;

@@ -11,7 +11,9 @@ use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder, S
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::App;
-use crate::{accounts, attendance, auth, class_sessions, courses, devices, face, health, settings, sync, uploads};
+use crate::{
+    accounts, attendance, audit_search, auth, class_sessions, courses, devices, face, health, settings, sync, uploads,
+};
 
 /// The prefix that documentation and our own clients use.
 pub const CANONICAL_PREFIX: &str = "/api/v1";
@@ -48,6 +50,7 @@ fn slices() -> OpenApiRouter<App> {
         .merge(class_sessions::routes())
         .merge(face::routes())
         .merge(settings::routes())
+        .merge(audit_search::routes())
         .merge(attendance::routes())
         .merge(sync::routes())
         .merge(uploads::routes())

@@ -37,8 +37,8 @@ pub use auth_session::issue_token;
 pub use current_user::{Allowed, CurrentUser, MaybeUser};
 pub use fields::{DisplayName, Email, Username};
 pub use hashing::{generate_password, hash_password_blocking};
-pub use password_reset::{RESET_JOB, reset_batch};
 pub use mfa::{MfaReset, check_mfa_key, reset_mfa};
+pub use password_reset::{RESET_JOB, reset_batch};
 pub use permission::Permission;
 pub use role::Role;
 pub use state::AuthState;
@@ -65,8 +65,7 @@ pub fn routes() -> OpenApiRouter<App> {
 
 /// `/admin/mail`
 pub fn admin_routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(undelivered::outbox))
-        .merge(mfa::routes())
+    OpenApiRouter::new().routes(routes!(undelivered::outbox)).merge(mfa::routes())
 }
 
 /// Names that other systems had for the same handlers, below the same prefixes.

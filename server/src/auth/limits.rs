@@ -31,3 +31,8 @@ pub(super) const PRINCIPAL_TTL_SHARED: Duration = Duration::from_millis(900);
 pub(super) const TOKEN_LEEWAY_S: i64 = 5;
 /// Longest token that is looked at.
 pub(super) const TOKEN_BYTES_MAX: usize = 1024;
+
+/// Words of one search.
+pub(super) const SEARCH_WORDS_MAX: usize = 3;
+/// Bytes of a user's text that a search looks through.
+pub(super) const SEARCH_TEXT_BYTES_MAX: usize = 1_000;

@@ -34,7 +34,8 @@ pub use permission::Permission;
 pub use role::Role;
 pub use state::AuthState;
 pub use users::{
-    NewUser, Person, Status, User, UserChange, Users, find, find_by_email, insert, list, none_exists, update,
+    Filter, NewUser, Person, Profile, Status, Updated, User, UserChange, Users, find, find_by_any_name, find_by_email,
+    insert, list, none_exists, update,
 };
 
 pub(crate) use hashing::hash_password;

@@ -36,3 +36,5 @@ pub(super) const TOKEN_BYTES_MAX: usize = 1024;
 pub(super) const SEARCH_WORDS_MAX: usize = 3;
 /// Bytes of a user's text that a search looks through.
 pub(super) const SEARCH_TEXT_BYTES_MAX: usize = 1_000;
+/// Users that one statement reads for an import.
+pub(super) const KNOWN_USERS_PER_READ: u32 = 5_000;

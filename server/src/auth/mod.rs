@@ -14,6 +14,7 @@ mod password;
 pub mod permission;
 mod queries;
 mod register;
+mod registry;
 mod role;
 mod sign_in;
 mod state;
@@ -31,6 +32,7 @@ pub use current_user::{Allowed, CurrentUser, MaybeUser};
 pub use fields::{DisplayName, Email, Username};
 pub use hashing::{generate_password, hash_password_blocking};
 pub use permission::Permission;
+pub use registry::{KnownUser, RegistryChange, change_from_registry, count_users, known_users, send_user};
 pub use role::Role;
 pub use state::AuthState;
 pub use users::{

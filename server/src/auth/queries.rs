@@ -3,7 +3,7 @@
 use super::role::Role;
 use super::state::Principal;
 use super::users::{Filter, NewUser, Person, Profile, Status, User};
-use crate::db::{DbError, Row, Tx};
+use crate::db::{DbError, Row, Tx, Value};
 use crate::ids::{TenantId, UserId};
 use crate::params;
 
@@ -150,33 +150,39 @@ pub(super) fn any(tx: &Tx<'_>) -> Result<bool, DbError> {
     Ok(tx.query_one("SELECT 1 FROM users LIMIT 1", &[], |row| row.get::<i64>(0))?.is_some())
 }
 
+const INSERT: &str = "INSERT INTO users
+        (id, tenant_id, email, username, display_name, role, password_hash, status, epoch, created_at, updated_at,
+         given_name, family_name, section, external_id, search)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'active', 0, ?8, ?8, ?9, ?10, ?11, ?12, ?13)
+    ON CONFLICT DO NOTHING";
+
 /// Whether the row was new.
 pub(super) fn insert(tx: &Tx<'_>, new: &NewUser) -> Result<bool, DbError> {
-    let sql = "INSERT INTO users
-            (id, tenant_id, email, username, display_name, role, password_hash, status, epoch, created_at, updated_at,
-             given_name, family_name, section, external_id, search)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'active', 0, ?8, ?8, ?9, ?10, ?11, ?12, ?13)
-        ON CONFLICT DO NOTHING";
-    let search = new.search_text();
-    let inserted = tx.execute(
-        sql,
-        params![
-            &new.id.to_string(),
-            new.tenant.as_str(),
-            new.email.as_str(),
-            new.username.as_ref().map(|username| username.as_str()),
-            new.display_name.as_str(),
-            new.role.as_str(),
-            new.password_hash.as_deref().unwrap_or(""),
-            new.created_at_ms,
-            new.person.given_name.as_deref(),
-            new.person.family_name.as_deref(),
-            new.person.section.as_deref(),
-            new.person.external_id.as_deref(),
-            &search
-        ],
-    )?;
-    Ok(inserted == 1)
+    with_values(new, |values| tx.execute(INSERT, values)).map(|inserted| inserted == 1)
+}
+
+/// The same without an answer.
+pub(super) fn send_insert(tx: &Tx<'_>, new: &NewUser) -> Result<(), DbError> {
+    with_values(new, |values| tx.send(INSERT, values))
+}
+
+fn with_values<T>(new: &NewUser, then: impl FnOnce(&[Value<'_>]) -> T) -> T {
+    let (id, search) = (new.id.to_string(), new.search_text());
+    then(params![
+        &id,
+        new.tenant.as_str(),
+        new.email.as_str(),
+        new.username.as_ref().map(|username| username.as_str()),
+        new.display_name.as_str(),
+        new.role.as_str(),
+        new.password_hash.as_deref().unwrap_or(""),
+        new.created_at_ms,
+        new.person.given_name.as_deref(),
+        new.person.family_name.as_deref(),
+        new.person.section.as_deref(),
+        new.person.external_id.as_deref(),
+        &search
+    ])
 }
 
 /// Whether another account has the address, the user name or the registry's id.

@@ -30,6 +30,13 @@ pub struct Actor {
     pub request_id: String,
 }
 
+impl Actor {
+    /// Whoever has the command line of the server, in one run of a command.
+    pub fn command_line(tenant: TenantId, run: &str) -> Self {
+        Self { tenant, id: "cli".to_owned(), role: "admin".to_owned(), request_id: run.to_owned() }
+    }
+}
+
 macro_rules! actions {
     ($($(#[$doc:meta])+ $variant:ident = $name:literal),+ $(,)?) => {
         /// What somebody did. The names are stable.
@@ -141,6 +148,20 @@ actions! {
     AuditSearch = "audit.search",
     /// The audit log left as a file.
     AuditExport = "audit.export",
+    /// An account was created.
+    UserCreate = "user.create",
+    /// What describes an account was changed.
+    UserUpdate = "user.update",
+    /// An account got another role.
+    UserRole = "user.role",
+    /// An account was disabled.
+    UserDisable = "user.disable",
+    /// An account was enabled again.
+    UserEnable = "user.enable",
+    /// The second factor of an account was removed by somebody else.
+    UserMfaReset = "user.mfa_reset",
+    /// A roster was imported.
+    RosterImport = "roster.import",
 }
 
 /// One action.

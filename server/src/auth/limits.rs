@@ -41,3 +41,9 @@ pub(super) const REVOKED_SESSIONS_MAX: u32 = 32;
 pub(super) const REFRESH_CHAIN_STEPS_MAX: u32 = 20_160;
 /// How long the link is good that confirms an e-mail address.
 pub(super) const CONFIRMATION_LIFETIME: Duration = Duration::from_secs(2 * 86_400);
+/// Words of one search.
+pub(super) const SEARCH_WORDS_MAX: usize = 3;
+/// Bytes of a user's text that a search looks through.
+pub(super) const SEARCH_TEXT_BYTES_MAX: usize = 1_000;
+/// Users that one statement reads for an import.
+pub(super) const KNOWN_USERS_PER_READ: u32 = 5_000;

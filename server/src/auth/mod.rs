@@ -20,6 +20,7 @@ mod password_reset;
 pub mod permission;
 mod queries;
 mod register;
+mod registry;
 mod role;
 mod sign_in;
 mod state;
@@ -40,10 +41,12 @@ pub use hashing::{generate_password, hash_password_blocking};
 pub use mfa::{MfaReset, check_mfa_key, reset_mfa};
 pub use password_reset::{RESET_JOB, reset_batch};
 pub use permission::Permission;
+pub use registry::{KnownUser, RegistryChange, change_from_registry, count_users, known_users, send_user};
 pub use role::Role;
 pub use state::AuthState;
 pub use users::{
-    NewUser, Person, Status, User, UserChange, Users, find, find_by_email, insert, list, none_exists, update,
+    Filter, NewUser, Person, Profile, Status, Updated, User, UserChange, Users, find, find_by_any_name, find_by_email,
+    insert, list, none_exists, update,
 };
 
 pub(crate) use hashing::hash_password;

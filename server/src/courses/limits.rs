@@ -3,7 +3,7 @@
 /// People who are named in one request.
 pub(super) const PEOPLE_PER_REQUEST_MAX: usize = 500;
 /// Students of one course.
-pub(super) const STUDENTS_PER_COURSE_MAX: u32 = 5_000;
+pub const STUDENTS_PER_COURSE_MAX: u32 = 5_000;
 /// Courses of one person.
 pub(super) const COURSES_PER_USER_MAX: u32 = 500;
 /// Characters of a course's code.

@@ -45,6 +45,7 @@ pub const SERVER_MIGRATIONS: &[Migration] = migrations![
     16 "0016_mail",
     17 "0017_mfa",
     21 "0021_audit_search",
+    19 "0019_roster",
 ];
 
 const TABLE: &str = "

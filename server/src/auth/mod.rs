@@ -12,11 +12,11 @@ mod limits;
 mod login;
 mod mailed_token;
 mod me;
-mod pages;
 mod mfa;
+mod pages;
 mod password;
-mod pepper;
 mod password_reset;
+mod pepper;
 pub mod permission;
 mod queries;
 mod register;
@@ -64,11 +64,12 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(password_reset::confirm_reset))
         .routes(routes!(confirm_email::confirm_email))
         .routes(routes!(confirm_email::request_confirmation))
+        .merge(mfa::routes())
 }
 
 /// `/admin/mail`
 pub fn admin_routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(undelivered::outbox)).merge(mfa::routes())
+    OpenApiRouter::new().routes(routes!(undelivered::outbox))
 }
 
 /// Names that other systems had for the same handlers, below the same prefixes.

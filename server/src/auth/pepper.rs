@@ -34,7 +34,7 @@ impl Pepper {
         Ok(Self::new(&secret))
     }
 
-    fn new(secret: &[u8]) -> Self {
+    pub(super) fn new(secret: &[u8]) -> Self {
         Self(Hkdf::new(Some(b"muster/token-pepper/v1"), secret))
     }
 

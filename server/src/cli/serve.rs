@@ -18,7 +18,7 @@ use crate::face::Faces;
 use crate::jobs::{self, Handlers};
 use crate::log::{self, HeadFile, Movements, ServerKey};
 use crate::mail::{self, Mailer};
-use crate::{attendance, auth, devices, face, face_engine, http, limits, router, sync, telemetry};
+use crate::{attendance, devices, face, face_engine, http, limits, router, sync, telemetry};
 
 /// The settings of `muster serve`.
 #[derive(Debug, Args)]

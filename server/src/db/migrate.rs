@@ -44,8 +44,8 @@ pub const SERVER_MIGRATIONS: &[Migration] = migrations![
     14 "0014_auth_sessions",
     16 "0016_mail",
     17 "0017_mfa",
-    21 "0021_audit_search",
     19 "0019_roster",
+    21 "0021_audit_search",
 ];
 
 const TABLE: &str = "

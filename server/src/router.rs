@@ -64,7 +64,8 @@ fn described() -> OpenApiRouter<App> {
 fn aliases() -> Router<App> {
     let health: Router<App> = health::routes().into();
     let auth: Router<App> = auth::routes().into();
-    let both = health.merge(auth).merge(auth::alias_routes());
+    let device: Router<App> = devices::auth_routes().into();
+    let both = health.merge(auth).merge(device).merge(auth::alias_routes());
     Router::new().merge(both.clone()).nest("/v1", both)
 }
 

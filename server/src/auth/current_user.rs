@@ -11,7 +11,7 @@ use serde_json::json;
 use super::permission::{self, Permission};
 use super::role::Role;
 use super::state::{AuthState, Principal};
-use super::{auth_session, queries, token};
+use super::{queries, token};
 use crate::app::App;
 use crate::audit::Actor;
 use crate::error::{AppError, AppResult};
@@ -150,9 +150,8 @@ fn revoked() -> AppError {
 }
 
 async fn load(app: &App, state: &AuthState, user: UserId) -> AppResult<Principal> {
-    let revoked_since_ms = app.now_ms() - auth_session::access_token_reach_ms(app);
-    let read = app.db.read(move |tx| queries::principal(tx, user, revoked_since_ms).map_err(AppError::from));
-    let principal = read.await?.ok_or_else(revoked)?;
+    let found = app.db.read(move |tx| queries::principal(tx, user).map_err(AppError::from)).await?;
+    let principal = found.ok_or_else(revoked)?;
     state.remember(user, principal.clone());
     Ok(principal)
 }

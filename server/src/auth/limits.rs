@@ -47,3 +47,7 @@ pub(super) const SEARCH_WORDS_MAX: usize = 3;
 pub(super) const SEARCH_TEXT_BYTES_MAX: usize = 1_000;
 /// Users that one statement reads for an import.
 pub(super) const KNOWN_USERS_PER_READ: u32 = 5_000;
+/// Window in which renewals of a user's tokens are counted: an hour.
+pub(super) const RENEWALS_WINDOW_MS: i64 = 3_600_000;
+/// Longest life of an access token that the settings allow: a day.
+pub(super) const ACCESS_TOKEN_MS_MAX: i64 = 86_400_000;

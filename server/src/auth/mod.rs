@@ -49,6 +49,7 @@ pub use users::{
     insert, list, none_exists, update,
 };
 
+pub(crate) use auth_session::{Tokens, begin_on_phone, end_on_phones, look_again};
 pub(crate) use hashing::hash_password;
 pub(crate) use pepper::{HashKey, hash_key};
 pub(crate) use users::remember;
@@ -58,6 +59,10 @@ pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(login::login))
         .routes(routes!(register::register))
+        .routes(routes!(auth_session::refresh::refresh))
+        .routes(routes!(auth_session::logout::logout))
+        .routes(routes!(auth_session::logout::logout_all))
+        .routes(routes!(auth_session::verify::verify))
         .routes(routes!(me::me))
         .routes(routes!(password::change_password))
         .routes(routes!(password_reset::request_reset))

@@ -35,16 +35,15 @@ fn user(row: &Row<'_>) -> Result<User, DbError> {
     })
 }
 
-/// What tokens of a user are checked against, with the sessions that were revoked since.
-pub(super) fn principal(tx: &Tx<'_>, id: UserId, revoked_since_ms: i64) -> Result<Option<Principal>, DbError> {
+/// What tokens of a user are checked against.
+pub(super) fn principal(tx: &Tx<'_>, id: UserId) -> Result<Option<Principal>, DbError> {
     let sql = "SELECT u.tenant_id, u.role, u.epoch, u.status, s.id
         FROM users u
-        LEFT JOIN auth_sessions s ON s.user_id = u.id AND s.revoked_at >= ?2
+        LEFT JOIN auth_sessions s ON s.user_id = u.id AND s.epoch = u.epoch AND s.revoked_at IS NOT NULL
         WHERE u.id = ?1
-        ORDER BY s.revoked_at DESC
-        LIMIT ?3";
+        LIMIT ?2";
     let mut principal = None;
-    tx.query(sql, params![&id.to_string(), revoked_since_ms, limits::REVOKED_SESSIONS_MAX], |row| {
+    tx.query(sql, params![&id.to_string(), limits::REVOKED_SESSIONS_MAX], |row| {
         let status: Status = row.get(3)?;
         let principal = principal.get_or_insert(Principal {
             tenant: row.get(0)?,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::queries::{self, NewSession};
+use super::refresh::count;
 use super::refresh_token::RefreshToken;
 use super::{ClientClass, Tokens, access_token, access_token_lifetime_s, refresh_token_lifetime_ms};
 use crate::app::App;
@@ -13,6 +14,7 @@ use crate::auth::users::{self, Status, User};
 use crate::config::Secret;
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult};
+use crate::http::RequestId;
 use crate::ids::AuthSessionId;
 
 /// A session that is about to begin: whatever of it needs randomness.
@@ -107,18 +109,23 @@ pub(in crate::auth) async fn begin(app: &App, user: &User, sign_in: &SignIn) -> 
     draft.tokens(app, user)
 }
 
-/// Begins a session of a phone for whom `prove` finds, in one transaction with it; `None` when it finds nobody.
+/// Begins a session on a phone for whom `prove` finds, in one transaction with it; `None` when it finds nobody who may
+/// sign in. No password is involved, so that many phones may come back at once.
 ///
 /// # Errors
-/// Those of `prove`, and 500 when the database fails.
-pub(crate) async fn begin_proven<F>(app: &App, sign_in: &SignIn, prove: F) -> AppResult<Option<Tokens>>
+/// Those of `prove`, 429 when the user renews tokens too often, and 500 when the database fails.
+pub(crate) async fn begin_on_phone<F>(app: &App, request: RequestId, prove: F) -> AppResult<Option<Tokens>>
 where
     F: Fn(&Tx<'_>) -> Result<Option<User>, AppError> + Send + 'static,
 {
-    let draft = Arc::new(Draft::new(app, sign_in)?);
-    let stored = Arc::clone(&draft);
+    let sign_in = SignIn { class: ClientClass::Phone, method: Method::Device, request };
+    let draft = Arc::new(Draft::new(app, &sign_in)?);
+    let (stored, per_hour_max) = (Arc::clone(&draft), app.config.rates.rl_refresh_user_limit);
     let begun = app.db.write(move |tx: &Tx<'_>| {
         let Some(user) = prove(tx)?.filter(|user| user.status == Status::Active) else { return Ok(None) };
+        if let Err(after_s) = count(tx, &user, per_hour_max, stored.now_ms)? {
+            return Err(AppError::too_many("tokens were renewed too often", after_s));
+        }
         stored.insert(tx, &user)?;
         Ok::<_, AppError>(Some(user))
     });

@@ -5,8 +5,11 @@
 
 mod begin;
 mod end;
+pub(super) mod logout;
 mod queries;
+pub(super) mod refresh;
 mod refresh_token;
+pub(super) mod verify;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -21,8 +24,8 @@ use crate::error::AppResult;
 use crate::ids::AuthSessionId;
 
 pub(super) use begin::begin;
-pub(crate) use begin::begin_proven;
-pub(crate) use end::{end_all, end_on_phones};
+pub(crate) use begin::begin_on_phone;
+pub(crate) use end::{end_all, end_on_phones, look_again};
 pub(super) use refresh_token::RefreshKeys;
 
 /// With which class of client somebody signs in. Each class of a user has a session of its own.
@@ -107,11 +110,6 @@ fn access_token_lifetime_s(app: &App) -> i64 {
 
 fn refresh_token_lifetime_ms(app: &App) -> i64 {
     i64::from(app.config.tokens.refresh_token_expire_days) * 86_400_000
-}
-
-/// How far back a revoked session may still have access tokens that have not expired.
-pub(super) fn access_token_reach_ms(app: &App) -> i64 {
-    (access_token_lifetime_s(app) + super::limits::TOKEN_LEEWAY_S) * 1_000
 }
 
 fn access_token(app: &App, user: &User, session: AuthSessionId) -> AppResult<String> {

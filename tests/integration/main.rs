@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where its premise fails")]
 
 mod audit;
+mod audit_search;
+mod audit_walk;
 mod auth;
 mod blobs;
 mod class_sessions;
@@ -26,6 +28,7 @@ mod quarantine;
 mod relay;
 mod rebuild;
 mod nodes;
+mod permissions;
 mod review;
 mod revocation;
 mod storm;
@@ -34,3 +37,4 @@ mod tamper;
 mod tidy;
 mod uploads;
 mod verdicts;
+mod world;

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where its premise fails")]
 
 mod audit;
+mod audit_search;
+mod audit_walk;
 mod auth;
 mod blobs;
 mod class_sessions;
@@ -27,6 +29,7 @@ mod quarantine;
 mod relay;
 mod rebuild;
 mod nodes;
+mod permissions;
 mod review;
 mod revocation;
 mod storm;
@@ -36,3 +39,4 @@ mod tidy;
 mod tokens;
 mod uploads;
 mod verdicts;
+mod world;

@@ -19,6 +19,7 @@ mod hostile;
 mod http;
 mod jobs;
 mod lost_tail;
+mod mfa;
 mod mobile;
 mod mobile_relay;
 mod power_cut;

@@ -24,6 +24,7 @@ mod jobs;
 mod lost_tail;
 mod mail;
 mod password_reset;
+mod mfa;
 mod mobile;
 mod mobile_relay;
 mod power_cut;

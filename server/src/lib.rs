@@ -24,6 +24,7 @@ pub mod auth;
 pub mod settings;
 pub mod accounts;
 pub mod courses;
+pub mod roster;
 pub mod devices;
 pub mod class_sessions;
 pub mod face;

@@ -11,7 +11,9 @@ use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder, S
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::App;
-use crate::{accounts, attendance, auth, class_sessions, courses, devices, face, health, settings, sync, uploads};
+use crate::{
+    accounts, attendance, auth, class_sessions, courses, devices, face, health, roster, settings, sync, uploads,
+};
 
 /// The prefix that documentation and our own clients use.
 pub const CANONICAL_PREFIX: &str = "/api/v1";
@@ -43,6 +45,7 @@ fn slices() -> OpenApiRouter<App> {
         .merge(auth::routes())
         .merge(accounts::routes())
         .merge(courses::routes())
+        .merge(roster::routes())
         .merge(devices::routes())
         .merge(class_sessions::routes())
         .merge(face::routes())

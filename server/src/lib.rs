@@ -26,6 +26,7 @@ pub mod settings;
 pub mod audit_search;
 pub mod accounts;
 pub mod courses;
+pub mod roster;
 pub mod devices;
 pub mod class_sessions;
 pub mod face;

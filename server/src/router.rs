@@ -12,7 +12,8 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::App;
 use crate::{
-    accounts, attendance, audit_search, auth, class_sessions, courses, devices, face, health, settings, sync, uploads,
+    accounts, attendance, audit_search, auth, class_sessions, courses, devices, face, health, roster, settings, sync,
+    uploads,
 };
 
 /// The prefix that documentation and our own clients use.
@@ -46,6 +47,7 @@ fn slices() -> OpenApiRouter<App> {
         .merge(auth::admin_routes())
         .merge(accounts::routes())
         .merge(courses::routes())
+        .merge(roster::routes())
         .merge(devices::routes())
         .merge(class_sessions::routes())
         .merge(face::routes())

@@ -1,5 +1,7 @@
 //! The verbs about users that other slices call.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -82,6 +84,12 @@ impl Status {
             Self::Active => "active",
             Self::Disabled => "disabled",
         }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

@@ -19,7 +19,7 @@ use crate::db::{DbError, Tx};
 use crate::error::AppResult;
 use crate::ids::{CourseId, TenantId, UserId};
 
-pub use limits::STUDENTS_PER_COURSE_MAX;
+pub use limits::{CODE_CHARS_MAX, STUDENTS_PER_COURSE_MAX};
 pub use registry::{
     KnownCourse, Member, add_members, change_known, insert_known, known_courses, may_be_member, members_of,
     remove_member,

@@ -145,7 +145,8 @@ pub fn build_on(builder: AppBuilder, store: Arc<dyn BlobStore>) -> Result<App, S
     builder.config().check()?;
     let auth = AuthState::open(builder.config(), builder.entropy_source())?;
     let legacy_ids = LegacyIds::open(builder.config(), builder.entropy_source())?;
-    let app = furnish(builder, store)?.with(auth).with(legacy_ids).build()?;
+    let networks = http::ClientNetworks::of(&builder.config().web)?;
+    let app = furnish(builder, store)?.with(auth).with(legacy_ids).with(networks).build()?;
     if let (Some(key), Some(file)) = (app.slice::<ServerKey>(), app.slice::<HeadFile>()) {
         log::check_at_start(&app, key, file)?;
     }

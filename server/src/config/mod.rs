@@ -10,8 +10,10 @@ use zeroize::Zeroizing;
 
 mod mail;
 mod mfa;
+mod networks;
 mod oauth;
 mod rates;
+mod sign_up;
 mod tokens;
 mod web;
 
@@ -19,6 +21,7 @@ pub use mail::{MailConfig, MailTransport, SmtpTls};
 pub use mfa::MfaConfig;
 pub use oauth::OauthConfig;
 pub use rates::RateConfig;
+pub use sign_up::SignUp;
 pub use tokens::TokenConfig;
 pub use web::WebConfig;
 
@@ -145,6 +148,10 @@ pub struct Config {
     /// Port to listen on; 0 takes a free one.
     #[arg(long, env = "PORT", default_value_t = 8000)]
     pub port: u16,
+
+    /// What somebody becomes who signs up without an admin: student, guest, or nothing.
+    #[arg(long, env = "SIGN_UP", value_enum, default_value = "student")]
+    pub sign_up: SignUp,
 
     /// Tokens.
     #[command(flatten)]
@@ -298,6 +305,9 @@ impl Config {
         let invalid = |name, text: &str| Err(ConfigError::Invalid(name, text.to_owned()));
         self.data.database()?;
         self.data.allowances()?;
+        self.rates.check()?;
+        self.web.trusted_proxies()?;
+        self.web.campus_networks()?;
         if let Some(secret) = &self.tokens.jwt_secret {
             if secret.reveal().len() < JWT_SECRET_BYTES_MIN {
                 return invalid("JWT_SECRET", "at least 32 bytes are needed; leave it unset and one is made");

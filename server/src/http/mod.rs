@@ -10,7 +10,7 @@ mod in_flight;
 mod open_files;
 mod page;
 
-pub use client_ip::ClientIp;
+pub use client_ip::{ClientIp, ClientNetworks};
 pub use connection::{listen, serve};
 pub use extract::{Json, Path, Query};
 pub use gate::RequestId;

@@ -7,17 +7,20 @@ mod auth_session;
 mod current_user;
 mod fields;
 mod hashing;
+mod imported_hashes;
 mod limits;
 mod login;
 mod me;
 mod password;
+pub(crate) mod passwords;
 pub mod permission;
+mod profile;
 mod queries;
+pub(crate) mod rates;
 mod register;
 mod role;
 mod sign_in;
 mod state;
-mod throttle;
 mod token;
 mod users;
 
@@ -28,7 +31,7 @@ use crate::app::App;
 
 pub use auth_session::issue_token;
 pub use current_user::{Allowed, CurrentUser, MaybeUser};
-pub use fields::{DisplayName, Email, Username};
+pub use fields::{DisplayName, Email, PersonName, Username};
 pub use hashing::{generate_password, hash_password_blocking};
 pub use permission::Permission;
 pub use role::Role;
@@ -46,6 +49,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(login::login))
         .routes(routes!(register::register))
         .routes(routes!(me::me))
+        .routes(routes!(profile::profile, profile::update_profile))
         .routes(routes!(password::change_password))
 }
 

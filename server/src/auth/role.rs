@@ -10,14 +10,13 @@ use crate::db::{Cell, FromCell};
 
 /// What a person is to the institution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase", try_from = "String")]
 pub enum Role {
     /// May sign in and nothing else.
     Guest,
     /// Attends and sits exams.
     Student,
     /// Teaches courses. `teacher` is accepted for it.
-    #[serde(alias = "teacher")]
     Lecturer,
     /// Decides flagged records.
     Reviewer,
@@ -81,9 +80,19 @@ impl fmt::Display for Role {
 impl FromStr for Role {
     type Err = UnknownRole;
 
+    /// Upper case is accepted too.
     fn from_str(text: &str) -> Result<Self, UnknownRole> {
-        let text = if text == "teacher" { "lecturer" } else { text };
+        let text = text.to_ascii_lowercase();
+        let text = if text == "teacher" { "lecturer" } else { &text };
         Self::ALL.into_iter().find(|role| role.as_str() == text).ok_or(UnknownRole)
+    }
+}
+
+impl TryFrom<String> for Role {
+    type Error = UnknownRole;
+
+    fn try_from(text: String) -> Result<Self, UnknownRole> {
+        text.parse()
     }
 }
 

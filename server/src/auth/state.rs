@@ -1,11 +1,11 @@
-//! What this slice keeps in memory: the token key, roles and epochs of recent users, failed sign-ins.
+//! What this slice keeps in memory: the token key, roles and epochs of recent users, the key of the counters.
 
 use moka::sync::Cache;
+use sha2::{Digest, Sha256};
 
 use super::hashing::Hashing;
 use super::limits;
 use super::role::Role;
-use super::throttle::Throttle;
 use super::token::TokenKey;
 use crate::app::{App, StartError};
 use crate::clock::Entropy;
@@ -14,12 +14,16 @@ use crate::error::{AppError, AppResult};
 use crate::ids::{TenantId, UserId};
 use crate::keys;
 
+/// Bytes of the key under which counters are kept, when it is a file.
+const COUNTER_KEY_BYTES: usize = 32;
+
 /// Lives in the `App`.
 pub struct AuthState {
     pub(super) token_key: TokenKey,
     pub(super) principals: Cache<UserId, Principal>,
     pub(super) hashing: Hashing,
-    pub(super) throttle: Throttle,
+    /// Under which the keys of counters are hashed.
+    pub(super) counter_key: [u8; 32],
 }
 
 /// What a token is checked against.
@@ -43,10 +47,11 @@ impl AuthState {
                 TokenKey::new(&key)
             }
         };
+        let counter_key = counter_key(config, entropy)?;
         let alone = matches!(config.data.database()?, DatabaseUrl::Sqlite(_));
         let ttl = if alone { limits::PRINCIPAL_TTL } else { limits::PRINCIPAL_TTL_SHARED };
         let principals = Cache::builder().max_capacity(limits::PRINCIPALS_MAX).time_to_live(ttl).build();
-        Ok(Self { token_key, principals, hashing: Hashing::new(), throttle: Throttle::new() })
+        Ok(Self { token_key, principals, hashing: Hashing::new(), counter_key })
     }
 
     pub(super) fn of(app: &App) -> AppResult<&Self> {
@@ -60,4 +65,16 @@ impl AuthState {
             _ => principal,
         });
     }
+}
+
+/// Made from the pepper, or else from a key of its own; every server of one database needs the same.
+fn counter_key(config: &Config, entropy: &dyn Entropy) -> Result<[u8; 32], StartError> {
+    let hash = Sha256::new().chain_update("muster/counters/v1");
+    if let Some(pepper) = &config.tokens.token_pepper {
+        return Ok(hash.chain_update(pepper.reveal()).finalize().into());
+    }
+    let dir = config.data.keys_dir();
+    let key = keys::load_or_create(&dir, "counters.key", COUNTER_KEY_BYTES, entropy)
+        .map_err(|error| StartError::Io(dir.join("counters.key").display().to_string(), error))?;
+    Ok(hash.chain_update(&*key).finalize().into())
 }

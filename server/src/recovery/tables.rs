@@ -186,6 +186,8 @@ pub const NOT_PROJECTIONS: &[&str] = &[
     "notes",
     "class_session_titles",
     "gateway_submissions",
+    "rate_counters",
+    "sign_in_failures",
     "jobs",
     "schema_migrations",
 ];

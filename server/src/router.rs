@@ -11,7 +11,10 @@ use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder, S
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::App;
-use crate::{accounts, attendance, auth, class_sessions, courses, devices, face, health, settings, sync, uploads};
+use crate::{
+    accounts, attendance, audit_search, auth, class_sessions, courses, devices, face, health, roster, settings, sync,
+    uploads,
+};
 
 /// The prefix that documentation and our own clients use.
 pub const CANONICAL_PREFIX: &str = "/api/v1";
@@ -44,10 +47,12 @@ fn slices() -> OpenApiRouter<App> {
         .merge(auth::admin_routes())
         .merge(accounts::routes())
         .merge(courses::routes())
+        .merge(roster::routes())
         .merge(devices::routes())
         .merge(class_sessions::routes())
         .merge(face::routes())
         .merge(settings::routes())
+        .merge(audit_search::routes())
         .merge(attendance::routes())
         .merge(sync::routes())
         .merge(uploads::routes())
@@ -61,7 +66,8 @@ fn described() -> OpenApiRouter<App> {
 fn aliases() -> Router<App> {
     let health: Router<App> = health::routes().into();
     let auth: Router<App> = auth::routes().into();
-    let both = health.merge(auth).merge(auth::alias_routes());
+    let device: Router<App> = devices::auth_routes().into();
+    let both = health.merge(auth).merge(device).merge(auth::alias_routes());
     Router::new().merge(both.clone()).nest("/v1", both)
 }
 

@@ -16,16 +16,11 @@ mod tokens;
 mod web;
 
 pub use mail::{MailConfig, MailTransport, SmtpTls};
-pub use mfa::MfaConfig;
+pub use mfa::{MfaConfig, MfaKey};
 pub use oauth::OauthConfig;
 pub use rates::RateConfig;
-pub use tokens::TokenConfig;
+pub use tokens::{JWT_SECRET_BYTES_MIN, TOKEN_PEPPER_BYTES_MIN, TokenConfig};
 pub use web::WebConfig;
-
-/// Fewest bytes of a secret that signs tokens.
-pub const JWT_SECRET_BYTES_MIN: usize = 32;
-/// Longest life of an access token.
-const ACCESS_TOKEN_MINUTES_MAX: u32 = 1_440;
 
 /// What ALLOW_UNSAFE_POSTGRES must say.
 pub const UNSAFE_POSTGRES_WORDS: &str = "yes, acknowledged records may be lost on a crash";
@@ -312,19 +307,8 @@ impl Config {
         let invalid = |name, text: &str| Err(ConfigError::Invalid(name, text.to_owned()));
         self.data.database()?;
         self.data.allowances()?;
-        if let Some(secret) = &self.tokens.jwt_secret {
-            if secret.reveal().len() < JWT_SECRET_BYTES_MIN {
-                return invalid("JWT_SECRET", "at least 32 bytes are needed; leave it unset and one is made");
-            }
-            if self.data.env == Environment::Prod && is_guessable(secret.reveal()) {
-                return invalid("JWT_SECRET", "this can be guessed, and ENV=prod refuses it; use random bytes");
-            }
-        }
-        if self.tokens.access_token_expire_minutes == 0
-            || self.tokens.access_token_expire_minutes > ACCESS_TOKEN_MINUTES_MAX
-        {
-            return invalid("ACCESS_TOKEN_EXPIRE_MINUTES", "expected 1 to 1440");
-        }
+        self.tokens.check(self.data.env)?;
+        self.mfa.check(self.data.env)?;
         if !(1..=50).contains(&self.upload_max_image_mb) {
             return invalid("UPLOAD_MAX_IMAGE_MB", "expected 1 to 50");
         }
@@ -371,7 +355,13 @@ mod tests {
         assert!(config(&["--env", "prod", "--jwt-secret", typed]).check().is_err());
         assert!(config(&["--env", "prod", "--jwt-secret", &"a".repeat(64)]).check().is_err());
         let random = "8f0aa1c6d2b94e57931c60d7be2f4a85";
-        let prod = ["--env", "prod", "--public-url", "https://muster.uni.example", "--smtp-host", "mail.uni.example"];
+        let prod = [
+            ["--env", "prod"],
+            ["--public-url", "https://muster.uni.example"],
+            ["--smtp-host", "mail.uni.example"],
+            ["--mfa-encryption-key", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="],
+        ]
+        .concat();
         assert!(config(&[&prod[..], &["--jwt-secret", random]].concat()).check().is_ok());
     }
 

@@ -16,6 +16,8 @@ const PUBLIC: &[(&str, &str)] = &[
     ("post", "/api/v1/auth/login"),
     ("post", "/api/v1/auth/register"),
     ("post", "/api/v1/auth/mfa/complete"),
+    ("post", "/api/v1/auth/mfa/required/enroll"),
+    ("post", "/api/v1/auth/mfa/required/confirm"),
 ];
 
 #[tokio::test]

@@ -18,6 +18,8 @@ pub(super) enum Method {
     Password,
     /// By a second factor, after one of the others.
     Mfa,
+    /// By the key of a bound device.
+    Device,
 }
 
 impl Method {
@@ -25,6 +27,7 @@ impl Method {
         match self {
             Self::Password => "password",
             Self::Mfa => "mfa",
+            Self::Device => "device",
         }
     }
 }

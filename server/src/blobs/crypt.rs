@@ -41,6 +41,8 @@ pub enum Purpose {
     FaceTemplate,
     /// Free text that a person wrote.
     Note,
+    /// What a message in the outbox says.
+    Mail,
     /// The key from which the codes of a lecturer's class sessions derive.
     CodeKey,
     /// The secret of an authenticator app.
@@ -56,6 +58,7 @@ impl Purpose {
             Self::Manifest => "manifest",
             Self::FaceTemplate => "face-template",
             Self::Note => "note",
+            Self::Mail => "mail",
             Self::CodeKey => "code-key",
             Self::MfaSecret => "mfa-secret",
             Self::SubjectKey => "subject-key",
@@ -112,6 +115,11 @@ pub struct SubjectKey(Zeroizing<[u8; KEY_BYTES]>);
 pub struct MasterKey(Zeroizing<[u8; KEY_BYTES]>);
 
 impl SubjectKey {
+    /// Takes the key from its bytes, where somebody else keeps them.
+    pub fn from_bytes(bytes: [u8; KEY_BYTES]) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
     /// Makes a new key.
     pub fn generate(fill: Fill<'_>) -> Self {
         let mut key = Zeroizing::new([0; KEY_BYTES]);

@@ -10,8 +10,10 @@ use zeroize::Zeroizing;
 
 mod mail;
 mod mfa;
+mod networks;
 mod oauth;
 mod rates;
+mod sign_up;
 mod tokens;
 mod web;
 
@@ -19,6 +21,7 @@ pub use mail::{MailConfig, MailTransport, SmtpTls};
 pub use mfa::{MfaConfig, MfaKey};
 pub use oauth::OauthConfig;
 pub use rates::RateConfig;
+pub use sign_up::SignUp;
 pub use tokens::{JWT_SECRET_BYTES_MIN, TOKEN_PEPPER_BYTES_MIN, TokenConfig};
 pub use web::WebConfig;
 
@@ -140,6 +143,10 @@ pub struct Config {
     /// Port to listen on; 0 takes a free one.
     #[arg(long, env = "PORT", default_value_t = 8000)]
     pub port: u16,
+
+    /// What somebody becomes who signs up without an admin: student, guest, or nothing.
+    #[arg(long, env = "SIGN_UP", value_enum, default_value = "student")]
+    pub sign_up: SignUp,
 
     /// Tokens.
     #[command(flatten)]
@@ -308,6 +315,9 @@ impl Config {
         self.data.database()?;
         self.data.allowances()?;
         self.tokens.check(self.data.env)?;
+        self.rates.check()?;
+        self.web.trusted_proxies()?;
+        self.web.campus_networks()?;
         self.mfa.check(self.data.env)?;
         if !(1..=50).contains(&self.upload_max_image_mb) {
             return invalid("UPLOAD_MAX_IMAGE_MB", "expected 1 to 50");

@@ -23,6 +23,8 @@ const PUBLIC: &[(&str, &str)] = &[
     ("post", "/api/v1/auth/password-reset/confirm"),
     ("post", "/api/v1/auth/confirm-email"),
     ("post", "/api/v1/auth/mfa/complete"),
+    ("post", "/api/v1/auth/mfa/required/enroll"),
+    ("post", "/api/v1/auth/mfa/required/confirm"),
 ];
 
 #[tokio::test]

@@ -21,6 +21,7 @@ pub mod jobs;
 pub mod audit;
 
 pub mod auth;
+pub mod oidc;
 pub mod settings;
 pub mod accounts;
 pub mod courses;

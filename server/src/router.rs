@@ -11,7 +11,9 @@ use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder, S
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::App;
-use crate::{accounts, attendance, auth, class_sessions, courses, devices, face, health, settings, sync, uploads};
+use crate::{
+    accounts, attendance, auth, class_sessions, courses, devices, face, health, oidc, settings, sync, uploads,
+};
 
 /// The prefix that documentation and our own clients use.
 pub const CANONICAL_PREFIX: &str = "/api/v1";
@@ -41,6 +43,7 @@ fn slices() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .merge(health::routes())
         .merge(auth::routes())
+        .merge(oidc::routes())
         .merge(accounts::routes())
         .merge(courses::routes())
         .merge(devices::routes())
@@ -59,7 +62,7 @@ fn described() -> OpenApiRouter<App> {
 /// The same handlers under the literal paths of the systems that Muster replaces.
 fn aliases() -> Router<App> {
     let health: Router<App> = health::routes().into();
-    let auth: Router<App> = auth::routes().into();
+    let auth: Router<App> = auth::routes().merge(oidc::routes()).into();
     let both = health.merge(auth).merge(auth::alias_routes());
     Router::new().merge(both.clone()).nest("/v1", both)
 }

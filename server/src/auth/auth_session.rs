@@ -12,7 +12,7 @@ use crate::error::AppResult;
 /// With which class of client somebody signs in. Each class of a user has a session of its own.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum ClientClass {
+pub(crate) enum ClientClass {
     /// The app on a phone.
     Phone,
     /// A browser, and whatever does not say.
@@ -22,7 +22,7 @@ pub(super) enum ClientClass {
 
 /// What somebody who signed in gets.
 #[derive(Serialize, ToSchema)]
-pub(super) struct Tokens {
+pub(crate) struct Tokens {
     /// Send it as `Authorization: Bearer ...`.
     access_token: String,
     /// Always `bearer`.

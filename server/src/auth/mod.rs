@@ -37,8 +37,10 @@ pub use users::{
     NewUser, Person, Status, User, UserChange, Users, find, find_by_email, insert, list, none_exists, update,
 };
 
+pub(crate) use auth_session::ClientClass;
 pub(crate) use hashing::hash_password;
-pub(crate) use users::remember;
+pub(crate) use sign_in::{Method, SignIn, SignInReply, complete as complete_sign_in};
+pub(crate) use users::{has_password, remember};
 
 /// `/auth/...`
 pub fn routes() -> OpenApiRouter<App> {

@@ -11,37 +11,40 @@ use crate::http::RequestId;
 
 /// How somebody proved who they are. The words stand in the audit log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Method {
+pub(crate) enum Method {
     /// By a password.
     Password,
+    /// By an identity of a provider.
+    Oauth,
 }
 
 impl Method {
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Password => "password",
+            Self::Oauth => "oauth",
         }
     }
 }
 
 /// A sign-in under way.
 #[derive(Debug, Clone)]
-pub(super) struct SignIn {
-    pub(super) class: ClientClass,
-    pub(super) method: Method,
-    pub(super) request: RequestId,
+pub(crate) struct SignIn {
+    pub(crate) class: ClientClass,
+    pub(crate) method: Method,
+    pub(crate) request: RequestId,
 }
 
 /// What the client gets.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
-pub(super) enum SignInReply {
+pub(crate) enum SignInReply {
     /// Somebody is signed in.
     Complete(Tokens),
 }
 
 /// Signs in a user who proved who they are, as the database has them.
-pub(super) async fn complete(app: &App, user: &User, sign_in: SignIn) -> AppResult<SignInReply> {
+pub(crate) async fn complete(app: &App, user: &User, sign_in: SignIn) -> AppResult<SignInReply> {
     tracing::debug!(request_id = sign_in.request.as_str(), method = sign_in.method.as_str(), class = ?sign_in.class, "Signing in");
     Ok(SignInReply::Complete(auth_session::begin(app, user, &sign_in).await?))
 }

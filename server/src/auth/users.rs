@@ -143,6 +143,11 @@ pub fn find_by_email(tx: &Tx<'_>, tenant: &TenantId, email: &Email) -> Result<Op
     queries::by_email(tx, tenant, email.as_str())
 }
 
+/// Whether the user can sign in by a password.
+pub(crate) fn has_password(tx: &Tx<'_>, tenant: &TenantId, id: UserId) -> Result<bool, DbError> {
+    Ok(queries::password_hash(tx, tenant, id)?.is_some())
+}
+
 /// A page of the tenant's users, of one role or of all.
 pub fn list(
     tx: &Tx<'_>,

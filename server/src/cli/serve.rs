@@ -16,6 +16,7 @@ use crate::evidence::Vault;
 use crate::face::Faces;
 use crate::jobs::{self, Handlers};
 use crate::log::{self, HeadFile, Movements, ServerKey};
+use crate::oidc::OidcState;
 use crate::{attendance, devices, face, face_engine, http, limits, router, sync, telemetry};
 
 /// The settings of `muster serve`.
@@ -144,8 +145,9 @@ fn build(builder: AppBuilder) -> Result<App, StartError> {
 pub fn build_on(builder: AppBuilder, store: Arc<dyn BlobStore>) -> Result<App, StartError> {
     builder.config().check()?;
     let auth = AuthState::open(builder.config(), builder.entropy_source())?;
+    let oidc = OidcState::open(builder.config(), builder.entropy_source())?;
     let legacy_ids = LegacyIds::open(builder.config(), builder.entropy_source())?;
-    let app = furnish(builder, store)?.with(auth).with(legacy_ids).build()?;
+    let app = furnish(builder, store)?.with(auth).with(oidc).with(legacy_ids).build()?;
     if let (Some(key), Some(file)) = (app.slice::<ServerKey>(), app.slice::<HeadFile>()) {
         log::check_at_start(&app, key, file)?;
     }

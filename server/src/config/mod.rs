@@ -311,6 +311,7 @@ impl Config {
         {
             return invalid("ACCESS_TOKEN_EXPIRE_MINUTES", "expected 1 to 1440");
         }
+        self.oauth.check(self.data.env)?;
         if !(1..=50).contains(&self.upload_max_image_mb) {
             return invalid("UPLOAD_MAX_IMAGE_MB", "expected 1 to 50");
         }

@@ -41,6 +41,7 @@ pub const SERVER_MIGRATIONS: &[Migration] = migrations![
     11 "0011_audit",
     12 "0012_forks",
     13 "0013_people",
+    18 "0018_oidc",
 ];
 
 const TABLE: &str = "

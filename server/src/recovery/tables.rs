@@ -10,7 +10,7 @@
 //!
 //! **The log itself**: `change_log`, `documents` (an id is a hash, its name cannot be had back), `log_heads`, `log_losses`.
 //!
-//! **Neither**: accounts (`users`, `courses`, `course_lecturers`, `enrolments`, `tenant_settings`), sealed evidence
+//! **Neither**: accounts (`users`, `oauth_identities` and what a sign-in by a provider needs, `courses`, `course_lecturers`, `enrolments`, `tenant_settings`), sealed evidence
 //! (`subject_keys`, `manifests`, `images`), faces (`face_references`, `face_reenrolments`, `face_verifications`), what is
 //! outside of the log on purpose (`quarantine`, `refusals`, `notes`, `class_session_titles`, `gateway_submissions`,
 //! legacy rows of `device_requests`), work (`jobs`), and `schema_migrations`.
@@ -168,6 +168,10 @@ pub const NOT_PROJECTIONS: &[&str] = &[
     "log_heads",
     "log_losses",
     "users",
+    "oauth_identities",
+    "oauth_used_states",
+    "oauth_codes",
+    "oauth_link_tokens",
     "courses",
     "course_lecturers",
     "enrolments",

@@ -15,6 +15,10 @@ const PUBLIC: &[(&str, &str)] = &[
     ("get", "/api/v1/ready"),
     ("post", "/api/v1/auth/login"),
     ("post", "/api/v1/auth/register"),
+    ("get", "/api/v1/auth/oauth/providers"),
+    ("get", "/api/v1/auth/oauth/{provider}/start"),
+    ("get", "/api/v1/auth/oauth/{provider}/callback"),
+    ("post", "/api/v1/auth/oauth/exchange"),
 ];
 
 #[tokio::test]

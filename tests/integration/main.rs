@@ -26,6 +26,8 @@ mod quarantine;
 mod relay;
 mod rebuild;
 mod nodes;
+mod oidc;
+mod oidc_accounts;
 mod review;
 mod revocation;
 mod storm;

@@ -187,7 +187,7 @@ fn actor(user: &User, request_id: &str) -> Actor {
 
 /// How giving an identity to an account ended.
 pub(super) enum Linking {
-    Done(Box<User>),
+    Done,
     Taken,
     TooMany,
     Ended,
@@ -210,7 +210,7 @@ pub(super) async fn linked(
         _ => Ok(Linking::Ended),
     });
     match linking.await.map_err(|error: DbError| AppError::from(error))? {
-        Linking::Done(_) => Ok(Arrived::Linked),
+        Linking::Done => Ok(Arrived::Linked),
         Linking::Taken => Err(Refusal::identity_taken()),
         Linking::TooMany => Err(Refusal::too_many_identities()),
         Linking::Ended => Err(Refusal::session_ended()),
@@ -226,7 +226,7 @@ pub(super) fn give(
     now_ms: i64,
 ) -> Result<Linking, DbError> {
     match queries::owner(tx, &user.tenant, identity)? {
-        Some(owner) if owner == user.id => return Ok(Linking::Done(Box::new(user))),
+        Some(owner) if owner == user.id => return Ok(Linking::Done),
         Some(_) => return Ok(Linking::Taken),
         None => {}
     }
@@ -240,7 +240,7 @@ pub(super) fn give(
     let event =
         Event { action: Action::OauthLink, kind: "user", id: &id, reason: Some(&identity.provider), result: "linked" };
     audit::record(tx, &actor(&user, request_id), &event, now_ms)?;
-    Ok(Linking::Done(Box::new(user)))
+    Ok(Linking::Done)
 }
 
 /// A refusal of a sign-in that was begun here leaves a row; the browser could make only one per beginning.

@@ -30,9 +30,9 @@ pub(super) struct Flow {
     /// At which provider.
     pub(super) provider: String,
     /// What the provider sends back.
-    state: String,
+    pub(super) state: String,
     /// From which nonce and verifier are derived.
-    secret: String,
+    pub(super) secret: String,
     /// When.
     pub(super) began_at_ms: i64,
     /// With which class of client.
@@ -88,7 +88,7 @@ impl Flow {
         }
     }
 
-    pub(super) fn state(&self) -> CsrfToken {
+    pub(super) fn csrf(&self) -> CsrfToken {
         CsrfToken::new(self.state.clone())
     }
 

@@ -115,7 +115,7 @@ pub(super) async fn link(
         arrive::give(tx, user, &identity, &request_id, now_ms).map(Some)
     });
     let refusal = match linked.await.map_err(|error: DbError| AppError::from(error))? {
-        Some(Linking::Done(_)) => return own_links(&app, &current).await.map(Json),
+        Some(Linking::Done) => return own_links(&app, &current).await.map(Json),
         Some(Linking::Taken) => Refusal::identity_taken(),
         Some(Linking::TooMany) => Refusal::too_many_identities(),
         Some(Linking::Ended) | None => {

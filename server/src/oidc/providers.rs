@@ -210,3 +210,52 @@ fn provider(entry: Entry, config: &Config, tls: Option<tokio_rustls::TlsConnecto
 fn wrong(text: &str) -> StartError {
     StartError::Other(format!("OAUTH_PROVIDERS_FILE: {text}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn providers(arguments: &[&str], file: &str) -> Result<Vec<String>, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("providers.toml");
+        std::fs::write(&path, file).unwrap();
+        let fixed = ["--oauth-providers-file", path.to_str().unwrap()];
+        let config = Config::from_arguments(fixed.iter().chain(arguments).map(|text| (*text).to_owned()))?;
+        let providers = of_config(&config).map_err(|error| error.to_string())?;
+        Ok(providers.values().map(|provider| format!("{} {}", provider.name, provider.redirect_uri.as_str())).collect())
+    }
+
+    fn entry(issuer: &str, more: &str) -> String {
+        format!(
+            "[[provider]]\nname = \"campus\"\nissuer = \"{issuer}\"\nclient_id = \"a\"\nclient_secret = \"b\"\n{more}"
+        )
+    }
+
+    const PUBLIC: [&str; 2] = ["--public-url", "http://127.0.0.1:8000/"];
+
+    #[test]
+    fn a_provider_has_its_callback_below_the_public_address() {
+        let found = providers(&PUBLIC, &entry("http://127.0.0.1:1", ""));
+        assert_eq!(found, Ok(vec!["campus http://127.0.0.1:8000/api/v1/auth/oauth/campus/callback".to_owned()]));
+        assert!(providers(&[], &entry("http://127.0.0.1:1", "")).is_err());
+    }
+
+    #[test]
+    fn only_this_machine_is_asked_in_clear_and_never_in_production() {
+        for issuer in ["http://idp.example", "http://10.0.0.1", "ftp://127.0.0.1", "http://a@127.0.0.1", "idp"] {
+            assert!(providers(&PUBLIC, &entry(issuer, "")).is_err(), "{issuer}");
+        }
+        let prod = ["--env", "prod", "--public-url", "https://muster.example"];
+        assert!(providers(&prod, &entry("http://127.0.0.1:1", "")).is_err());
+    }
+
+    #[test]
+    fn a_mistake_in_the_file_is_told_without_its_secrets() {
+        let told = |more: &str| providers(&PUBLIC, &entry("http://127.0.0.1:1", more)).unwrap_err();
+        assert!(told("colour = 1").contains("unknown field `colour`"));
+        let quoted = told("sign_up = \"the secret\"");
+        assert!(quoted.contains("line 6") && !quoted.contains("the secret"), "{quoted}");
+        let twice = entry("http://127.0.0.1:1", "") + &entry("http://127.0.0.1:1", "");
+        assert!(providers(&PUBLIC, &twice).unwrap_err().contains("two providers"));
+    }
+}

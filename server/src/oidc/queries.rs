@@ -1,7 +1,7 @@
 //! All SQL about identities of providers and about sign-ins by them.
 
 use crate::auth::ClientClass;
-use crate::db::{Cell, DbError, FromCell, Tx};
+use crate::db::{DbError, Tx};
 use crate::ids::{TenantId, UserId};
 use crate::params;
 
@@ -32,21 +32,15 @@ pub(super) struct Code {
     pub(super) expires_at_ms: i64,
 }
 
-impl FromCell for ClientClass {
-    fn from_cell(cell: Cell<'_>) -> Option<Self> {
-        match cell {
-            Cell::Text("phone") => Some(Self::Phone),
-            Cell::Text("web") => Some(Self::Web),
-            _ => None,
-        }
-    }
-}
-
 const fn client_word(client: ClientClass) -> &'static str {
     match client {
         ClientClass::Phone => "phone",
         ClientClass::Web => "web",
     }
+}
+
+fn client_of(word: &str) -> ClientClass {
+    if word == client_word(ClientClass::Phone) { ClientClass::Phone } else { ClientClass::Web }
 }
 
 /// Notes that a state came back; false when it did before.
@@ -83,8 +77,8 @@ pub(super) fn link(
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6)
         ON CONFLICT DO NOTHING";
     let (issuer, subject, provider) = (&identity.issuer, &identity.subject, &identity.provider);
-    let params = params![tenant.as_str(), issuer, subject, provider, &user.to_string(), now_ms];
-    Ok(tx.execute(sql, params)? == 1)
+    let user = user.to_string();
+    Ok(tx.execute(sql, params![tenant.as_str(), issuer, subject, provider, &user, now_ms])? == 1)
 }
 
 /// Takes every identity of a provider from a user, and says how many they were.
@@ -127,7 +121,7 @@ pub(super) fn take_code(tx: &Tx<'_>, hash: &[u8; 32]) -> Result<Option<Code>, Db
             tenant: row.get(0)?,
             user: row.get(1)?,
             epoch: row.get(2)?,
-            client: row.get(3)?,
+            client: client_of(&row.get::<String>(3)?),
             challenge: row.get(4)?,
             expires_at_ms: row.get(5)?,
         })

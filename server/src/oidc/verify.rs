@@ -12,8 +12,8 @@ use openidconnect::core::{
 use openidconnect::url::Url;
 use openidconnect::{
     AccessTokenHash, AdditionalClaims, AuthorizationCode, ClaimsVerificationError, EmptyAdditionalClaims,
-    EmptyExtraTokenFields, EndpointNotSet, EndpointSet, HttpRequest, IdToken, IdTokenClaims, IdTokenFields,
-    IdTokenVerifier, IssuerUrl, JsonWebKey, OAuth2TokenResponse, PkceCodeChallenge, RequestTokenError, Scope,
+    EmptyExtraTokenFields, EndpointNotSet, EndpointSet, IdToken, IdTokenClaims, IdTokenFields, IdTokenVerifier,
+    IssuerUrl, JsonWebKey, OAuth2TokenResponse, PkceCodeChallenge, RequestTokenError, Scope,
     SignatureVerificationError, StandardErrorResponse, StandardTokenResponse, TokenResponse, UserInfoClaims,
 };
 use serde::{Deserialize, Serialize};
@@ -89,7 +89,7 @@ pub(super) struct Proven {
 
 fn client(provider: &Provider, metadata: &Metadata, keys: &Keys) -> Result<Client, Refusal> {
     let issuer = IssuerUrl::new(metadata.issuer.clone()).map_err(|_| Refusal::token("bad_issuer"))?;
-    Ok(Client::new(provider.client_id.clone(), issuer, keys.set.clone())
+    Ok(openidconnect::Client::new(provider.client_id.clone(), issuer, keys.set.clone())
         .set_client_secret(provider.client_secret.clone())
         .set_auth_type(metadata.auth_type.clone())
         .set_auth_uri(metadata.auth_url.clone())
@@ -101,8 +101,9 @@ fn client(provider: &Provider, metadata: &Metadata, keys: &Keys) -> Result<Clien
 pub(super) async fn authorization_url(provider: &Provider, flow: &Flow, times: Times) -> Result<Url, Refusal> {
     let metadata = provider.metadata(times.now_ms, times.cache_ttl_ms).await?;
     let client = client(provider, &metadata, &Keys::default())?;
+    let (state, nonce) = (flow.csrf(), flow.nonce());
     let (url, _, _) = client
-        .authorize_url(CoreAuthenticationFlow::AuthorizationCode, || flow.state(), || flow.nonce())
+        .authorize_url(CoreAuthenticationFlow::AuthorizationCode, move || state, move || nonce)
         .add_scope(Scope::new("email".to_owned()))
         .add_scope(Scope::new("profile".to_owned()))
         .set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(&flow.verifier()))
@@ -122,9 +123,8 @@ pub(super) async fn identity(
     check_named_issuer(&metadata, named_issuer)?;
     let keys = provider.keys(&metadata, times.now_ms, times.cache_ttl_ms, None).await?;
     let client = client(provider, &metadata, &keys)?;
-    let http = |request: HttpRequest| provider.http.fetch(request);
     let request = client.exchange_code(AuthorizationCode::new(code)).set_pkce_verifier(flow.verifier());
-    let answer = request.request_async(&http).await.map_err(token_error)?;
+    let answer = request.request_async(&provider.http).await.map_err(token_error)?;
     let token = answer.id_token().ok_or(Refusal::token("no_id_token"))?;
 
     let verified = match verified(provider, &metadata, &keys, flow, &answer, token, times) {
@@ -256,9 +256,9 @@ async fn add_userinfo(
 ) -> Result<(), Refusal> {
     let Some(url) = &metadata.userinfo_url else { return Ok(()) };
     let client = client.clone().set_user_info_url(url.clone());
-    let http = |request: HttpRequest| provider.http.fetch(request);
     let request = client.user_info(answer.access_token().clone(), Some(claims.subject().clone()));
-    let info: Result<UserInfoClaims<EmptyAdditionalClaims, CoreGenderClaim>, _> = request.request_async(&http).await;
+    let info: Result<UserInfoClaims<EmptyAdditionalClaims, CoreGenderClaim>, _> =
+        request.request_async(&provider.http).await;
     let info = info.map_err(|_| Refusal::token("bad_userinfo"))?;
     proven.email = info.email().map(|email| email.to_string());
     proven.email_proven = provider.email_trusted || info.email_verified() == Some(true);

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args};
+use clap::Args;
 
 use super::{ConfigError, Environment, Secret};
 
@@ -68,10 +68,6 @@ pub struct OauthConfig {
     /// Seconds that a provider's keys are kept.
     #[arg(long, env = "JWKS_CACHE_TTL_SECONDS", default_value_t = 3600)]
     pub jwks_cache_ttl_seconds: u32,
-
-    /// Whether somebody whom a provider vouches for and nobody here knows gets an account, as a student.
-    #[arg(long, env = "OAUTH_SIGN_UP", default_value_t = true, action = ArgAction::Set)]
-    pub oauth_sign_up: bool,
 }
 
 impl OauthConfig {

@@ -10,10 +10,12 @@ use super::verify::Proven;
 use crate::app::App;
 use crate::audit::{self, Action, Actor, Event};
 use crate::auth::{self, DisplayName, Email, NewUser, Person, Role, Status, User};
+use crate::config::SignUp;
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult};
 use crate::http::RequestId;
 use crate::ids::{TenantId, UserId};
+use crate::mail::{self, Message, Notice, Template};
 
 /// What came of a callback.
 pub(super) enum Arrived {
@@ -101,8 +103,13 @@ fn identity(provider: &Provider, proven: &Proven) -> Identity {
     Identity { provider: provider.name.clone(), issuer: proven.issuer.clone(), subject: proven.subject.clone() }
 }
 
-/// A student without a password. More than that only an admin makes of them.
+/// What somebody becomes who signs up, without a password. More than that only an admin makes of them.
 fn new_user(app: &App, email: Email, proven: &Proven) -> Option<NewUser> {
+    let role = match app.config.sign_up {
+        SignUp::Off => return None,
+        SignUp::Student => Role::Student,
+        SignUp::Guest => Role::Guest,
+    };
     let local = email.as_str().split('@').next().unwrap_or_default().to_owned();
     let named = proven.name.as_deref().and_then(|name| DisplayName::parse(name).ok());
     Some(NewUser {
@@ -111,7 +118,7 @@ fn new_user(app: &App, email: Email, proven: &Proven) -> Option<NewUser> {
         display_name: named.or_else(|| DisplayName::parse(&local).ok())?,
         email,
         username: None,
-        role: Role::Student,
+        role,
         person: Person {
             given_name: proven.given_name.clone().filter(|name| DisplayName::parse(name).is_ok()),
             family_name: proven.family_name.clone().filter(|name| DisplayName::parse(name).is_ok()),
@@ -155,6 +162,7 @@ fn find_or_create(tx: &Tx<'_>, arrival: &Arrival) -> Result<Found, DbError> {
         return Ok(Found::SignUpClosed);
     }
     queries::link(tx, &tenant, new.id, &arrival.identity, arrival.now_ms)?;
+    auth::confirm_email(tx, &tenant, new.id, arrival.now_ms)?;
     let user = auth::find(tx, &tenant, new.id)?.ok_or_else(|| DbError::Other("a new user is gone".to_owned()))?;
     note(tx, arrival, Action::OauthSignUp, &user)?;
     let_in(tx, arrival, user)
@@ -201,46 +209,72 @@ pub(super) async fn linked(
     proven: Proven,
     request: &RequestId,
 ) -> Result<Arrived, Refusal> {
-    let (tenant, to, now_ms) = (to.tenant()?, to.clone(), app.now_ms());
-    let (identity, request_id) = (identity(provider, &proven), request.as_str().to_owned());
+    let (tenant, to) = (to.tenant()?, to.clone());
+    let gift = Gift::new(app, &tenant, to.user, identity(provider, &proven), request).await?;
+    let gift = gift.ok_or_else(Refusal::session_ended)?;
     let linking = app.db.write(move |tx| match auth::find(tx, &tenant, to.user)? {
-        Some(user) if user.status == Status::Active && user.epoch == to.epoch => {
-            give(tx, user, &identity, &request_id, now_ms)
-        }
+        Some(user) if user.status == Status::Active && user.epoch == to.epoch => gift.give(tx, &user),
         _ => Ok(Linking::Ended),
     });
     match linking.await.map_err(|error: DbError| AppError::from(error))? {
-        Linking::Done => Ok(Arrived::Linked),
+        Linking::Done => {
+            app.wake_jobs();
+            Ok(Arrived::Linked)
+        }
         Linking::Taken => Err(Refusal::identity_taken()),
         Linking::TooMany => Err(Refusal::too_many_identities()),
         Linking::Ended => Err(Refusal::session_ended()),
     }
 }
 
-/// Gives an identity to a user. That it is there already is no refusal.
-pub(super) fn give(
-    tx: &Tx<'_>,
-    user: User,
-    identity: &Identity,
-    request_id: &str,
+/// An identity for an account, and the mail that tells its owner.
+pub(super) struct Gift {
+    identity: Identity,
+    notice: Message,
+    request_id: String,
     now_ms: i64,
-) -> Result<Linking, DbError> {
-    match queries::owner(tx, &user.tenant, identity)? {
-        Some(owner) if owner == user.id => return Ok(Linking::Done),
-        Some(_) => return Ok(Linking::Taken),
-        None => {}
+}
+
+impl Gift {
+    /// `None` when there is no such account.
+    pub(super) async fn new(
+        app: &App,
+        tenant: &TenantId,
+        user: UserId,
+        identity: Identity,
+        request: &RequestId,
+    ) -> AppResult<Option<Self>> {
+        let event = Notice::ProviderLinked { provider: identity.provider.clone() };
+        let Some(notice) = notice(app, tenant, user, event).await? else { return Ok(None) };
+        Ok(Some(Self { identity, notice, request_id: request.as_str().to_owned(), now_ms: app.now_ms() }))
     }
-    if queries::linked(tx, &user.tenant, user.id, limits::IDENTITIES_MAX)?.len() >= limits::IDENTITIES_MAX {
-        return Ok(Linking::TooMany);
+
+    /// Gives it. That it is there already is no refusal.
+    pub(super) fn give(&self, tx: &Tx<'_>, user: &User) -> Result<Linking, DbError> {
+        match queries::owner(tx, &user.tenant, &self.identity)? {
+            Some(owner) if owner == user.id => return Ok(Linking::Done),
+            Some(_) => return Ok(Linking::Taken),
+            None => {}
+        }
+        if queries::linked(tx, &user.tenant, user.id, limits::IDENTITIES_MAX)?.len() >= limits::IDENTITIES_MAX {
+            return Ok(Linking::TooMany);
+        }
+        if !queries::link(tx, &user.tenant, user.id, &self.identity, self.now_ms)? {
+            return Ok(Linking::Taken);
+        }
+        let (id, reason) = (user.id.to_string(), Some(self.identity.provider.as_str()));
+        let event = Event { action: Action::OauthLink, kind: "user", id: &id, reason, result: "linked" };
+        audit::record(tx, &actor(user, &self.request_id), &event, self.now_ms)?;
+        mail::enqueue(tx, &user.tenant, &self.notice, self.now_ms)?;
+        Ok(Linking::Done)
     }
-    if !queries::link(tx, &user.tenant, user.id, identity, now_ms)? {
-        return Ok(Linking::Taken);
-    }
-    let id = user.id.to_string();
-    let event =
-        Event { action: Action::OauthLink, kind: "user", id: &id, reason: Some(&identity.provider), result: "linked" };
-    audit::record(tx, &actor(&user, request_id), &event, now_ms)?;
-    Ok(Linking::Done)
+}
+
+/// A mail to the owner of an account, if there is one.
+pub(super) async fn notice(app: &App, tenant: &TenantId, user: UserId, event: Notice) -> AppResult<Option<Message>> {
+    let tenant = tenant.clone();
+    let user = app.db.read(move |tx| auth::find(tx, &tenant, user).map_err(AppError::from)).await?;
+    user.map(|user| Message::new(app, &user.email, Template::SecurityNotice { event })).transpose()
 }
 
 /// A refusal of a sign-in that was begun here leaves a row; the browser could make only one per beginning.

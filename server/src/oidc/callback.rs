@@ -62,7 +62,7 @@ pub(super) async fn callback(
     // Before this succeeded, nothing that came may decide where the browser goes, or leave a row.
     let begun = begun(&app, provider, &headers, returned.state.as_deref()).await;
     let flow = begun.map_err(|refusal| {
-        refusal.log(&provider.name, &request);
+        refusal.log(&app, &provider.name, &request);
         refusal.error
     })?;
     let result = match finish(&app, provider, &flow, returned, &request).await {
@@ -148,7 +148,7 @@ async fn refused(
     refusal: Refusal,
     request: &RequestId,
 ) -> AppResult<Response> {
-    refusal.log(&provider.name, request);
+    refusal.log(app, &provider.name, request);
     arrive::note_refusal(app, provider, refusal.reason, request).await?;
     let Some(uri) = &flow.redirect_uri else { return Err(refusal.error) };
     let mut pairs = vec![("error", refusal.error.code()), ("request_id", request.as_str())];

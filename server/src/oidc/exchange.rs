@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::flow;
 use super::queries::{self, Code};
+use super::refusal::Refusal;
 use crate::app::App;
 use crate::auth::{self, Method, SignIn, SignInReply, Status, complete_sign_in};
 use crate::config::Secret;
@@ -64,7 +65,10 @@ pub(super) async fn exchange(
             "Refused a code"
         );
         let message = "this code is unknown, was used, or is too old; sign in again";
-        return Err(AppError::new(StatusCode::BAD_REQUEST, "OAUTH_CODE_INVALID", message));
+        let error = AppError::new(StatusCode::BAD_REQUEST, "OAUTH_CODE_INVALID", message);
+        let refusal = Refusal::new("bad_code", error);
+        refusal.log(&app, "-", &request);
+        return Err(refusal.error);
     };
     let sign_in = SignIn { class: code.client, method: Method::Oauth, request };
     complete_sign_in(&app, &user, sign_in).await.map(Json)

@@ -6,10 +6,10 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::arrive::{self, Linking};
+use super::arrive::{self, Gift, Linking};
 use super::flow::{self, Flow, LinkTo};
 use super::limits;
-use super::queries;
+use super::queries::{self, Identity};
 use super::refusal::Refusal;
 use super::start::{self, Started};
 use super::state::OidcState;
@@ -21,6 +21,7 @@ use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::http::{Json, Path, Query, RequestId};
 use crate::ids::{TenantId, UserId};
+use crate::mail::{self, Notice};
 
 /// Where the browser goes in the end.
 #[derive(Deserialize, IntoParams)]
@@ -107,15 +108,19 @@ pub(super) async fn link(
     Json(body): Json<LinkToken>,
 ) -> AppResult<Json<Links>> {
     let (tenant, id, now_ms) = (current.tenant.clone(), current.id, app.now_ms());
-    let (hash, request_id) = (flow::hash(body.link_token.reveal()), request.as_str().to_owned());
-    let linked = app.db.write(move |tx| {
-        let taken = queries::take_link_token(tx, &tenant, id, &hash)?;
-        let Some((identity, _)) = taken.filter(|(_, expires_at_ms)| now_ms < *expires_at_ms) else { return Ok(None) };
-        let Some(user) = auth::find(tx, &tenant, id)? else { return Ok(None) };
-        arrive::give(tx, user, &identity, &request_id, now_ms).map(Some)
-    });
-    let refusal = match linked.await.map_err(|error: DbError| AppError::from(error))? {
-        Some(Linking::Done) => return own_links(&app, &current).await.map(Json),
+    let hash = flow::hash(body.link_token.reveal());
+    let taken = app.db.write(move |tx| queries::take_link_token(tx, &tenant, id, &hash)).await;
+    let taken = taken.map_err(|error: DbError| AppError::from(error))?;
+    let identity = taken.filter(|(_, expires_at_ms)| now_ms < *expires_at_ms).map(|(identity, _)| identity);
+    let linked = match identity {
+        Some(identity) => give(&app, &current, identity, &request).await?,
+        None => None,
+    };
+    let refusal = match linked {
+        Some(Linking::Done) => {
+            app.wake_jobs();
+            return own_links(&app, &current).await.map(Json);
+        }
         Some(Linking::Taken) => Refusal::identity_taken(),
         Some(Linking::TooMany) => Refusal::too_many_identities(),
         Some(Linking::Ended) | None => {
@@ -124,8 +129,18 @@ pub(super) async fn link(
             Refusal::new("bad_link_token", error)
         }
     };
-    refusal.log("-", &request);
+    refusal.log(&app, "-", &request);
     Err(refusal.error)
+}
+
+async fn give(app: &App, current: &CurrentUser, identity: Identity, request: &RequestId) -> AppResult<Option<Linking>> {
+    let (tenant, id) = (current.tenant.clone(), current.id);
+    let Some(gift) = Gift::new(app, &tenant, id, identity, request).await? else { return Ok(None) };
+    let given = app.db.write(move |tx| match auth::find(tx, &tenant, id)? {
+        Some(user) => gift.give(tx, &user).map(Some),
+        None => Ok(None),
+    });
+    given.await.map_err(|error: DbError| AppError::from(error))
 }
 
 /// Lists the ways in which one signs in.
@@ -173,6 +188,9 @@ pub(super) async fn unlink(
     Path(name): Path<String>,
 ) -> AppResult<StatusCode> {
     let (actor, id, now_ms) = (current.actor(&request), current.id, app.now_ms());
+    let event = Notice::ProviderUnlinked { provider: name.clone() };
+    let notice = arrive::notice(&app, &current.tenant, id, event).await?;
+    let notice = notice.ok_or_else(|| AppError::not_found("the account"))?;
     let unlinking = app.db.write(move |tx| {
         let links = links_of(tx, &actor.tenant, id)?;
         if !links.items.iter().any(|link| link.provider == name) {
@@ -186,10 +204,14 @@ pub(super) async fn unlink(
         let event =
             Event { action: Action::OauthUnlink, kind: "user", id: &id, reason: Some(&name), result: "unlinked" };
         audit::record(tx, &actor, &event, now_ms)?;
+        mail::enqueue(tx, &actor.tenant, &notice, now_ms)?;
         Ok(Unlinking::Done)
     });
     match unlinking.await.map_err(|error: DbError| AppError::from(error))? {
-        Unlinking::Done => Ok(StatusCode::NO_CONTENT),
+        Unlinking::Done => {
+            app.wake_jobs();
+            Ok(StatusCode::NO_CONTENT)
+        }
         Unlinking::None => Err(AppError::not_found("the identity")),
         Unlinking::LastWay => {
             let message = "nothing would be left to sign in by; set a password first";

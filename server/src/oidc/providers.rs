@@ -37,7 +37,7 @@ pub(super) struct Provider {
     pub(super) redirect_uri: RedirectUrl,
     /// Whether its e-mail addresses are good although it does not say that it checked them: an institution's own.
     pub(super) email_trusted: bool,
-    /// Whether somebody unknown gets an account.
+    /// Whether somebody unknown gets an account, if SIGN_UP lets anybody have one.
     pub(super) sign_up: bool,
     /// Whether it may be asked in clear on this machine.
     pub(super) clear_loopback: bool,
@@ -118,7 +118,7 @@ fn built_in(oauth: &OauthConfig) -> Vec<Entry> {
         redirect_uri: None,
         kind: Kind::Standard,
         email_trusted: false,
-        sign_up: oauth.oauth_sign_up,
+        sign_up: true,
     };
     let mut entries = Vec::new();
     if let (Some(id), Some(secret)) = (&oauth.oauth_google_client_id, &oauth.oauth_google_client_secret) {
@@ -200,7 +200,7 @@ fn provider(entry: Entry, config: &Config, tls: Option<tokio_rustls::TlsConnecto
         client_secret: ClientSecret::new(entry.client_secret.reveal().to_owned()),
         redirect_uri,
         email_trusted: entry.email_trusted,
-        sign_up: entry.sign_up && config.oauth.oauth_sign_up,
+        sign_up: entry.sign_up,
         clear_loopback,
         http: Fetcher::new(tls),
         cache: Cache::default(),

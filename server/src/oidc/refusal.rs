@@ -3,8 +3,10 @@
 use serde_json::json;
 
 use super::jwks::ProviderError;
+use crate::app::App;
 use crate::error::AppError;
 use crate::http::RequestId;
+use crate::telemetry::SecurityEvent;
 
 /// A sign-in that comes to nothing.
 #[derive(Debug)]
@@ -74,10 +76,11 @@ impl Refusal {
         self.reason == reason
     }
 
-    /// One line of the security log.
-    pub(super) fn log(&self, provider: &str, request: &RequestId) {
+    /// Counts it, and tells the security log.
+    pub(super) fn log(&self, app: &App, provider: &str, request: &RequestId) {
         let (request_id, reason) = (request.as_str(), self.reason);
-        tracing::warn!(event_type = "oauth.refuse", request_id, provider, reason, "Refused a sign-in by a provider");
+        app.security_event(SecurityEvent::OauthFailure, request_id, None);
+        tracing::info!(request_id, provider, reason, "Refused a sign-in by a provider");
     }
 }
 

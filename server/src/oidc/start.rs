@@ -103,7 +103,7 @@ pub(super) async fn begin(
     request: &RequestId,
 ) -> AppResult<(Started, HeaderValue)> {
     let url = verify::authorization_url(provider, flow, state::times(app)).await.map_err(|refusal| {
-        refusal.log(&provider.name, request);
+        refusal.log(app, &provider.name, request);
         refusal.error
     })?;
     let expires_in = app.config.oauth.oauth_state_ttl.min(app.config.oauth.oauth_nonce_ttl);

@@ -58,12 +58,6 @@ pub(super) async fn exchange(
         good.then_some((code, user))
     });
     let Some((code, user)) = user else {
-        tracing::warn!(
-            event_type = "oauth.refuse",
-            request_id = request.as_str(),
-            reason = "bad_code",
-            "Refused a code"
-        );
         let message = "this code is unknown, was used, or is too old; sign in again";
         let error = AppError::new(StatusCode::BAD_REQUEST, "OAUTH_CODE_INVALID", message);
         let refusal = Refusal::new("bad_code", error);

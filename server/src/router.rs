@@ -12,8 +12,8 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::App;
 use crate::{
-    accounts, attendance, audit_search, auth, class_sessions, courses, devices, face, health, roster, settings, sync,
-    uploads,
+    accounts, attendance, audit_search, auth, class_sessions, courses, devices, face, health, oidc, roster, settings,
+    sync, uploads,
 };
 
 /// The prefix that documentation and our own clients use.
@@ -45,6 +45,7 @@ fn slices() -> OpenApiRouter<App> {
         .merge(health::routes())
         .merge(auth::routes())
         .merge(auth::admin_routes())
+        .merge(oidc::routes())
         .merge(accounts::routes())
         .merge(courses::routes())
         .merge(roster::routes())
@@ -65,7 +66,7 @@ fn described() -> OpenApiRouter<App> {
 /// The same handlers under the literal paths of the systems that Muster replaces.
 fn aliases() -> Router<App> {
     let health: Router<App> = health::routes().into();
-    let auth: Router<App> = auth::routes().into();
+    let auth: Router<App> = auth::routes().merge(oidc::routes()).into();
     let device: Router<App> = devices::auth_routes().into();
     let both = health.merge(auth).merge(device).merge(auth::alias_routes());
     Router::new().merge(both.clone()).nest("/v1", both)

@@ -17,8 +17,16 @@ use super::world::{PREFIX, World, parameters, routes};
 const SIGNED: &[(&str, &str)] = &[("POST", "/sync"), ("PUT", "/blobs/{sha256}")];
 
 /// Stories that other files tell: signing in and what belongs to it.
-const TOLD_ELSEWHERE: &[(&str, &str)] =
-    &[("POST", "/auth/login"), ("POST", "/auth/register"), ("POST", "/auth/signup"), ("POST", "/auth/change-password")];
+const TOLD_ELSEWHERE: &[(&str, &str)] = &[
+    ("POST", "/auth/login"),
+    ("POST", "/auth/register"),
+    ("POST", "/auth/signup"),
+    ("POST", "/auth/change-password"),
+    ("POST", "/auth/oauth/exchange"),
+    ("POST", "/auth/oauth/link"),
+    ("POST", "/auth/oauth/{provider}/link"),
+    ("DELETE", "/auth/oauth/{provider}/link"),
+];
 
 /// Looks at what is not one's own.
 const LOOKS: &[&str] = &[

@@ -33,6 +33,8 @@ mod relay;
 mod rebuild;
 mod nodes;
 mod permissions;
+mod oidc;
+mod oidc_accounts;
 mod review;
 mod revocation;
 mod smtp;

@@ -24,6 +24,10 @@ const PUBLIC: &[(&str, &str)] = &[
     ("POST", "/auth/login"),
     ("POST", "/auth/register"),
     ("POST", "/auth/signup"),
+    ("GET", "/auth/oauth/providers"),
+    ("GET", "/auth/oauth/{provider}/start"),
+    ("GET", "/auth/oauth/{provider}/callback"),
+    ("POST", "/auth/oauth/exchange"),
 ];
 
 /// Roles that have the permission and are refused all the same, with the reason.

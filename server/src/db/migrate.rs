@@ -45,6 +45,7 @@ pub const SERVER_MIGRATIONS: &[Migration] = migrations![
     15 "0015_rates",
     16 "0016_mail",
     17 "0017_mfa",
+    18 "0018_oidc",
     19 "0019_roster",
     21 "0021_audit_search",
 ];

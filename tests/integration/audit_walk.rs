@@ -159,7 +159,7 @@ async fn devices(teller: &mut Teller<'_>) {
     let student = world.server().client("student").await;
     let first = json!({"imei": "356938035643809"});
     let asked = teller.tells(&student, "POST /students/device/bind", first, "device.ask").await;
-    let hash = |asked: &Value| asked["request"]["id"].as_str().expect("the request's id").to_owned();
+    let hash = |asked: &Value| asked["request"]["hash"].as_str().expect("the request's id").to_owned();
     approve(&admin, &hash(&asked)).await;
     let second = json!({"imei": "490154203237518"});
     student.post(&format!("{PREFIX}/students/device/bind"), &second).await.expect(202);

@@ -30,6 +30,13 @@ pub struct Actor {
     pub request_id: String,
 }
 
+impl Actor {
+    /// Whoever has the command line of the server, in one run of a command.
+    pub fn command_line(tenant: TenantId, run: &str) -> Self {
+        Self { tenant, id: "cli".to_owned(), role: "admin".to_owned(), request_id: run.to_owned() }
+    }
+}
+
 macro_rules! actions {
     ($($(#[$doc:meta])+ $variant:ident = $name:literal),+ $(,)?) => {
         /// What somebody did. The names are stable.
@@ -69,6 +76,38 @@ actions! {
     QuarantineDiscard = "quarantine.discard",
     /// Both sides of a fork were shown.
     ForkView = "fork.view",
+    /// Somebody signed in.
+    SignIn = "auth.sign_in",
+    /// A session's refresh token was replaced by its successor.
+    TokenRefresh = "auth.refresh",
+    /// A refresh token was used again after its successor was: a copy is about.
+    TokenReuse = "auth.refresh_reuse",
+    /// Somebody signed out.
+    SignOut = "auth.sign_out",
+    /// Somebody signed out everywhere.
+    SignOutEverywhere = "auth.sign_out_everywhere",
+    /// Somebody asked for a link to set a new password.
+    PasswordResetRequest = "password.reset_request",
+    /// A new password was set by a mailed link.
+    PasswordReset = "password.reset",
+    /// Somebody asked for a link to confirm their e-mail address.
+    EmailConfirmRequest = "email.confirm_request",
+    /// An e-mail address was confirmed by a mailed link.
+    EmailConfirm = "email.confirm",
+    /// Somebody began to set up an authenticator app.
+    MfaEnroll = "mfa.enroll",
+    /// A code of the app came back: the second factor is on.
+    MfaConfirm = "mfa.confirm",
+    /// A sign-in was completed with a second factor, or was not.
+    MfaComplete = "mfa.complete",
+    /// The second factor was switched off by its owner.
+    MfaDisable = "mfa.disable",
+    /// New backup codes took the place of the old ones.
+    MfaBackupRegenerate = "mfa.backup_regenerate",
+    /// A backup code was used up; the result says how many are left.
+    MfaBackupUsed = "mfa.backup_used",
+    /// An admin took somebody's second factor away.
+    MfaReset = "mfa.reset",
     /// A course was created.
     CourseCreate = "course.create",
     /// Somebody became a lecturer of a course.
@@ -109,6 +148,32 @@ actions! {
     AuditSearch = "audit.search",
     /// The audit log left as a file.
     AuditExport = "audit.export",
+    /// An account was created.
+    UserCreate = "user.create",
+    /// What describes an account was changed.
+    UserUpdate = "user.update",
+    /// An account got another role.
+    UserRole = "user.role",
+    /// An account was disabled.
+    UserDisable = "user.disable",
+    /// An account was enabled again.
+    UserEnable = "user.enable",
+    /// The second factor of an account was removed by somebody else.
+    UserMfaReset = "user.mfa_reset",
+    /// A roster was imported.
+    RosterImport = "roster.import",
+    /// A sign-in was refused.
+    SignInFail = "auth.sign_in_fail",
+    /// An account or an address must wait after too many failures.
+    SignInLock = "auth.sign_in_lock",
+    /// Somebody signed up.
+    SignUp = "auth.sign_up",
+    /// Somebody changed their own password.
+    PasswordChange = "auth.password_change",
+    /// The stored hash of a password was replaced by a stronger one.
+    PasswordRehash = "auth.password_rehash",
+    /// Somebody changed their own profile.
+    ProfileUpdate = "auth.profile_update",
 }
 
 /// One action.

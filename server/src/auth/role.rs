@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use crate::db::{Cell, FromCell};
 
 /// What a person is to the institution.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// May sign in and nothing else.

@@ -6,6 +6,7 @@ pub mod demo;
 mod migrate;
 pub mod models;
 mod rebuild;
+mod roster;
 pub mod serve;
 mod verify;
 
@@ -41,6 +42,9 @@ enum Command {
     /// Manage accounts without a running server.
     #[command(subcommand)]
     Admin(admin::Admin),
+    /// Import people, courses and enrolments.
+    #[command(subcommand)]
+    Roster(Box<roster::Roster>),
 }
 
 /// Reads the arguments, runs the command and says how it ended.
@@ -55,6 +59,7 @@ pub fn run() -> ExitCode {
         Command::Audit(audit) => audit::run(&audit),
         Command::Rebuild(rebuild) => rebuild::run(&rebuild),
         Command::Admin(admin) => admin::run(admin).map(done).map_err(Into::into),
+        Command::Roster(roster) => roster::run(&roster),
     };
     match result {
         Ok(code) => code,

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use super::admin;
 use crate::app::{App, AppBuilder, StartError};
 use crate::audit::{self, AuditHeadFile};
-use crate::auth::AuthState;
+use crate::auth::{self, AuthState};
 use crate::blobs::{BlobError, BlobStore, DiskStore, S3Config, S3Store, crypt::MasterKey};
 use crate::config::{Config, Environment, Secret, StorageBackend};
 use crate::devices::LegacyIds;
@@ -17,6 +17,8 @@ use crate::evidence::Vault;
 use crate::face::Faces;
 use crate::jobs::{self, Handlers};
 use crate::log::{self, HeadFile, Movements, ServerKey};
+use crate::mail::{self, Mailer};
+use crate::roster::Imports;
 use crate::{attendance, devices, face, face_engine, http, limits, router, sync, telemetry};
 
 /// The settings of `muster serve`.
@@ -75,9 +77,11 @@ fn furnish(builder: AppBuilder, store: Arc<dyn BlobStore>) -> Result<AppBuilder,
         None => MasterKey::load_or_create(&keys_dir.join("master.key"), &fill),
     };
     let master = master.map_err(|error| StartError::Other(error.to_string()))?;
+    let mailer = Mailer::open(config, entropy)?;
     let faces = face_engine::open(&config.models_dir());
     Ok(builder
         .with(server_key)
+        .with(mailer)
         .with(Vault::new(store, master))
         .with(Movements::default())
         .with(head_file)
@@ -131,6 +135,8 @@ pub fn handlers() -> Handlers {
         .on(devices::RELEASE_JOB, 16, sync::release_batch)
         .on(devices::FORK_JOB, 16, attendance::device_forked)
         .on(attendance::JUDGE_JOB, attendance::JUDGE_BATCH_MAX, attendance::judge_batch)
+        .on(auth::RESET_JOB, 16, auth::reset_batch)
+        .on(mail::MAIL_JOB, mail::DELIVER_BATCH_MAX, mail::deliver)
         .on(face::REFERENCE_JOB, 16, attendance::reference_changed)
 }
 
@@ -147,9 +153,12 @@ fn build(builder: AppBuilder) -> Result<App, StartError> {
 /// When a setting is wrong, or a key or the database cannot be opened.
 pub fn build_on(builder: AppBuilder, store: Arc<dyn BlobStore>) -> Result<App, StartError> {
     builder.config().check()?;
-    let auth = AuthState::open(builder.config(), builder.entropy_source())?;
+    let auth_state = AuthState::open(builder.config(), builder.entropy_source())?;
     let legacy_ids = LegacyIds::open(builder.config(), builder.entropy_source())?;
-    let app = furnish(builder, store)?.with(auth).with(legacy_ids).build()?;
+    let networks = http::ClientNetworks::of(&builder.config().web)?;
+    let app =
+        furnish(builder, store)?.with(auth_state).with(legacy_ids).with(Imports::default()).with(networks).build()?;
+    auth::check_mfa_key(&app)?;
     if let (Some(key), Some(file)) = (app.slice::<ServerKey>(), app.slice::<HeadFile>()) {
         log::check_at_start(&app, key, file)?;
     }

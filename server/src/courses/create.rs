@@ -64,7 +64,7 @@ pub(super) async fn create_course(
     Ok((StatusCode::CREATED, Json(course)))
 }
 
-fn code(text: &str) -> AppResult<String> {
+pub(super) fn code(text: &str) -> AppResult<String> {
     let text = text.trim().to_uppercase();
     let plain = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | ' ');
     if limits::CODE_CHARS.contains(&text.chars().count()) && text.chars().all(plain) {
@@ -73,7 +73,7 @@ fn code(text: &str) -> AppResult<String> {
     Err(AppError::field("code", "a code has 2 to 32 letters, digits, spaces, dots, hyphens, slashes or underscores"))
 }
 
-fn title(text: &str) -> AppResult<String> {
+pub(super) fn title(text: &str) -> AppResult<String> {
     let text = text.trim();
     if limits::TITLE_CHARS.contains(&text.chars().count()) && !text.chars().any(char::is_control) {
         return Ok(text.to_owned());

@@ -11,7 +11,7 @@ mod in_flight;
 mod open_files;
 mod page;
 
-pub use client_ip::ClientIp;
+pub use client_ip::{ClientIp, ClientNetworks};
 pub use connection::{listen, serve};
 pub use csv::csv_cell;
 pub use extract::{Json, Path, Query};

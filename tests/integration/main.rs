@@ -35,6 +35,7 @@ mod nodes;
 mod permissions;
 mod review;
 mod revocation;
+mod security_checks;
 mod smtp;
 mod storm;
 mod sync;

@@ -175,6 +175,7 @@ impl World {
             ("/admin/quarantine/", "hash", self.waiting.clone(), &no_hash),
             ("/admin/forks/", "hash", self.fork.clone(), &no_hash),
             ("/admin/face-reenrolments/", "user_id", self.reenrolling.clone(), NO_ID),
+            ("/students/", "id", self.student.client.user_id().to_owned(), NO_ID),
             ("/blobs/", "sha256", self.selfie_hash(), &unsent),
         ];
         let found = known.iter().find(|(prefix, name, ..)| template.starts_with(prefix) && *name == parameter);

@@ -7,7 +7,10 @@ use axum::http::header;
 use axum::routing::get;
 use utoipa::openapi::path::{HttpMethod, Operation, PathItem};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder, SecurityRequirement};
+use utoipa::openapi::{
+    ComponentsBuilder, ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, Response, ResponseBuilder,
+    SecurityRequirement,
+};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::App;
@@ -93,7 +96,13 @@ fn openapi_json(mut openapi: OpenApi) -> String {
     })
 }
 
-/// Handlers of different slices may have one name; their operations may not.
+/// What every other answer looks like.
+fn failure() -> Response {
+    let envelope = ContentBuilder::new().schema(Some(Ref::from_schema_name("ErrorEnvelope"))).build();
+    ResponseBuilder::new().description("a failure, in the envelope").content("application/json", envelope).build()
+}
+
+/// Handlers of different slices may have one name; their operations may not. And any of them may fail.
 fn name_operations(openapi: &mut OpenApi) {
     for item in openapi.paths.paths.values_mut() {
         for (_, operation) in operations_mut(item) {
@@ -102,6 +111,7 @@ fn name_operations(openapi: &mut OpenApi) {
             {
                 *id = format!("{tag}_{id}");
             }
+            operation.responses.responses.entry("default".to_owned()).or_insert_with(|| failure().into());
         }
     }
 }

@@ -37,6 +37,7 @@ mod oidc;
 mod oidc_accounts;
 mod review;
 mod revocation;
+mod security_checks;
 mod smtp;
 mod storm;
 mod sync;

@@ -1,11 +1,12 @@
 //! Load: what a storm, thousands of slow sockets, a whole campus that reconnects, a cold page, an idle exchange and a
-//! growing log cost a real `muster serve`, measured from outside.
+//! growing log cost a real `muster serve`, measured from outside; and whether the time of an answer tells who has an account.
 //!
 //! `cargo run --release -p muster-tests --bin load -- storm` after `cargo build --release`. The figures of one run stand
 //! beside each other; figures of different machines, or of a busy one, do not compare.
 
 mod figures;
 mod floor;
+mod oracle;
 mod page;
 mod process;
 mod reconnect;
@@ -19,6 +20,7 @@ pub(crate) use muster_tests::campus::Result;
 
 const USAGE: &str = "usage: load storm [--rounds N] [--students N] [--pull] | load page | load idle
        load slow [--sockets N] [--seconds N] | load reconnect [--phones N] [--seconds N] | load scale [--changes N]
+       load oracle [--each N]
 --database postgresql://user@host/postgres runs the server, and the floor, on databases that it makes there.
 MUSTER names the server's binary; default: `muster` beside this one. This one can serve too: `load serve` is `muster serve`.";
 
@@ -52,6 +54,7 @@ fn run(arguments: &[String]) -> Result<()> {
             students: number("--students", 200)?,
             pull: arguments.iter().any(|argument| argument == "--pull"),
         }),
+        Some("oracle") => oracle::run(number("--each", 400)?),
         Some("page") => page::cold_page(),
         Some("idle") => page::idle(),
         Some("slow") => {

@@ -22,6 +22,7 @@ mod role;
 mod sign_in;
 mod state;
 mod token;
+mod traffic;
 mod users;
 
 use utoipa_axum::router::OpenApiRouter;
@@ -36,6 +37,7 @@ pub use hashing::{generate_password, hash_password_blocking};
 pub use permission::Permission;
 pub use role::Role;
 pub use state::AuthState;
+pub use traffic::{Traffic, limit as limit_traffic};
 pub use users::{
     NewUser, Person, Status, User, UserChange, Users, find, find_by_email, insert, list, none_exists, update,
 };

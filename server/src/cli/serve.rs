@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 
 use super::admin;
 use crate::app::{App, AppBuilder, StartError};
-use crate::auth::AuthState;
+use crate::auth::{AuthState, Traffic};
 use crate::blobs::{BlobError, BlobStore, DiskStore, S3Config, S3Store, crypt::MasterKey};
 use crate::config::{Config, Environment, Secret, StorageBackend};
 use crate::devices::LegacyIds;
@@ -146,7 +146,8 @@ pub fn build_on(builder: AppBuilder, store: Arc<dyn BlobStore>) -> Result<App, S
     let auth = AuthState::open(builder.config(), builder.entropy_source())?;
     let legacy_ids = LegacyIds::open(builder.config(), builder.entropy_source())?;
     let networks = http::ClientNetworks::of(&builder.config().web)?;
-    let app = furnish(builder, store)?.with(auth).with(legacy_ids).with(networks).build()?;
+    let traffic = Traffic::new(&builder.config().rates, builder.clock_source());
+    let app = furnish(builder, store)?.with(auth).with(traffic).with(legacy_ids).with(networks).build()?;
     if let (Some(key), Some(file)) = (app.slice::<ServerKey>(), app.slice::<HeadFile>()) {
         log::check_at_start(&app, key, file)?;
     }

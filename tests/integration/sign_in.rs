@@ -78,9 +78,9 @@ async fn each_source_signs_up_with_its_own_body_and_finds_its_own_words_in_the_a
         }
         assert_eq!(user["first_name"], body["first_name"]);
         assert_eq!((&user["role"], &user["status"]), (&json!("student"), &json!("active")));
-        let tokens =
-            server.anonymous().post(LOGIN, &login(body["email"].as_str().unwrap(), body["password"].as_str().unwrap()));
-        let client = server.with_token(tokens.await.expect(200)["access_token"].as_str().unwrap());
+        let sign_in = login(body["email"].as_str().unwrap(), body["password"].as_str().unwrap());
+        let tokens = server.anonymous().post(LOGIN, &sign_in).await.expect(200);
+        let client = server.with_token(tokens["access_token"].as_str().unwrap());
         assert_eq!(client.get("/api/v1/auth/me").await.expect(200)["id"], user["id"]);
         let profile = client.get("/api/v1/auth/profile").await.expect(200);
         let words = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::http::header;
+use axum::middleware;
 use axum::routing::get;
 use utoipa::openapi::path::{HttpMethod, Operation, PathItem};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -32,7 +33,9 @@ pub fn router(app: App) -> Router {
         let description = Arc::clone(&description);
         async move { ([(header::CONTENT_TYPE, "application/json")], description.as_ref().clone()) }
     });
-    router.merge(aliases()).merge(auth::pages()).route("/openapi.json", openapi_route).with_state(app)
+    let limited = middleware::from_fn_with_state(app.clone(), auth::limit_traffic);
+    let all = router.merge(aliases()).merge(auth::pages()).route("/openapi.json", openapi_route);
+    all.layer(limited).with_state(app)
 }
 
 /// The description alone, for tests and for documentation.

@@ -37,13 +37,14 @@ pub(crate) struct Memory {
 }
 
 impl Server {
-    /// Starts the release binary on a free port over `data`, with default settings; its log goes to a file in there.
+    /// Starts the release binary on a free port over `data`, with default settings but those limits that would stop one client that asks for many; its log goes to a file in there.
     pub(crate) fn start(data: &Data) -> Result<Self> {
         let binary = binary()?;
         let log = data.path().join("server.log");
         let watch = Stopwatch::start();
         let mut child = Command::new(&binary)
-            .args(["serve", "--port", "0", "--data-dir"])
+            .args(["serve", "--rl-user-limit", "1000000", "--rl-anonymous-ip-limit", "1000000"])
+            .args(["--port", "0", "--data-dir"])
             .arg(data.path())
             .args(data.database().map(|database| postgres::options(&database.url())).into_iter().flatten())
             .stderr(fs::File::create(&log)?)

@@ -30,6 +30,7 @@ mod sign_in;
 mod state;
 mod token;
 mod undelivered;
+mod traffic;
 mod users;
 
 use utoipa_axum::router::OpenApiRouter;
@@ -47,6 +48,7 @@ pub use permission::Permission;
 pub use registry::{KnownUser, RegistryChange, change_from_registry, count_users, known_users, send_user};
 pub use role::Role;
 pub use state::AuthState;
+pub use traffic::{Traffic, limit as limit_traffic};
 pub use users::{
     Filter, NewUser, Person, Profile, Status, Updated, User, UserChange, Users, find, find_by_any_name, find_by_email,
     insert, list, none_exists, update,

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use super::admin;
 use crate::app::{App, AppBuilder, StartError};
 use crate::audit::{self, AuditHeadFile};
-use crate::auth::{self, AuthState};
+use crate::auth::{self, AuthState, Traffic};
 use crate::blobs::{BlobError, BlobStore, DiskStore, S3Config, S3Store, crypt::MasterKey};
 use crate::config::{Config, Environment, Secret, StorageBackend};
 use crate::devices::LegacyIds;
@@ -158,12 +158,14 @@ pub fn build_on(builder: AppBuilder, store: Arc<dyn BlobStore>) -> Result<App, S
     let oidc = OidcState::open(builder.config(), builder.entropy_source())?;
     let legacy_ids = LegacyIds::open(builder.config(), builder.entropy_source())?;
     let networks = http::ClientNetworks::of(&builder.config().web)?;
+    let traffic = Traffic::new(&builder.config().rates, builder.clock_source());
     let app = furnish(builder, store)?
         .with(auth_state)
         .with(oidc)
         .with(legacy_ids)
         .with(Imports::default())
         .with(networks)
+        .with(traffic)
         .build()?;
     auth::check_mfa_key(&app)?;
     if let (Some(key), Some(file)) = (app.slice::<ServerKey>(), app.slice::<HeadFile>()) {

@@ -1,6 +1,7 @@
 //! The server through its public door, a file per slice.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where its premise fails")]
 
+mod admin;
 mod audit;
 mod auth;
 mod blobs;
@@ -28,6 +29,8 @@ mod rebuild;
 mod nodes;
 mod review;
 mod revocation;
+mod roster;
+mod roster_cli;
 mod storm;
 mod sync;
 mod tamper;

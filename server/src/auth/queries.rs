@@ -2,7 +2,7 @@
 
 use super::role::Role;
 use super::state::Principal;
-use super::users::{Filter, NewUser, Person, Profile, Status, User};
+use super::users::{Filter, NO_SECTION, NewUser, Person, Profile, Status, User};
 use crate::db::{DbError, Row, Tx, Value};
 use crate::ids::{TenantId, UserId};
 use crate::params;
@@ -11,9 +11,6 @@ const COLUMNS: &str = "id, tenant_id, email, username, display_name, role, statu
     family_name, section, external_id, email_confirmed_at";
 /// How many they are; what a query adds stands behind them.
 const COLUMNS_COUNT: usize = 14;
-
-/// Where a student is taught until somebody says.
-const NO_SECTION: &str = "_";
 
 fn user(row: &Row<'_>) -> Result<User, DbError> {
     let (role, section): (Role, Option<String>) = (row.get(5)?, row.get(11)?);
@@ -31,6 +28,11 @@ fn user(row: &Row<'_>) -> Result<User, DbError> {
         person: Person { given_name: row.get(9)?, family_name: row.get(10)?, section, external_id: row.get(12)? },
         email_confirmed_at_ms: row.get(13)?,
     })
+}
+
+/// The section as it is stored: the one that every student has is none.
+fn section(person: &Person) -> Option<&str> {
+    person.section.as_deref().filter(|section| *section != NO_SECTION)
 }
 
 pub(super) fn principal(tx: &Tx<'_>, id: UserId) -> Result<Option<Principal>, DbError> {
@@ -179,7 +181,7 @@ fn with_values<T>(new: &NewUser, then: impl FnOnce(&[Value<'_>]) -> T) -> T {
         new.created_at_ms,
         new.person.given_name.as_deref(),
         new.person.family_name.as_deref(),
-        new.person.section.as_deref(),
+        section(&new.person),
         new.person.external_id.as_deref(),
         &search
     ])
@@ -221,7 +223,7 @@ pub(super) fn set_profile(
             &profile.display_name,
             person.given_name.as_deref(),
             person.family_name.as_deref(),
-            person.section.as_deref(),
+            section(person),
             person.external_id.as_deref(),
             &search,
             now_ms

@@ -36,8 +36,8 @@ pub use registry::{KnownUser, RegistryChange, change_from_registry, count_users,
 pub use role::Role;
 pub use state::AuthState;
 pub use users::{
-    Filter, NO_SECTION, NewUser, Person, Profile, Status, Updated, User, UserChange, Users, find, find_by_any_name, find_by_email,
-    insert, list, none_exists, update,
+    Filter, NO_SECTION, NewUser, Person, Profile, Status, Updated, User, UserChange, Users, find, find_by_any_name,
+    find_by_email, insert, list, none_exists, update,
 };
 
 pub(crate) use hashing::hash_password;

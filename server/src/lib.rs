@@ -19,9 +19,11 @@ pub mod forks;
 
 pub mod jobs;
 pub mod audit;
+pub mod mail;
 
 pub mod auth;
 pub mod settings;
+pub mod audit_search;
 pub mod accounts;
 pub mod courses;
 pub mod roster;

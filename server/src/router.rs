@@ -12,7 +12,8 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::App;
 use crate::{
-    accounts, attendance, auth, class_sessions, courses, devices, face, health, roster, settings, sync, uploads,
+    accounts, attendance, audit_search, auth, class_sessions, courses, devices, face, health, roster, settings, sync,
+    uploads,
 };
 
 /// The prefix that documentation and our own clients use.
@@ -28,7 +29,7 @@ pub fn router(app: App) -> Router {
         let description = Arc::clone(&description);
         async move { ([(header::CONTENT_TYPE, "application/json")], description.as_ref().clone()) }
     });
-    router.merge(aliases()).route("/openapi.json", openapi_route).with_state(app)
+    router.merge(aliases()).merge(auth::pages()).route("/openapi.json", openapi_route).with_state(app)
 }
 
 /// The description alone, for tests and for documentation.
@@ -43,6 +44,7 @@ fn slices() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .merge(health::routes())
         .merge(auth::routes())
+        .merge(auth::admin_routes())
         .merge(accounts::routes())
         .merge(courses::routes())
         .merge(roster::routes())
@@ -50,6 +52,7 @@ fn slices() -> OpenApiRouter<App> {
         .merge(class_sessions::routes())
         .merge(face::routes())
         .merge(settings::routes())
+        .merge(audit_search::routes())
         .merge(attendance::routes())
         .merge(sync::routes())
         .merge(uploads::routes())
@@ -63,7 +66,8 @@ fn described() -> OpenApiRouter<App> {
 fn aliases() -> Router<App> {
     let health: Router<App> = health::routes().into();
     let auth: Router<App> = auth::routes().into();
-    let both = health.merge(auth).merge(auth::alias_routes());
+    let device: Router<App> = devices::auth_routes().into();
+    let both = health.merge(auth).merge(device).merge(auth::alias_routes());
     Router::new().merge(both.clone()).nest("/v1", both)
 }
 

@@ -140,9 +140,27 @@ pub struct TestServerBuilder {
     arguments: Vec<String>,
     data: Option<Data>,
     connection_limits: Option<ConnectionLimits>,
+    limits_as_shipped: bool,
 }
 
+/// All clients of a test come from one address, and most tests are not about how many they are.
+const ROOMY_LIMITS: &[&str] = &[
+    "--rl-login-ip-limit",
+    "--rl-login-email-limit",
+    "--rl-signup-ip-limit",
+    "--rl-reset-ip-limit",
+    "--rl-anonymous-ip-limit",
+    "--rl-user-limit",
+    "--login-fail-ip-threshold",
+];
+
 impl TestServerBuilder {
+    /// The limits of an address and of a user as a server has them that nobody configured.
+    pub fn limits_as_shipped(mut self) -> Self {
+        self.limits_as_shipped = true;
+        self
+    }
+
     /// A clock that stands at `now_ms` until the test moves it.
     pub fn manual_clock(mut self, now_ms: i64) -> Self {
         self.clock = Some(Arc::new(ManualClock::new(now_ms)));
@@ -190,6 +208,11 @@ impl TestServerBuilder {
         let mut arguments = self.arguments;
         if let Some(database) = &data.database {
             arguments.extend(postgres::options(&database.url()));
+        }
+        for name in ROOMY_LIMITS.iter().filter(|_| !self.limits_as_shipped) {
+            if !arguments.iter().any(|given| given == name) {
+                arguments.extend([(*name).to_owned(), "1000000".to_owned()]);
+            }
         }
         let config = config(data.path(), &arguments);
         let mut builder = AppBuilder::new(config);
@@ -368,6 +391,12 @@ impl Client {
     /// When it was not made by `TestServer::client` or `TestServer::sign_in`.
     pub fn user_id(&self) -> &str {
         self.user_id.as_deref().expect("signed in")
+    }
+
+    /// The same client, known to be this user.
+    #[must_use]
+    pub fn as_user(self, id: &str) -> Self {
+        Self { user_id: Some(id.to_owned()), ..self }
     }
 
     /// A request that the test finishes itself; the token is in it.

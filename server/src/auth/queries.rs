@@ -1,10 +1,12 @@
 //! All SQL about `users`.
 
+use super::auth_session;
+use super::limits;
 use super::role::Role;
 use super::state::Principal;
 use super::users::{Filter, NO_SECTION, NewUser, Person, Profile, Status, User};
 use crate::db::{DbError, Row, Tx, Value};
-use crate::ids::{TenantId, UserId};
+use crate::ids::{AuthSessionId, TenantId, UserId};
 use crate::params;
 
 const COLUMNS: &str = "id, tenant_id, email, username, display_name, role, status, epoch, created_at, given_name, \
@@ -35,12 +37,33 @@ fn section(person: &Person) -> Option<&str> {
     person.section.as_deref().filter(|section| *section != NO_SECTION)
 }
 
+/// What tokens of a user are checked against.
 pub(super) fn principal(tx: &Tx<'_>, id: UserId) -> Result<Option<Principal>, DbError> {
-    let sql = "SELECT tenant_id, role, epoch, status FROM users WHERE id = ?1";
-    tx.query_one(sql, params![&id.to_string()], |row| {
+    let sql = "SELECT u.tenant_id, u.role, u.epoch, u.status, s.id
+        FROM users u
+        LEFT JOIN auth_sessions s ON s.user_id = u.id AND s.epoch = u.epoch AND s.revoked_at IS NOT NULL
+        WHERE u.id = ?1
+        LIMIT ?2";
+    let mut principal = None;
+    tx.query(sql, params![&id.to_string(), limits::REVOKED_SESSIONS_MAX], |row| {
         let status: Status = row.get(3)?;
-        Ok(Principal { tenant: row.get(0)?, role: row.get(1)?, epoch: row.get(2)?, active: status == Status::Active })
-    })
+        let principal = principal.get_or_insert(Principal {
+            tenant: row.get(0)?,
+            role: row.get(1)?,
+            epoch: row.get(2)?,
+            active: status == Status::Active,
+            revoked: Vec::new(),
+        });
+        principal.revoked.extend(row.get::<Option<AuthSessionId>>(4)?);
+        Ok(())
+    })?;
+    Ok(principal)
+}
+
+/// Ends every token of a user.
+pub(super) fn raise_epoch(tx: &Tx<'_>, tenant: &TenantId, id: UserId, now_ms: i64) -> Result<bool, DbError> {
+    let sql = "UPDATE users SET epoch = epoch + 1, updated_at = ?3 WHERE tenant_id = ?1 AND id = ?2";
+    Ok(tx.execute(sql, params![tenant.as_str(), &id.to_string(), now_ms])? == 1)
 }
 
 /// An empty text stands for no password.
@@ -244,6 +267,7 @@ pub(super) fn set_role_and_status(
     let sql = "UPDATE users
         SET role = ?3, status = ?4, epoch = epoch + 1, updated_at = ?5
         WHERE tenant_id = ?1 AND id = ?2";
+    auth_session::end_all(tx, tenant, id, now_ms)?;
     let id = id.to_string();
     Ok(tx.execute(sql, params![tenant.as_str(), &id, role.as_str(), status.as_str(), now_ms])? == 1)
 }
@@ -260,5 +284,72 @@ pub(super) fn replace_password(
     let sql = "UPDATE users
         SET password_hash = ?4, epoch = epoch + 1, updated_at = ?5
         WHERE tenant_id = ?1 AND id = ?2 AND password_hash = ?3";
+    let replaced = tx.execute(sql, params![tenant.as_str(), &id.to_string(), old_hash, new_hash, now_ms])? == 1;
+    if replaced {
+        auth_session::end_all(tx, tenant, id, now_ms)?;
+    }
+    Ok(replaced)
+}
+
+/// Sets the password, whatever it was, and ends every token.
+pub(super) fn set_password(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    id: UserId,
+    hash: &str,
+    now_ms: i64,
+) -> Result<bool, DbError> {
+    let sql = "UPDATE users
+        SET password_hash = ?3, epoch = epoch + 1, updated_at = ?4
+        WHERE tenant_id = ?1 AND id = ?2";
+    Ok(tx.execute(sql, params![tenant.as_str(), &id.to_string(), hash, now_ms])? == 1)
+}
+
+/// Notes that somebody reads mail at the address; the first time counts.
+pub(super) fn confirm_email(tx: &Tx<'_>, tenant: &TenantId, id: UserId, now_ms: i64) -> Result<(), DbError> {
+    let sql = "UPDATE users SET email_confirmed_at = coalesce(email_confirmed_at, ?3) WHERE tenant_id = ?1 AND id = ?2";
+    tx.send(sql, params![tenant.as_str(), &id.to_string(), now_ms])
+}
+
+/// Replaces the hash of one password by another hash of it; false when the password was changed meanwhile.
+pub(super) fn replace_hash(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    id: UserId,
+    old_hash: &str,
+    new_hash: &str,
+    now_ms: i64,
+) -> Result<bool, DbError> {
+    let sql = "UPDATE users
+        SET password_hash = ?4, updated_at = ?5
+        WHERE tenant_id = ?1 AND id = ?2 AND password_hash = ?3";
     Ok(tx.execute(sql, params![tenant.as_str(), &id.to_string(), old_hash, new_hash, now_ms])? == 1)
+}
+
+/// Changes how a person is called.
+pub(super) fn set_names(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    id: UserId,
+    display_name: &str,
+    given_name: Option<&str>,
+    family_name: Option<&str>,
+    now_ms: i64,
+) -> Result<bool, DbError> {
+    let sql = "UPDATE users
+        SET display_name = ?3, given_name = ?4, family_name = ?5, updated_at = ?6
+        WHERE tenant_id = ?1 AND id = ?2";
+    let text = id.to_string();
+    let params = params![tenant.as_str(), &text, display_name, given_name, family_name, now_ms];
+    let changed = tx.execute(sql, params)? == 1;
+    if let Some(user) = by_id(tx, tenant, id)? {
+        set_search(tx, tenant, id, &Profile::of(&user).search_text())?;
+    }
+    Ok(changed)
+}
+
+/// Has a search find the user by new names.
+fn set_search(tx: &Tx<'_>, tenant: &TenantId, id: UserId, search: &str) -> Result<(), DbError> {
+    let sql = "UPDATE users SET search = ?3 WHERE tenant_id = ?1 AND id = ?2";
+    tx.send(sql, params![tenant.as_str(), &id.to_string(), search])
 }

@@ -332,6 +332,7 @@ pub(crate) fn remember(app: &App, user: &User) -> AppResult<()> {
         role: user.role,
         epoch: user.epoch,
         active: user.status == Status::Active,
+        revoked: Vec::new(),
     };
     AuthState::of(app)?.remember(user.id, principal);
     Ok(())

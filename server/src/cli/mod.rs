@@ -1,6 +1,7 @@
 //! The command line: `muster serve` and the commands around it.
 
 mod admin;
+mod audit;
 pub mod demo;
 mod migrate;
 pub mod models;
@@ -33,6 +34,9 @@ enum Command {
     Models(models::ModelsArgs),
     /// Check every signature, chain and place of the log, with the server stopped.
     Verify(verify::Verify),
+    /// Check the audit log, with the server running or stopped.
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// Make every projection again from the log and compare, with the server stopped.
     Rebuild(rebuild::Rebuild),
     /// Manage accounts without a running server.
@@ -52,6 +56,7 @@ pub fn run() -> ExitCode {
         Command::Demo(demo) => demo::run(&demo),
         Command::Models(models) => models::run(models),
         Command::Verify(verify) => verify::run(&verify),
+        Command::Audit(audit) => audit::run(&audit),
         Command::Rebuild(rebuild) => rebuild::run(&rebuild),
         Command::Admin(admin) => admin::run(admin).map(done).map_err(Into::into),
         Command::Roster(roster) => roster::run(&roster),

@@ -6,6 +6,12 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{DataConfig, LogFormat};
 
+mod metrics;
+mod security;
+
+pub use metrics::{DatabaseMeters, Metrics};
+pub use security::SecurityEvent;
+
 /// Starts logging to standard error. A second call changes nothing.
 ///
 /// # Errors

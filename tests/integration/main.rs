@@ -1,6 +1,7 @@
 //! The server through its public door, a file per slice.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where its premise fails")]
 
+mod admin;
 mod audit;
 mod audit_search;
 mod audit_walk;
@@ -39,6 +40,8 @@ mod oidc_accounts;
 mod review;
 mod revocation;
 mod security_checks;
+mod roster;
+mod roster_cli;
 mod smtp;
 mod sign_in;
 mod storm;

@@ -9,6 +9,7 @@ pub mod oidc;
 pub mod phone;
 pub mod pocket;
 pub mod postgres;
+pub mod roster;
 mod server;
 pub mod wire;
 

@@ -141,10 +141,10 @@ async fn owner(app: &App, parts: &mut Parts) -> AppResult<Option<Owner>> {
     }
     if let Ok(Some(token)) = bearer(parts) {
         match authenticate(app, token).await {
-            Ok(user) => {
-                let id = user.id;
+            Ok(signed_in) => {
+                let id = signed_in.user.id;
                 // The handler's extractor finds it there and need not verify the token again.
-                parts.extensions.insert(user);
+                parts.extensions.insert(signed_in);
                 return Ok(Some(Owner::User(id)));
             }
             Err(error) if matches!(error.code(), "TOKEN_EXPIRED" | "TOKEN_REVOKED") => {

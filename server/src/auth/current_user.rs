@@ -15,8 +15,9 @@ use super::{queries, token};
 use crate::app::App;
 use crate::audit::Actor;
 use crate::error::{AppError, AppResult};
-use crate::http::RequestId;
+use crate::http::{RequestFacts, RequestId};
 use crate::ids::{TenantId, UserId};
+use crate::telemetry::SecurityEvent;
 
 /// Somebody who is signed in.
 #[derive(Debug, Clone)]
@@ -71,7 +72,9 @@ impl FromRequestParts<App> for CurrentUser {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, AppError> {
         let token = bearer(parts)?.ok_or_else(|| AppError::unauthorized("UNAUTHORIZED", "sign in first"))?;
-        authenticate(app, token).await
+        let user = authenticate(app, token).await?;
+        RequestFacts::note_user(parts, user.id);
+        Ok(user)
     }
 }
 
@@ -80,7 +83,11 @@ impl FromRequestParts<App> for MaybeUser {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, AppError> {
         match bearer(parts)? {
-            Some(token) => authenticate(app, token).await.map(|user| Self(Some(user))),
+            Some(token) => {
+                let user = authenticate(app, token).await?;
+                RequestFacts::note_user(parts, user.id);
+                Ok(Self(Some(user)))
+            }
             None => Ok(Self(None)),
         }
     }
@@ -94,6 +101,8 @@ impl<P: Permission> FromRequestParts<App> for Allowed<P> {
         if user.may::<P>() {
             return Ok(Self { user, permission: PhantomData });
         }
+        let request = RequestId::of(parts);
+        app.security_event(SecurityEvent::PermissionDenied, request.as_str(), Some(&user.id.to_string()));
         Err(AppError::forbidden("FORBIDDEN", format!("a {} may not do this", user.role))
             .with_details(json!({ "permission": P::NAME })))
     }

@@ -26,8 +26,10 @@ pub struct Serve {
 }
 
 /// Serves until SIGTERM or ctrl-c.
-pub(super) fn run(serve: Serve) -> Result<(), StartError> {
+pub(super) fn run(serve: Serve, warnings: &[String]) -> Result<(), StartError> {
+    serve.config.check()?;
     telemetry::start(&serve.config.data).map_err(StartError::Other)?;
+    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

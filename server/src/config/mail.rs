@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::Secret;
+use super::{ConfigError, Environment, Secret, require};
 
 /// How mail leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -66,4 +66,16 @@ pub struct MailConfig {
     /// How the connection to the mail server is encrypted.
     #[arg(long, env = "SMTP_TLS", value_enum, default_value = "starttls")]
     pub smtp_tls: SmtpTls,
+}
+
+impl MailConfig {
+    /// Refuses what cannot be right.
+    pub(super) fn check(&self, env: Environment) -> Result<(), ConfigError> {
+        let on_console = self.mail_transport == Some(MailTransport::Console);
+        require(
+            !on_console || env == Environment::Dev,
+            "MAIL_TRANSPORT",
+            "links in mail are secrets, and console shows them to whoever reads the log: with ENV=dev only",
+        )
+    }
 }

@@ -2,7 +2,11 @@
 
 use clap::Args;
 
-use super::Secret;
+use super::secret::is_guessable;
+use super::{ConfigError, Environment, Secret, require};
+
+/// Fewest bytes of a secret that signs tokens.
+pub const JWT_SECRET_BYTES_MIN: usize = 32;
 
 /// What tokens are made of and how long they live.
 #[derive(Debug, Clone, Args)]
@@ -35,4 +39,47 @@ pub struct TokenConfig {
     /// Minutes that a link to set a new password is good for.
     #[arg(long, env = "PASSWORD_RESET_EXPIRE_MINUTES", default_value_t = 30)]
     pub password_reset_expire_minutes: u32,
+}
+
+impl TokenConfig {
+    /// Refuses what is too weak, or cannot be right.
+    pub(super) fn check(&self, env: Environment) -> Result<(), ConfigError> {
+        let previous = self.jwt_previous_secrets.iter().map(|old| strong("JWT_PREVIOUS_SECRETS", Some(old), env));
+        ConfigError::all(previous.chain([
+            strong("JWT_SECRET", self.jwt_secret.as_ref(), env),
+            strong("TOKEN_PEPPER", self.token_pepper.as_ref(), env),
+            require(self.jwt_alg == "HS256", "JWT_ALG", "HS256 is the only one that this server signs with"),
+            require(
+                (1..=1_440).contains(&self.access_token_expire_minutes),
+                "ACCESS_TOKEN_EXPIRE_MINUTES",
+                "expected 1 to 1440",
+            ),
+            require(
+                (1..=365).contains(&self.refresh_token_expire_days),
+                "REFRESH_TOKEN_EXPIRE_DAYS",
+                "expected 1 to 365",
+            ),
+            require(
+                (1..=1_440).contains(&self.password_reset_expire_minutes),
+                "PASSWORD_RESET_EXPIRE_MINUTES",
+                "expected 1 to 1440",
+            ),
+        ]))
+    }
+}
+
+/// A secret that is long enough and, where it matters, neither missing nor typed.
+fn strong(name: &'static str, secret: Option<&Secret>, env: Environment) -> Result<(), ConfigError> {
+    let Some(secret) = secret.map(Secret::reveal) else {
+        return require(env != Environment::Prod, name, "ENV=prod needs it: 32 random bytes or more");
+    };
+    let long = secret.len() >= JWT_SECRET_BYTES_MIN;
+    ConfigError::all([
+        require(long, name, "at least 32 bytes are needed; leave it unset outside of production and one is made"),
+        require(
+            env != Environment::Prod || !is_guessable(secret),
+            name,
+            "this can be guessed, and ENV=prod refuses it; use random bytes",
+        ),
+    ])
 }

@@ -8,6 +8,7 @@ pub mod models;
 pub mod phone;
 pub mod pocket;
 pub mod postgres;
+pub mod process;
 mod server;
 pub mod wire;
 

@@ -5,6 +5,7 @@
 
 mod auth_session;
 mod current_user;
+mod default_accounts;
 mod fields;
 mod hashing;
 mod limits;
@@ -28,6 +29,7 @@ use crate::app::App;
 
 pub use auth_session::issue_token;
 pub use current_user::{Allowed, CurrentUser, MaybeUser};
+pub use default_accounts::{DEMO_ACCOUNTS, open_to_everybody};
 pub use fields::{DisplayName, Email, Username};
 pub use hashing::{generate_password, hash_password_blocking};
 pub use permission::Permission;

@@ -6,13 +6,15 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use comfy_table::{ContentArrangement, Table, presets};
 
-use crate::config::{Report, Sources};
+use crate::config::{Report, Sources, example};
 
 /// `muster config ...`
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
     /// Print every setting with its origin, without secrets; the status is 0 only if the server would start.
     Check(Check),
+    /// Print every setting as a file `.env` that changes nothing.
+    Example,
 }
 
 /// Arguments of `muster config check`.
@@ -29,8 +31,14 @@ pub struct Check {
 
 /// Runs the command.
 pub(super) fn run(command: &ConfigCommand, sources: &Sources) -> Result<ExitCode, Box<dyn std::error::Error>> {
-    let ConfigCommand::Check(check) = command;
     let out = io::stdout();
+    let check = match command {
+        ConfigCommand::Check(check) => check,
+        ConfigCommand::Example => {
+            out.lock().write_all(example().as_bytes())?;
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
     let wide = out.is_terminal();
     run_to(check, sources, wide, &mut out.lock())
 }

@@ -22,7 +22,7 @@ pub use mail::{MailConfig, MailTransport, SmtpTls};
 pub use mfa::{MfaConfig, MfaKey};
 pub use oauth::OauthConfig;
 pub use rates::RateConfig;
-pub use report::{Ignored, Origin, Report, Row};
+pub use report::{Ignored, Origin, Report, Row, example};
 use secret::DISTINCT_BYTES_MIN;
 pub use secret::Secret;
 pub use sources::{Place, Resolved, Setting, Sources};

@@ -130,6 +130,48 @@ fn row(argument: &Arg, matches: &ArgMatches, resolved: &Resolved) -> Option<Row>
     Some(Row { name, value: shown, origin })
 }
 
+/// Every setting as a file `.env`, with its help and its default, so that uncommenting a line changes nothing.
+pub fn example() -> String {
+    let mut text =
+        "# Every setting of `muster serve`. Copy this file to `.env` in the working directory, or set the names in the\n\
+         # environment, which wins. `muster config check` shows what takes effect, and what is wrong with it.\n"
+            .to_owned();
+    for argument in Arguments::command().get_arguments() {
+        let Some(name) = environment_name(argument) else { continue };
+        let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+        let possible: Vec<String> =
+            argument.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect();
+        let default = argument.get_default_values().first().map(|value| value.to_string_lossy()).unwrap_or_default();
+        text.push('\n');
+        for line in wrapped(&help, LINE_CHARS) {
+            text.push_str(&format!("# {line}\n"));
+        }
+        if !possible.is_empty() {
+            text.push_str(&format!("# One of: {}.\n", possible.join(", ")));
+        }
+        let quote = if default.contains([' ', '<', '$', '#']) { "'" } else { "" };
+        text.push_str(&format!("#{name}={quote}{default}{quote}\n"));
+    }
+    text
+}
+
+/// Characters of a line of help.
+const LINE_CHARS: usize = 110;
+
+fn wrapped(text: &str, chars_max: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.len() + 1 + word.len() <= chars_max => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
 fn counted(secret: &str) -> String {
     format!("set ({} bytes)", secret.len())
 }

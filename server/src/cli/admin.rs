@@ -81,8 +81,9 @@ pub(super) fn create_demo_accounts(db: &Db) -> Result<(), StartError> {
     let tenant = TenantId::default_tenant();
     for (known, role) in auth::DEMO_ACCOUNTS.iter().zip([Role::Admin, Role::Student]) {
         let tenant = tenant.clone();
+        let email = Email::parse(known.email).map_err(|error| StartError::Other(error.message().to_owned()))?;
         let found = db.read_blocking::<_, DbError, _>(move |tx| {
-            auth::find_by_email(tx, &tenant, known.email).map(|found| found.is_some())
+            auth::find_by_email(tx, &tenant, &email).map(|found| found.is_some())
         })?;
         if !found {
             account(db, known.email, &format!("Demo {role}"), role, &Secret::new(known.password.to_owned()))?;

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use muster_server::db::Db;
+use muster_server::db::{Db, DbError};
+use muster_server::params;
 use muster_tests::process::{ServerProcess, lines};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
@@ -140,12 +141,16 @@ async fn show_tokens(spy: &mut Spy<'_>, token: &str) {
 
 /// A defect of ours: a stored hash that no library can read.
 async fn break_an_account(spy: &mut Spy<'_>, data: &Path) {
-    let db = Db::open_sqlite(&data.join("muster.db"), 0).unwrap();
+    let file = data.join("muster.db");
     let broken = "$argon2id$canary-broken-hash-3c2b1a0f";
     let sql = "UPDATE users SET password_hash = ?1 WHERE email = 'student@example.com'";
-    let changed = db.write(move |tx| tx.execute(sql, muster_server::params![broken])).await;
-    assert_eq!(changed, Ok::<u64, muster_server::db::DbError>(1));
-    tokio::task::spawn_blocking(move || db.close()).await.unwrap();
+    let change = move || {
+        let db = Db::open_sqlite(&file, 0).unwrap();
+        let changed = db.write_blocking::<_, DbError, _>(move |tx| tx.execute(sql, params![broken]));
+        db.close();
+        changed
+    };
+    assert_eq!(tokio::task::spawn_blocking(change).await.unwrap(), Ok(1));
     let (status, _) = spy.post("/auth/login", &json!({"email": "student@example.com", "password": PASSWORD})).await;
     assert!(status == 500 || status == 401, "{status}");
 }

@@ -77,7 +77,7 @@ fn strong(name: &'static str, secret: Option<&Secret>, env: Environment) -> Resu
     ConfigError::all([
         require(long, name, "at least 32 bytes are needed; leave it unset outside of production and one is made"),
         require(
-            env != Environment::Prod || !is_guessable(secret),
+            !long || env != Environment::Prod || !is_guessable(secret),
             name,
             "this can be guessed, and ENV=prod refuses it; use random bytes",
         ),

@@ -8,7 +8,8 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::App;
 use crate::{
-    accounts, attendance, auth, class_sessions, courses, devices, docs, face, health, http, settings, sync, uploads,
+    accounts, attendance, audit_search, auth, class_sessions, courses, devices, docs, face, health, http, roster,
+    settings, sync, uploads,
 };
 
 /// The prefix that documentation and our own clients use.
@@ -21,7 +22,7 @@ const BEARER: &str = "bearer";
 /// The server's routes, ready to serve.
 pub fn router(app: App) -> Router {
     let (router, openapi) = described().split_for_parts();
-    let router = router.merge(aliases(app.config.web.prefix()));
+    let router = router.merge(aliases(app.config.web.prefix())).merge(auth::pages());
     let router = router.merge(docs::routes(openapi_json(openapi))).merge(health::metrics_route());
     let router = router.route_layer(middleware::from_fn(http::note_route));
     // Checked before the app was built: a setting that cannot be read did not come this far.
@@ -44,12 +45,15 @@ fn slices() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .merge(health::routes())
         .merge(auth::routes())
+        .merge(auth::admin_routes())
         .merge(accounts::routes())
         .merge(courses::routes())
+        .merge(roster::routes())
         .merge(devices::routes())
         .merge(class_sessions::routes())
         .merge(face::routes())
         .merge(settings::routes())
+        .merge(audit_search::routes())
         .merge(attendance::routes())
         .merge(sync::routes())
         .merge(uploads::routes())
@@ -63,7 +67,8 @@ fn described() -> OpenApiRouter<App> {
 fn aliases(prefix: Option<&str>) -> Router<App> {
     let health: Router<App> = health::routes().into();
     let auth: Router<App> = auth::routes().into();
-    let both = health.merge(auth).merge(auth::alias_routes());
+    let device: Router<App> = devices::auth_routes().into();
+    let both = health.merge(auth).merge(device).merge(auth::alias_routes());
     let everything = || Router::from(slices()).merge(auth::alias_routes());
     let router = Router::new().merge(both.clone());
     match prefix {

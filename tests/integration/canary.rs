@@ -2,12 +2,17 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
+use muster_server::clock::{Clock, SystemClock};
 use muster_server::db::{Db, DbError};
 use muster_server::params;
 use muster_tests::process::{ServerProcess, lines};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
+use totp_rs::Totp;
+
+use crate::smtp::{self, Mail, MailServer, Tls};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_load");
 
@@ -17,7 +22,7 @@ const PLANTED: [(&str, &str); 13] = [
     ("JWT_PREVIOUS_SECRETS", "canary-old-5d4c3b2a1f0e9d8c7b6a5f4e"),
     ("TOKEN_PEPPER", "canary-pepper-1a2b3c4d5e6f7a8b9c0d1e2f"),
     ("MFA_ENCRYPTION_KEY", "Y2FuYXJ5LW1mYS1rZXktMDEyMzQ1Njc4OWFiY2RlZjE="),
-    ("SMTP_PASSWORD", "canary-smtp-7f6e5d4c"),
+    ("SMTP_PASSWORD", smtp::SMTP_PASSWORD),
     ("S3_ACCESS_KEY", "canary-access-3b2a1f0e"),
     ("S3_SECRET_KEY", "canary-s3-9c8b7a6f"),
     ("MASTER_KEY", "Y2FuYXJ5LW1hc3Rlci1rZXktMTIzNDU2Nzg5MGFiY2Q="),
@@ -28,13 +33,14 @@ const PLANTED: [(&str, &str); 13] = [
     ("REDIS_URL", "redis://:canary-redis-6f5e4d3c@localhost:6379/0"),
 ];
 /// What has to be beside them.
-const BESIDE: [(&str, &str); 8] = [
+const BESIDE: [(&str, &str); 9] = [
     ("LOG_LEVEL", "trace"),
     ("DB_SLOW_QUERY_MS", "0"),
+    ("RL_LOGIN_EMAIL_LIMIT", "1000"),
     ("SEED_DEMO_ACCOUNTS", "true"),
     ("SMTP_HOST", "127.0.0.1"),
-    ("SMTP_PORT", "9"),
-    ("SMTP_USERNAME", "muster"),
+    ("SMTP_USERNAME", smtp::USER),
+    ("SMTP_TLS", "none"),
     ("OAUTH_GOOGLE_CLIENT_ID", "google"),
     ("OAUTH_MICROSOFT_CLIENT_ID", "microsoft"),
 ];
@@ -42,6 +48,9 @@ const BESIDE: [(&str, &str); 8] = [
 const PASSWORD: &str = "canary-password-5a4b3c2d";
 const WRONG_PASSWORD: &str = "canary-wrong-password-1e2f3a4b";
 const NEXT_PASSWORD: &str = "canary-next-password-9d8c7b6a";
+const LAST_PASSWORD: &str = "canary-last-password-0f1e2d3c";
+/// Subject of the mail with the link.
+const RESET: &str = "Set a new password";
 
 /// Sends requests, and remembers what must be secret and what was said.
 struct Spy<'a> {
@@ -155,30 +164,109 @@ async fn break_an_account(spy: &mut Spy<'_>, data: &Path) {
     assert!(status == 500 || status == 401, "{status}");
 }
 
-async fn change_the_password(spy: &mut Spy<'_>, token: &str) {
-    for (current, new, right) in [(WRONG_PASSWORD, NEXT_PASSWORD, false), (PASSWORD, NEXT_PASSWORD, true)] {
-        let body = json!({"current_password": current, "new_password": new});
-        let (status, _) = spy.post_as(token, "/auth/change-password", &body).await;
+/// Refresh tokens used rightly, twice, and when they were never made.
+async fn renew(spy: &mut Spy<'_>) {
+    let login = json!({"email": "canary@x.example", "password": PASSWORD});
+    let (_, first) = spy.post("/auth/login", &login).await;
+    let renew = |token: &Value| json!({ "refresh_token": token });
+    let (status, second) = spy.post("/v1/auth/refresh", &renew(&first["refresh_token"])).await;
+    assert_eq!(status, 200, "{}", spy.errors);
+    let (_, third) = spy.post("/v1/auth/refresh", &renew(&second["refresh_token"])).await;
+    assert!(third["refresh_token"].is_string());
+    let (status, _) = spy.post("/v1/auth/refresh", &renew(&first["refresh_token"])).await;
+    assert_eq!(status, 401, "it was used before");
+    for nonsense in [json!("canary-no-refresh-token-7a6b5c4d"), json!(["canary-no-refresh-token"]), first.clone()] {
+        assert!(spy.post("/v1/auth/refresh", &renew(&nonsense)).await.0.is_client_error());
+    }
+    let (status, _) = spy.post("/v1/auth/logout", &renew(&third["refresh_token"])).await;
+    assert!(status.is_success() || status == 401, "{status}");
+}
+
+/// A second factor: set up, missed, used, and used again.
+async fn second_factor(spy: &mut Spy<'_>, token: &str, password: &str) {
+    let (status, _) = spy.post_as(token, "/auth/mfa/enroll", &json!({ "password": WRONG_PASSWORD })).await;
+    assert!(status.is_client_error());
+    let (status, enrolling) = spy.post_as(token, "/auth/mfa/enroll", &json!({ "password": password })).await;
+    assert_eq!(status, 200, "{}", spy.errors);
+    let app = Totp::from_url(enrolling["otpauth_url"].as_str().unwrap()).unwrap();
+    assert!(spy.post_as(token, "/auth/mfa/confirm", &json!({ "code": "canary-code" })).await.0.is_client_error());
+    let code = app.generate((SystemClock.now_ms() / 1000) as u64).to_string();
+    let (status, confirmed) = spy.post_as(token, "/auth/mfa/confirm", &json!({ "code": code })).await;
+    assert_eq!(status, 200, "{}", spy.errors);
+    let backup_code = confirmed["backup_codes"][0].as_str().unwrap();
+    let (_, half) = spy.post("/auth/login", &json!({"email": "canary@x.example", "password": password})).await;
+    assert_eq!(half["mfa_required"], true, "{half}");
+    for (code, right) in [("canary-backup-code-1a2b", false), (backup_code, true), (backup_code, false)] {
+        let body = json!({ "mfa_token": half["mfa_token"], "backup_code": code });
+        let (status, _) = spy.post("/auth/mfa/complete", &body).await;
         assert_eq!(status.is_success(), right, "{}", spy.errors);
     }
+}
+
+/// The mail with the link, once it has arrived.
+async fn mailed(post: &MailServer) -> Mail {
+    for _ in 0..600 {
+        let found = post.inbox().into_iter().find(|mail| mail.header("Subject").as_deref() == Some(RESET));
+        if let Some(mail) = found {
+            return mail;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("no mail arrived: {:?}", post.commands());
+}
+
+/// The link in a mail, used and used again.
+async fn reset(spy: &mut Spy<'_>, post: &MailServer) {
+    let (status, _) = spy.post("/auth/password-reset/request", &json!({ "email": "canary@x.example" })).await;
+    assert!(status.is_success(), "{}", spy.errors);
+    let token = mailed(post).await.link().1;
+    spy.secrets.push(token.clone());
+    for (token, right) in [("canary-no-reset-token", false), (token.as_str(), true), (token.as_str(), false)] {
+        let body = json!({ "token": token, "new_password": LAST_PASSWORD });
+        let (status, _) = spy.post("/auth/password-reset/confirm", &body).await;
+        assert_eq!(status.is_success(), right, "{}", spy.errors);
+    }
+}
+
+/// Says which token holds from now on.
+async fn change_the_password(spy: &mut Spy<'_>, token: &str) -> String {
+    let mut renewed = String::new();
+    for (current, new, right) in [(WRONG_PASSWORD, NEXT_PASSWORD, false), (PASSWORD, NEXT_PASSWORD, true)] {
+        let body = json!({"current_password": current, "new_password": new});
+        let (status, reply) = spy.post_as(token, "/auth/change-password", &body).await;
+        assert_eq!(status.is_success(), right, "{}", spy.errors);
+        renewed = reply["access_token"].as_str().unwrap_or_default().to_owned();
+    }
+    renewed
 }
 
 #[tokio::test]
 async fn no_secret_is_in_a_log_an_error_or_a_metric() {
     let dir = tempfile::tempdir().unwrap();
     let log_file = dir.path().join("muster.log");
+    let post = MailServer::start(Tls::None, 0, true);
+    let port = post.port.to_string();
     let mut environment: Vec<(&str, &str)> = PLANTED.iter().chain(&BESIDE).copied().collect();
+    environment.push(("SMTP_PORT", &port));
     environment.push(("LOG_FILE", log_file.to_str().unwrap()));
     let server = ServerProcess::start(BINARY, dir.path(), &environment);
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let mut secrets: Vec<String> = PLANTED.iter().map(|(_, value)| (*value).to_owned()).collect();
-    secrets.extend([PASSWORD, WRONG_PASSWORD, NEXT_PASSWORD, "Student123!", "Admin123!"].map(str::to_owned));
+    secrets.extend(
+        [PASSWORD, WRONG_PASSWORD, NEXT_PASSWORD, LAST_PASSWORD, "Student123!", "Admin123!"].map(str::to_owned),
+    );
     let mut spy = Spy { server: &server, http, secrets, errors: String::new() };
 
     let token = sign_in(&mut spy).await;
     show_tokens(&mut spy, &token).await;
     break_an_account(&mut spy, &dir.path().join("data")).await;
-    change_the_password(&mut spy, &token).await;
+    renew(&mut spy).await;
+    let token = change_the_password(&mut spy, &token).await;
+    reset(&mut spy, &post).await;
+    let (_, reply) = spy.post("/auth/login", &json!({"email": "canary@x.example", "password": LAST_PASSWORD})).await;
+    assert_ne!(reply["access_token"].as_str().unwrap(), token);
+    let token = reply["access_token"].as_str().unwrap().to_owned();
+    second_factor(&mut spy, &token, LAST_PASSWORD).await;
 
     let metrics = spy.request(Method::GET, "/metrics").bearer_auth("canary-metrics-0f1e2d3c4b5a");
     let metrics = metrics.send().await.unwrap().text().await.unwrap();

@@ -20,10 +20,11 @@ pub(crate) use muster_tests::campus::Result;
 const USAGE: &str = "usage: load storm [--rounds N] [--students N] [--pull] | load page | load idle
        load slow [--sockets N] [--seconds N] | load reconnect [--phones N] [--seconds N] | load scale [--changes N]
 --database postgresql://user@host/postgres runs the server, and the floor, on databases that it makes there.
-MUSTER names the server's binary; default: `muster` beside this one. This one can serve too: `load serve` is `muster serve`, and `load config` is `muster config`.";
+MUSTER names the server's binary; default: `muster` beside this one. This one does some of its work too: `load serve`,
+`load config`, `load admin` and `load roster` are `muster serve`, `muster config`, `muster admin` and `muster roster`.";
 
 fn main() -> ExitCode {
-    if std::env::args().nth(1).is_some_and(|word| word == "serve" || word == "config") {
+    if std::env::args().nth(1).is_some_and(|word| ["serve", "config", "admin", "roster"].contains(&word.as_str())) {
         return muster_server::cli::run();
     }
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -16,8 +16,7 @@ use crate::app::App;
 use crate::audit::Actor;
 use crate::error::{AppError, AppResult};
 use crate::http::{RequestFacts, RequestId};
-use crate::ids::{TenantId, UserId};
-use crate::telemetry::SecurityEvent;
+use crate::ids::{AuthSessionId, TenantId, UserId};
 
 /// Somebody who is signed in.
 #[derive(Debug, Clone)]
@@ -67,14 +66,30 @@ impl<P> Deref for Allowed<P> {
 #[derive(Debug, Clone)]
 pub struct MaybeUser(pub Option<CurrentUser>);
 
-impl FromRequestParts<App> for CurrentUser {
+/// Somebody who is signed in, and the session in which they are.
+#[derive(Debug, Clone)]
+pub(super) struct SignedIn {
+    pub(super) user: CurrentUser,
+    pub(super) session: AuthSessionId,
+    pub(super) expires_at_s: i64,
+}
+
+impl FromRequestParts<App> for SignedIn {
     type Rejection = AppError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, AppError> {
         let token = bearer(parts)?.ok_or_else(|| AppError::unauthorized("UNAUTHORIZED", "sign in first"))?;
-        let user = authenticate(app, token).await?;
-        RequestFacts::note_user(parts, user.id);
-        Ok(user)
+        let signed_in = authenticate(app, token).await?;
+        RequestFacts::note_user(parts, signed_in.user.id);
+        Ok(signed_in)
+    }
+}
+
+impl FromRequestParts<App> for CurrentUser {
+    type Rejection = AppError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, AppError> {
+        SignedIn::from_request_parts(parts, app).await.map(|signed_in| signed_in.user)
     }
 }
 
@@ -84,9 +99,9 @@ impl FromRequestParts<App> for MaybeUser {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, AppError> {
         match bearer(parts)? {
             Some(token) => {
-                let user = authenticate(app, token).await?;
-                RequestFacts::note_user(parts, user.id);
-                Ok(Self(Some(user)))
+                let signed_in = authenticate(app, token).await?;
+                RequestFacts::note_user(parts, signed_in.user.id);
+                Ok(Self(Some(signed_in.user)))
             }
             None => Ok(Self(None)),
         }
@@ -101,8 +116,6 @@ impl<P: Permission> FromRequestParts<App> for Allowed<P> {
         if user.may::<P>() {
             return Ok(Self { user, permission: PhantomData });
         }
-        let request = RequestId::of(parts);
-        app.security_event(SecurityEvent::PermissionDenied, request.as_str(), Some(&user.id.to_string()));
         Err(AppError::forbidden("FORBIDDEN", format!("a {} may not do this", user.role))
             .with_details(json!({ "permission": P::NAME })))
     }
@@ -116,7 +129,7 @@ fn bearer(parts: &Parts) -> AppResult<Option<&str>> {
 }
 
 /// The token says who; memory, or else the database, says whether that still holds.
-async fn authenticate(app: &App, token: &str) -> AppResult<CurrentUser> {
+async fn authenticate(app: &App, token: &str) -> AppResult<SignedIn> {
     let state = AuthState::of(app)?;
     let verified = state.token_key.verify(token, app.clock.now_s())?;
     let principal = match state.principals.get(&verified.user) {
@@ -124,7 +137,8 @@ async fn authenticate(app: &App, token: &str) -> AppResult<CurrentUser> {
         None => load(app, state, verified.user).await?,
     };
     if still_holds(&principal, &verified) {
-        return Ok(CurrentUser { id: verified.user, tenant: principal.tenant, role: principal.role });
+        let user = CurrentUser { id: verified.user, tenant: principal.tenant, role: principal.role };
+        return Ok(SignedIn { user, session: verified.session, expires_at_s: verified.expires_at_s });
     }
     Err(revoked())
 }
@@ -134,6 +148,7 @@ fn still_holds(principal: &Principal, verified: &token::Verified) -> bool {
         && principal.epoch == verified.epoch
         && principal.role == verified.role
         && principal.tenant.as_str() == verified.tenant
+        && !principal.revoked.contains(&verified.session)
 }
 
 fn revoked() -> AppError {

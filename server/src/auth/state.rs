@@ -1,9 +1,12 @@
-//! What this slice keeps in memory: the token key, roles and epochs of recent users, failed sign-ins.
+//! What this slice keeps in memory: the keys of tokens, roles and epochs of recent users, failed sign-ins.
 
 use moka::sync::Cache;
 
+use super::auth_session::RefreshKeys;
 use super::hashing::Hashing;
 use super::limits;
+use super::mfa::MfaState;
+use super::pepper::Pepper;
 use super::role::Role;
 use super::throttle::Throttle;
 use super::token::TokenKey;
@@ -11,15 +14,18 @@ use crate::app::{App, StartError};
 use crate::clock::Entropy;
 use crate::config::{Config, DatabaseUrl, JWT_SECRET_BYTES_MIN};
 use crate::error::{AppError, AppResult};
-use crate::ids::{TenantId, UserId};
+use crate::ids::{AuthSessionId, TenantId, UserId};
 use crate::keys;
 
 /// Lives in the `App`.
 pub struct AuthState {
     pub(super) token_key: TokenKey,
+    pub(super) pepper: Pepper,
+    pub(super) refresh_keys: RefreshKeys,
     pub(super) principals: Cache<UserId, Principal>,
     pub(super) hashing: Hashing,
     pub(super) throttle: Throttle,
+    pub(super) mfa: MfaState,
 }
 
 /// What a token is checked against.
@@ -29,34 +35,49 @@ pub(super) struct Principal {
     pub(super) role: Role,
     pub(super) epoch: i64,
     pub(super) active: bool,
+    /// Sessions that ended, and whose access tokens may not have expired yet.
+    pub(super) revoked: Vec<AuthSessionId>,
 }
 
 impl AuthState {
-    /// Reads the token key, or makes it at the first start.
+    /// Reads the keys, or makes them at the first start.
     pub fn open(config: &Config, entropy: &dyn Entropy) -> Result<Self, StartError> {
+        let previous: Vec<_> = config.tokens.previous_secrets().collect();
         let token_key = match &config.tokens.jwt_secret {
-            Some(secret) => TokenKey::new(secret.reveal().as_bytes()),
+            Some(secret) => TokenKey::new(secret.reveal().as_bytes(), previous),
             None => {
                 let dir = config.data.keys_dir();
                 let key = keys::load_or_create(&dir, "token.key", JWT_SECRET_BYTES_MIN, entropy)
                     .map_err(|error| StartError::Io(dir.join("token.key").display().to_string(), error))?;
-                TokenKey::new(&key)
+                TokenKey::new(&key, previous)
             }
         };
+        let pepper = Pepper::open(config, entropy)?;
         let alone = matches!(config.data.database()?, DatabaseUrl::Sqlite(_));
         let ttl = if alone { limits::PRINCIPAL_TTL } else { limits::PRINCIPAL_TTL_SHARED };
         let principals = Cache::builder().max_capacity(limits::PRINCIPALS_MAX).time_to_live(ttl).build();
-        Ok(Self { token_key, principals, hashing: Hashing::new(), throttle: Throttle::new() })
+        let refresh_keys = RefreshKeys::new(&pepper);
+        let mfa = MfaState::open(config, entropy)?;
+        let (hashing, throttle) = (Hashing::new(), Throttle::new());
+        Ok(Self { token_key, pepper, refresh_keys, principals, hashing, throttle, mfa })
     }
 
     pub(super) fn of(app: &App) -> AppResult<&Self> {
         app.slice::<Self>().ok_or_else(|| AppError::internal("the app was built without AuthState"))
     }
 
-    /// Keeps the newest epoch, also when an older row is read at the same moment.
-    pub(super) fn remember(&self, user: UserId, principal: Principal) {
+    /// Keeps the newest epoch, and whatever is known to be revoked, also when an older row is read at the same moment.
+    pub(super) fn remember(&self, user: UserId, mut principal: Principal) {
         self.principals.entry(user).and_upsert_with(|kept| match kept {
             Some(kept) if kept.value().epoch > principal.epoch => kept.into_value(),
+            Some(kept) if kept.value().epoch == principal.epoch => {
+                for session in kept.into_value().revoked {
+                    if !principal.revoked.contains(&session) {
+                        principal.revoked.push(session);
+                    }
+                }
+                principal
+            }
             _ => principal,
         });
     }

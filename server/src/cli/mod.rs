@@ -1,11 +1,13 @@
 //! The command line: `muster serve` and the commands around it.
 
 mod admin;
+mod audit;
 pub mod config;
 pub mod demo;
 mod migrate;
 pub mod models;
 mod rebuild;
+mod roster;
 pub mod serve;
 mod verify;
 
@@ -36,6 +38,9 @@ enum Command {
     Models(models::ModelsArgs),
     /// Check every signature, chain and place of the log, with the server stopped.
     Verify(verify::Verify),
+    /// Check the audit log, with the server running or stopped.
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// Make every projection again from the log and compare, with the server stopped.
     Rebuild(rebuild::Rebuild),
     /// Look at the settings.
@@ -44,6 +49,9 @@ enum Command {
     /// Manage accounts without a running server.
     #[command(subcommand)]
     Admin(admin::Admin),
+    /// Import people, courses and enrolments.
+    #[command(subcommand)]
+    Roster(Box<roster::Roster>),
 }
 
 /// Reads the arguments, runs the command and says how it ended.
@@ -80,9 +88,11 @@ fn perform(command: Command, sources: &Sources, resolved: &Resolved) -> Result<E
         Command::Demo(demo) => demo::run(&demo),
         Command::Models(models) => models::run(models),
         Command::Verify(verify) => verify::run(&verify),
+        Command::Audit(audit) => audit::run(&audit),
         Command::Rebuild(rebuild) => rebuild::run(&rebuild),
         Command::Config(command) => config::run(&command, sources),
         Command::Admin(admin) => admin::run(admin).map(done).map_err(Into::into),
+        Command::Roster(roster) => roster::run(&roster),
     }
 }
 

@@ -26,10 +26,8 @@ pub use report::{Ignored, Origin, Report, Row, example};
 use secret::DISTINCT_BYTES_MIN;
 pub use secret::Secret;
 pub use sources::{Place, Resolved, Setting, Sources};
-pub use tokens::TokenConfig;
+pub use tokens::{JWT_SECRET_BYTES_MIN, TOKEN_PEPPER_BYTES_MIN, TokenConfig};
 pub use web::{Origins, WebConfig};
-
-pub use tokens::JWT_SECRET_BYTES_MIN;
 
 /// Where images are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -203,6 +201,20 @@ impl Config {
     /// Folder of the face models.
     pub fn models_dir(&self) -> PathBuf {
         self.models_dir.clone().unwrap_or_else(|| self.data.data_dir.join("models"))
+    }
+
+    /// The address under which people reach this server, without a slash at its end. It is configured, and never taken
+    /// from a request: whoever makes a request also chooses what its header fields say.
+    pub fn public_url(&self) -> String {
+        if let Some(url) = self.mail.public_url() {
+            return url.to_owned();
+        }
+        let port = self.port;
+        match self.host.as_str() {
+            "0.0.0.0" | "::" => format!("http://localhost:{port}"),
+            host if host.contains(':') => format!("http://[{host}]:{port}"),
+            host => format!("http://{host}:{port}"),
+        }
     }
 
     /// Bytes of the largest image.

@@ -7,6 +7,14 @@ use super::{ConfigError, Environment, Secret, require};
 
 /// Fewest bytes of a secret that signs tokens.
 pub const JWT_SECRET_BYTES_MIN: usize = 32;
+/// Fewest bytes of a secret under which tokens are hashed.
+pub const TOKEN_PEPPER_BYTES_MIN: usize = 32;
+/// Longest life of an access token.
+const ACCESS_TOKEN_MINUTES_MAX: u32 = 1_440;
+/// Longest life of a refresh token.
+const REFRESH_TOKEN_DAYS_MAX: u32 = 366;
+/// Longest life of a link to set a new password.
+const PASSWORD_RESET_MINUTES_MAX: u32 = 1_440;
 
 /// What tokens are made of and how long they live.
 #[derive(Debug, Clone, Args)]
@@ -42,25 +50,37 @@ pub struct TokenConfig {
 }
 
 impl TokenConfig {
-    /// Refuses what is too weak, or cannot be right.
+    /// What signed access tokens before.
+    pub fn previous_secrets(&self) -> impl Iterator<Item = &[u8]> {
+        self.jwt_previous_secrets
+            .iter()
+            .map(|secret| secret.reveal().trim().as_bytes())
+            .filter(|secret| !secret.is_empty())
+    }
+
+    /// Refuses secrets that are too weak, and lives that make no sense.
     pub(super) fn check(&self, env: Environment) -> Result<(), ConfigError> {
-        let previous = self.jwt_previous_secrets.iter().map(|old| strong("JWT_PREVIOUS_SECRETS", Some(old), env));
+        let given = self.jwt_previous_secrets.iter().filter(|old| !old.reveal().trim().is_empty());
+        let previous = given.map(|old| strong("JWT_PREVIOUS_SECRETS", Some(old), env));
+        let same = self.token_pepper.is_some() && self.token_pepper == self.jwt_secret;
+        let within = |value: u32, most: u32| (1..=most).contains(&value);
         ConfigError::all(previous.chain([
             strong("JWT_SECRET", self.jwt_secret.as_ref(), env),
             strong("TOKEN_PEPPER", self.token_pepper.as_ref(), env),
-            require(self.jwt_alg == "HS256", "JWT_ALG", "HS256 is the only one that this server signs with"),
+            require(!same, "TOKEN_PEPPER", "it must not be JWT_SECRET"),
+            require(self.jwt_alg == "HS256", "JWT_ALG", "access tokens are signed with HS256 only"),
             require(
-                (1..=1_440).contains(&self.access_token_expire_minutes),
+                within(self.access_token_expire_minutes, ACCESS_TOKEN_MINUTES_MAX),
                 "ACCESS_TOKEN_EXPIRE_MINUTES",
                 "expected 1 to 1440",
             ),
             require(
-                (1..=365).contains(&self.refresh_token_expire_days),
+                within(self.refresh_token_expire_days, REFRESH_TOKEN_DAYS_MAX),
                 "REFRESH_TOKEN_EXPIRE_DAYS",
-                "expected 1 to 365",
+                "expected 1 to 366",
             ),
             require(
-                (1..=1_440).contains(&self.password_reset_expire_minutes),
+                within(self.password_reset_expire_minutes, PASSWORD_RESET_MINUTES_MAX),
                 "PASSWORD_RESET_EXPIRE_MINUTES",
                 "expected 1 to 1440",
             ),
@@ -73,13 +93,13 @@ fn strong(name: &'static str, secret: Option<&Secret>, env: Environment) -> Resu
     let Some(secret) = secret.map(Secret::reveal) else {
         return require(env != Environment::Prod, name, "ENV=prod needs it: 32 random bytes or more");
     };
-    let long = secret.len() >= JWT_SECRET_BYTES_MIN;
-    ConfigError::all([
-        require(long, name, "at least 32 bytes are needed; leave it unset outside of production and one is made"),
-        require(
-            !long || env != Environment::Prod || !is_guessable(secret),
-            name,
-            "this can be guessed, and ENV=prod refuses it; use random bytes",
-        ),
-    ])
+    if secret.len() < JWT_SECRET_BYTES_MIN {
+        let text = "at least 32 bytes are needed; leave it unset outside of production and one is made";
+        return require(false, name, text);
+    }
+    require(
+        env != Environment::Prod || !is_guessable(secret),
+        name,
+        "this can be guessed, and ENV=prod refuses it; use random bytes",
+    )
 }

@@ -27,7 +27,7 @@ use crate::app::App;
 use crate::clock::{Stopwatch, mix};
 use crate::error::{AppError, Pending, jittered_retry_after};
 use crate::limits;
-use crate::telemetry::REQUEST_LOG;
+use crate::telemetry::{REQUEST_LOG, SecurityEvent};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -91,7 +91,7 @@ impl Gate {
             }
             None => self.overloaded(),
         };
-        let mut response = enveloped(response, &id);
+        let mut response = self.enveloped(response, &id, &facts);
         response.headers_mut().insert(X_REQUEST_ID, id.0.clone());
         headers::add(response.headers_mut(), https_only);
         if activity.was_body_late() {
@@ -134,6 +134,32 @@ impl Gate {
         response
     }
 
+    /// Puts every failure into the envelope, also those that axum made.
+    fn enveloped(&self, mut response: Response<Body>, id: &RequestId, facts: &RequestFacts) -> Response<Body> {
+        let status = response.status();
+        if !status.is_client_error() && !status.is_server_error() {
+            return response;
+        }
+        let pending = response.extensions_mut().remove::<Pending>();
+        let error = match pending {
+            Some(Pending(error)) => error,
+            None if is_plain(&response) => Arc::new(plain_error(status)),
+            None => return response,
+        };
+        log_cause(&error, id);
+        if let Some(event) = SecurityEvent::of_refusal(error.code()) {
+            let user_id = facts.user().map(|user| user.to_string());
+            self.app.security_event(event, id.as_str(), user_id.as_deref());
+        }
+        let (mut parts, _) = response.into_parts();
+        parts.headers.remove(header::CONTENT_LENGTH);
+        parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if status == StatusCode::REQUEST_TIMEOUT {
+            parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        Response::from_parts(parts, Body::from(error.envelope(id.as_str())))
+    }
+
     fn overloaded(&self) -> Response<Body> {
         let retry_after_s = jittered_retry_after(self.request_ids.fetch_add(1, Ordering::Relaxed));
         let message = "the server has more to do than it can; try again";
@@ -156,28 +182,6 @@ impl Gate {
 fn is_sane(id: &[u8]) -> bool {
     let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     (1..=limits::REQUEST_ID_CHARS_MAX).contains(&id.len()) && id.iter().all(allowed)
-}
-
-/// Puts every failure into the envelope, also those that axum made.
-fn enveloped(mut response: Response<Body>, id: &RequestId) -> Response<Body> {
-    let status = response.status();
-    if !status.is_client_error() && !status.is_server_error() {
-        return response;
-    }
-    let pending = response.extensions_mut().remove::<Pending>();
-    let error = match pending {
-        Some(Pending(error)) => error,
-        None if is_plain(&response) => Arc::new(plain_error(status)),
-        None => return response,
-    };
-    log_cause(&error, id);
-    let (mut parts, _) = response.into_parts();
-    parts.headers.remove(header::CONTENT_LENGTH);
-    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if status == StatusCode::REQUEST_TIMEOUT {
-        parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    Response::from_parts(parts, Body::from(error.envelope(id.as_str())))
 }
 
 fn is_plain(response: &Response<Body>) -> bool {

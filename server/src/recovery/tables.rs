@@ -10,10 +10,12 @@
 //!
 //! **The log itself**: `change_log`, `documents` (an id is a hash, its name cannot be had back), `log_heads`, `log_losses`.
 //!
-//! **Neither**: accounts (`users`, `courses`, `course_lecturers`, `enrolments`, `tenant_settings`), sealed evidence
+//! **Neither**: accounts (`users`, `courses`, `course_lecturers`, `enrolments`, `tenant_settings`, `auth_sessions`, `token_counts`,
+//! `device_challenges`), sealed evidence
+//! **Neither**: accounts (`users`, the tables `mfa_...`, `courses`, `course_lecturers`, `enrolments`, `tenant_settings`), sealed evidence
 //! (`subject_keys`, `manifests`, `images`), faces (`face_references`, `face_reenrolments`, `face_verifications`), what is
 //! outside of the log on purpose (`quarantine`, `refusals`, `notes`, `class_session_titles`, `gateway_submissions`,
-//! legacy rows of `device_requests`), work (`jobs`), and `schema_migrations`.
+//! legacy rows of `device_requests`), work (`jobs`, `mail_outbox`, `mail_tokens`), and `schema_migrations`.
 
 /// A table that is a projection.
 #[derive(Debug, Clone, Copy)]
@@ -172,6 +174,9 @@ pub const NOT_PROJECTIONS: &[&str] = &[
     "course_lecturers",
     "enrolments",
     "tenant_settings",
+    "auth_sessions",
+    "token_counts",
+    "device_challenges",
     "subject_keys",
     "manifests",
     "images",
@@ -186,7 +191,13 @@ pub const NOT_PROJECTIONS: &[&str] = &[
     "notes",
     "class_session_titles",
     "gateway_submissions",
+    "mfa_enrolments",
+    "mfa_backup_codes",
+    "mfa_failures",
+    "mfa_tokens_used",
     "jobs",
+    "mail_outbox",
+    "mail_tokens",
     "schema_migrations",
 ];
 

@@ -1,33 +1,27 @@
-//! `muster admin create`: an account from the command line, for the first one and for emergencies.
+//! `muster admin create`, and the first account of a developer's machine.
 
-use std::io::{self, BufRead, Write};
+use std::io::{self, BufRead};
 
-use clap::{Args, Subcommand};
+use clap::Args;
 
-use crate::app::{self, StartError};
-use crate::auth::{self, DisplayName, Email, NewUser, Person, Role};
+use super::{actor, tell, with_database};
+use crate::accounts;
+use crate::app::StartError;
+use crate::auth::{self, DisplayName, Email, NewUser, Person, Role, Username};
 use crate::clock::{Clock, SystemClock, SystemEntropy};
 use crate::config::{DataConfig, Secret};
 use crate::db::{Db, DbError};
 use crate::error::AppError;
 use crate::ids::{TenantId, UserId};
-use crate::telemetry;
 
 /// E-mail address of the account that the first start of a developer's server makes.
 const FIRST_ADMIN: &str = "admin@muster.example";
 /// Longest line that is read as a password.
 const PASSWORD_LINE_BYTES_MAX: u64 = 4096;
 
-/// `muster admin ...`
-#[derive(Debug, Subcommand)]
-pub(super) enum Admin {
-    /// Create an account.
-    Create(Create),
-}
-
 /// The account.
 #[derive(Debug, Args)]
-pub(super) struct Create {
+pub(in crate::cli) struct Create {
     #[command(flatten)]
     data: DataConfig,
 
@@ -39,6 +33,10 @@ pub(super) struct Create {
     #[arg(long)]
     name: Option<String>,
 
+    /// Another name to sign in with.
+    #[arg(long)]
+    username: Option<String>,
+
     /// guest, student, lecturer, reviewer, staff or admin.
     #[arg(long, default_value = "admin")]
     role: Role,
@@ -49,25 +47,21 @@ pub(super) struct Create {
 }
 
 /// Runs the command.
-pub(super) fn run(admin: Admin) -> Result<(), StartError> {
-    let Admin::Create(create) = admin;
-    telemetry::start(&create.data).map_err(StartError::Other)?;
+pub(super) fn run(create: &Create) -> Result<(), StartError> {
     let (password, generated) = if create.password_stdin {
         (read_password().map_err(|error| StartError::Io("standard input".to_owned(), error))?, false)
     } else {
         (auth::generate_password(&SystemEntropy), true)
     };
-    let db = app::open_database(&create.data, SystemClock.now_ms())?;
     let name = create.name.as_deref().unwrap_or(&create.email);
-    let created = account(&db, &create.email, name, create.role, &password);
-    db.close();
-    created?;
+    let username = create.username.as_deref().map(Username::parse).transpose().map_err(in_words)?;
+    with_database(&create.data, |db| insert(db, (&create.email, username), name, create.role, &password))?;
     let shown = if generated { format!("password: {}\n", password.reveal()) } else { String::new() };
     tell(&format!("created {} {}\n{shown}", create.role, create.email))
 }
 
 /// On a developer's machine, makes the first account so that somebody can sign in, and shows its password once.
-pub(super) fn create_first(db: &Db) -> Result<(), StartError> {
+pub(in crate::cli) fn create_first(db: &Db) -> Result<(), StartError> {
     if !db.read_blocking::<_, DbError, _>(auth::none_exists)? {
         return Ok(());
     }
@@ -94,34 +88,47 @@ pub(super) fn create_demo_accounts(db: &Db) -> Result<(), StartError> {
 }
 
 /// Creates an account of the default tenant.
-pub(super) fn account(db: &Db, email: &str, name: &str, role: Role, password: &Secret) -> Result<(), StartError> {
-    let in_words = |error: AppError| StartError::Other(error.message().to_owned());
+pub(in crate::cli) fn account(
+    db: &Db,
+    email: &str,
+    name: &str,
+    role: Role,
+    password: &Secret,
+) -> Result<(), StartError> {
+    insert(db, (email, None), name, role, password)
+}
+
+fn insert(
+    db: &Db,
+    (email, username): (&str, Option<Username>),
+    name: &str,
+    role: Role,
+    password: &Secret,
+) -> Result<(), StartError> {
     let new = NewUser {
         id: UserId::generate(&SystemClock, &SystemEntropy),
         tenant: TenantId::default_tenant(),
         email: Email::parse(email).map_err(in_words)?,
-        username: None,
+        username,
         display_name: DisplayName::parse(name).map_err(in_words)?,
         role,
         person: Person::default(),
         password_hash: Some(auth::hash_password_blocking(password.reveal(), &SystemEntropy).map_err(in_words)?),
         created_at_ms: SystemClock.now_ms(),
     };
-    if db.write_blocking::<_, DbError, _>(move |tx| auth::insert(tx, &new))? {
+    let actor = actor();
+    if db.write_blocking::<_, DbError, _>(move |tx| accounts::create(tx, &actor, &new))? {
         return Ok(());
     }
-    Err(StartError::Other(format!("there is an account with the address {email}")))
+    Err(StartError::Other(format!("there is an account with the address {email}, or with the user name")))
+}
+
+fn in_words(error: AppError) -> StartError {
+    StartError::Other(error.message().to_owned())
 }
 
 fn read_password() -> io::Result<Secret> {
     let mut line = String::new();
     io::Read::take(io::stdin().lock(), PASSWORD_LINE_BYTES_MAX).read_line(&mut line)?;
     Ok(Secret::new(line.trim_end_matches(['\r', '\n']).to_owned()))
-}
-
-/// Writes to the terminal; passwords never go to the log.
-fn tell(text: &str) -> Result<(), StartError> {
-    let mut out = io::stdout().lock();
-    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    written.map_err(|error| StartError::Io("standard output".to_owned(), error))
 }

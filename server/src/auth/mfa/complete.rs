@@ -1,0 +1,167 @@
+//! `POST /auth/mfa/complete`: the second half of a sign-in, and what the first half hands out for it.
+
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::enrolment_of;
+use super::factor::{self, Attempt, Given, Judgement};
+use super::pending::{Claims, Issuer, Kind, audience};
+use super::queries::{self, Owner};
+use crate::app::App;
+use crate::audit::{self, Action, Actor, Event};
+use crate::auth::auth_session::{self, Tokens};
+use crate::auth::limits::TOKEN_LEEWAY_S;
+use crate::auth::sign_in::{Method, SignIn};
+use crate::auth::state::AuthState;
+use crate::auth::users::{self, Status, User};
+use crate::config::Secret;
+use crate::db::{DbError, Tx};
+use crate::error::{AppError, AppResult, ErrorEnvelope};
+use crate::http::{Json, RequestId};
+use crate::ids::{TenantId, uuid_text};
+
+/// What somebody gets who proved the first factor and has a second one.
+#[derive(Serialize, ToSchema)]
+pub(in crate::auth) struct MfaRequired {
+    /// Always true.
+    mfa_required: bool,
+    /// Send it to `/auth/mfa/complete` with a code. It opens nothing else.
+    mfa_token: String,
+    /// Always `mfa_pending`.
+    token_type: &'static str,
+    /// Seconds.
+    expires_in: i64,
+}
+
+/// The token of a sign-in under way, and either `code` or `backup_code`.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Complete {
+    /// As the sign-in handed it out.
+    #[schema(value_type = String)]
+    mfa_token: Secret,
+    /// The code that the authenticator app shows.
+    #[schema(value_type = Option<String>)]
+    code: Option<Secret>,
+    /// One of the codes for the day on which the app is lost.
+    #[schema(value_type = Option<String>)]
+    backup_code: Option<Secret>,
+}
+
+/// Whether the user has a second factor, and what to answer then.
+pub(in crate::auth) async fn required(app: &App, user: &User, sign_in: &SignIn) -> AppResult<Option<MfaRequired>> {
+    let owner = Owner { tenant: user.tenant.clone(), user: user.id };
+    let active = enrolment_of(app, &owner).await?.is_some_and(|enrolment| enrolment.confirmed_at_ms.is_some());
+    if active { pending(app, user, sign_in).map(Some) } else { Ok(None) }
+}
+
+fn pending(app: &App, user: &User, sign_in: &SignIn) -> AppResult<MfaRequired> {
+    let expires_in = i64::from(app.config.mfa.mfa_token_expire_minutes) * 60;
+    let now_s = app.clock.now_s();
+    let claims = Claims {
+        kind: Kind::MfaPending,
+        sub: user.id,
+        tid: user.tenant.to_string(),
+        ep: user.epoch,
+        iat: now_s,
+        exp: now_s + expires_in,
+        jti: uuid_text(&app.new_uuid()),
+        cls: sign_in.class,
+        mth: sign_in.method,
+        iss: Issuer::Muster,
+        aud: audience(),
+    };
+    let mfa_token = AuthState::of(app)?.mfa.pending.issue(&claims)?;
+    Ok(MfaRequired { mfa_required: true, mfa_token, token_type: "mfa_pending", expires_in })
+}
+
+/// What became of the second half.
+enum Outcome {
+    /// Tokens may follow, for the user as the database has them now.
+    Complete(Box<User>),
+    /// The sign-in is void: completed before, or something changed since.
+    Ended,
+    /// The code was not taken.
+    Refused(Judgement),
+}
+
+/// Completes a sign-in with a code.
+#[utoipa::path(
+    post, path = "/auth/mfa/complete", tag = "auth", security(()), request_body = Complete,
+    responses(
+        (status = 200, body = Tokens),
+        (status = 401, description = "the token has ended or the code is wrong", body = ErrorEnvelope),
+        (status = 429, description = "too many wrong codes", body = ErrorEnvelope)
+    )
+)]
+pub(super) async fn complete(
+    State(app): State<App>,
+    request: RequestId,
+    Json(body): Json<Complete>,
+) -> AppResult<Json<Tokens>> {
+    let given = match (body.code, body.backup_code) {
+        (Some(code), None) => Given::Code(code),
+        (None, Some(code)) => Given::BackupCode(code),
+        _ => return Err(AppError::validation("send either code or backup_code")),
+    };
+    let pending = &AuthState::of(&app)?.mfa.pending;
+    let claims = pending.verify(body.mfa_token.reveal(), Kind::MfaPending, app.clock.now_s())?;
+    let tenant: TenantId = claims.tid.parse().map_err(|_| ended())?;
+    let owner = Owner { tenant, user: claims.sub };
+    let enrolment = enrolment_of(&app, &owner).await?.filter(|enrolment| enrolment.confirmed_at_ms.is_some());
+    let enrolment = enrolment.ok_or_else(ended)?;
+    let attempt = factor::prepare(&app, &owner, &enrolment, &given)?;
+    let sign_in = SignIn { class: claims.cls, method: Method::Mfa, request };
+    let (request_id, now_ms) = (sign_in.request.as_str().to_owned(), app.now_ms());
+    let judge = move |tx: &Tx<'_>| judge(tx, &claims, &attempt, &request_id, now_ms).map_err(AppError::from);
+    match app.db.write(judge).await? {
+        Outcome::Complete(user) => auth_session::begin(&app, &user, &sign_in).await.map(Json),
+        Outcome::Ended => Err(ended()),
+        Outcome::Refused(judgement) => Err(judgement.or(wrong_code).err().unwrap_or_else(ended)),
+    }
+}
+
+/// Everything that decides, in one transaction.
+fn judge(tx: &Tx<'_>, claims: &Claims, attempt: &Attempt, request_id: &str, now_ms: i64) -> Result<Outcome, DbError> {
+    let owner = &attempt.owner;
+    let user = users::find(tx, &owner.tenant, owner.user)?;
+    let user = user.filter(|user| user.status == Status::Active && user.epoch == claims.ep);
+    let Some(user) = user else { return Ok(Outcome::Ended) };
+    if queries::token_was_used(tx, &claims.jti)? {
+        return Ok(Outcome::Ended);
+    }
+    let judged = attempt.judge(tx)?;
+    let result = match judged {
+        Judgement::Right => attempt.by(),
+        Judgement::Wrong => "wrong_code",
+        Judgement::TooMany { .. } => return Ok(Outcome::Refused(judged)),
+    };
+    let actor = Actor {
+        tenant: user.tenant.clone(),
+        id: user.id.to_string(),
+        role: user.role.to_string(),
+        request_id: request_id.to_owned(),
+    };
+    let event =
+        Event { action: Action::MfaComplete, kind: "user", id: &actor.id, reason: Some(claims.mth.as_str()), result };
+    audit::record(tx, &actor, &event, now_ms)?;
+    if judged != Judgement::Right {
+        return Ok(Outcome::Refused(judged));
+    }
+    queries::use_token(tx, &claims.jti, (claims.exp + TOKEN_LEEWAY_S) * 1000, now_ms)?;
+    if attempt.is_backup_code() {
+        let left = queries::codes_left(tx, owner)?.to_string();
+        let event = Event { action: Action::MfaBackupUsed, kind: "user", id: &actor.id, reason: None, result: &left };
+        audit::record(tx, &actor, &event, now_ms)?;
+    }
+    Ok(Outcome::Complete(Box::new(user)))
+}
+
+fn ended() -> AppError {
+    AppError::unauthorized("TOKEN_REVOKED", "this sign-in has ended; sign in again")
+}
+
+fn wrong_code() -> AppError {
+    AppError::unauthorized("MFA_CODE_INVALID", "the code is wrong, too old, or was used before")
+}

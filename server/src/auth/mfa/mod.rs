@@ -1,0 +1,103 @@
+//! The second factor: authenticator apps (RFC 6238), backup codes, and the step between password and tokens.
+//!
+//! Who has one gets no token for the password alone, but a short one that `complete` takes with a code. Secrets are
+//! sealed at rest, backup codes are keyed hashes. Adding another kind of factor is not in here.
+
+mod backup_codes;
+mod complete;
+mod disable;
+mod enrol;
+mod factor;
+mod limits;
+mod pending;
+mod qr;
+mod queries;
+mod reset;
+mod secret;
+mod totp;
+
+use axum::routing::post;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use zeroize::Zeroizing;
+
+use self::pending::PendingTokens;
+use self::queries::{Enrolment, Owner};
+use self::secret::SecretKeys;
+use super::current_user::CurrentUser;
+use super::state::AuthState;
+use super::throttle::account_key;
+use super::{hashing, queries as accounts};
+use crate::app::{App, StartError};
+use crate::clock::Entropy;
+use crate::config::{Config, Secret};
+use crate::error::{AppError, AppResult};
+
+pub(super) use complete::{MfaRequired, required};
+pub use reset::{MfaReset, reset_mfa};
+pub use secret::check_mfa_key;
+
+/// The keys of this part of the slice.
+pub(super) struct MfaState {
+    keys: SecretKeys,
+    pending: PendingTokens,
+    backup_code_key: Zeroizing<[u8; 32]>,
+}
+
+impl MfaState {
+    pub(super) fn open(config: &Config, entropy: &dyn Entropy) -> Result<Self, StartError> {
+        let keys = SecretKeys::open(config, entropy)?;
+        let pending = PendingTokens::new(&keys);
+        let backup_code_key = keys.backup_code_key();
+        Ok(Self { keys, pending, backup_code_key })
+    }
+}
+
+/// `/auth/mfa/...`
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(enrol::mfa_status))
+        .routes(routes!(enrol::enroll))
+        .route("/auth/mfa/enrol", post(enrol::enroll))
+        .routes(routes!(enrol::confirm))
+        .routes(routes!(complete::complete))
+        .routes(routes!(backup_codes::regenerate))
+        .routes(routes!(disable::disable))
+        .routes(routes!(reset::reset_user_mfa))
+}
+
+fn owner_of(current: &CurrentUser) -> Owner {
+    Owner { tenant: current.tenant.clone(), user: current.id }
+}
+
+async fn enrolment_of(app: &App, owner: &Owner) -> AppResult<Option<Enrolment>> {
+    let owner = owner.clone();
+    app.db.read(move |tx| queries::enrolment(tx, &owner).map_err(AppError::from)).await
+}
+
+async fn active_enrolment(app: &App, owner: &Owner) -> AppResult<Enrolment> {
+    let active = enrolment_of(app, owner).await?.filter(|enrolment| enrolment.confirmed_at_ms.is_some());
+    active.ok_or_else(|| AppError::conflict("MFA_NOT_ENABLED", "this account has no second factor"))
+}
+
+fn already_active() -> AppError {
+    AppError::conflict("MFA_ALREADY_ENABLED", "an authenticator app is active already; disable it first")
+}
+
+/// Asks for the password of somebody who is signed in, as often as a sign-in would.
+async fn prove_password(app: &App, current: &CurrentUser, password: Secret) -> AppResult<()> {
+    let (tenant, id) = (current.tenant.clone(), current.id);
+    let hash = app.db.read(move |tx| accounts::password_hash(tx, &tenant, id).map_err(AppError::from)).await?;
+    if hash.is_none() {
+        let text = "this account has no password: set one by mail first";
+        return Err(AppError::conflict("PASSWORD_NOT_SET", text));
+    }
+    let throttle = &AuthState::of(app)?.throttle;
+    let account = account_key(current.tenant.as_str(), &current.id.to_string());
+    throttle.attempt(account, app.now_ms())?;
+    if !hashing::verify(app, password, hash).await? {
+        return Err(AppError::forbidden("INVALID_CREDENTIALS", "the password is wrong"));
+    }
+    throttle.succeeded(account);
+    Ok(())
+}

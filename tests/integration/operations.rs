@@ -157,6 +157,30 @@ async fn what_happens_is_counted_by_route_and_never_by_person() {
 }
 
 #[tokio::test]
+async fn what_happens_to_accounts_is_counted() {
+    let server = TestServer::start().await;
+    server.create_user("ada@uni.example", "student").await;
+    let login = |password: &str| json!({"email": "ada@uni.example", "password": password});
+    let tokens = server.anonymous().post("/auth/login", &login(PASSWORD)).await.expect(200);
+    server.anonymous().post("/auth/login", &login("a wrong password")).await.expect_error(401, "INVALID_CREDENTIALS");
+    let first = json!({"refresh_token": tokens["refresh_token"]});
+    let second = server.anonymous().post("/auth/refresh", &first).await.expect(200);
+    server.anonymous().post("/auth/refresh", &json!({"refresh_token": second["refresh_token"]})).await.expect(200);
+    server.anonymous().post("/auth/refresh", &first).await.expect_error(401, "REFRESH_TOKEN_REUSED");
+    for _ in 0..12 {
+        server.anonymous().post("/auth/login", &login("a wrong password")).await;
+    }
+    let text = metrics(&server).await;
+    let counted =
+        |event_type: &str| value(&text, &format!(r#"muster_security_events_total{{event_type="{event_type}"}}"#));
+    assert_eq!(counted("sign_in.success"), 1.0);
+    assert!(counted("sign_in.failure") >= 8.0, "{text}");
+    assert_eq!(counted("account.locked"), 1.0);
+    assert_eq!(counted("token.refreshed"), 2.0);
+    assert_eq!(counted("token.reuse"), 1.0);
+}
+
+#[tokio::test]
 async fn in_production_the_metrics_are_for_those_who_may_know() {
     let token = "a-token-of-the-scraper";
     let near = TestServer::builder().production().option("--metrics-token", token).start().await;

@@ -140,6 +140,7 @@ pub struct TestServerBuilder {
     arguments: Vec<String>,
     data: Option<Data>,
     connection_limits: Option<ConnectionLimits>,
+    limits_as_shipped: bool,
     production: bool,
 }
 
@@ -153,7 +154,24 @@ pub const PRODUCTION: [(&str, &str); 6] = [
     ("--mail-transport", "file"),
 ];
 
+/// All clients of a test come from one address, and most tests are not about how many they are.
+const ROOMY_LIMITS: &[&str] = &[
+    "--rl-login-ip-limit",
+    "--rl-login-email-limit",
+    "--rl-signup-ip-limit",
+    "--rl-reset-ip-limit",
+    "--rl-anonymous-ip-limit",
+    "--rl-user-limit",
+    "--login-fail-ip-threshold",
+];
+
 impl TestServerBuilder {
+    /// The limits of an address and of a user as a server has them that nobody configured.
+    pub fn limits_as_shipped(mut self) -> Self {
+        self.limits_as_shipped = true;
+        self
+    }
+
     /// A clock that stands at `now_ms` until the test moves it.
     pub fn manual_clock(mut self, now_ms: i64) -> Self {
         self.clock = Some(Arc::new(ManualClock::new(now_ms)));
@@ -223,6 +241,11 @@ impl TestServerBuilder {
         }
         if let Some(database) = &data.database {
             arguments.extend(postgres::options(&database.url()));
+        }
+        for name in ROOMY_LIMITS.iter().filter(|_| !self.limits_as_shipped) {
+            if !arguments.iter().any(|given| given == name) {
+                arguments.extend([(*name).to_owned(), "1000000".to_owned()]);
+            }
         }
         let config = config(data.path(), &arguments);
         let mut builder = AppBuilder::new(config);

@@ -162,6 +162,18 @@ actions! {
     UserMfaReset = "user.mfa_reset",
     /// A roster was imported.
     RosterImport = "roster.import",
+    /// A sign-in was refused.
+    SignInFail = "auth.sign_in_fail",
+    /// An account or an address must wait after too many failures.
+    SignInLock = "auth.sign_in_lock",
+    /// Somebody signed up.
+    SignUp = "auth.sign_up",
+    /// Somebody changed their own password.
+    PasswordChange = "auth.password_change",
+    /// The stored hash of a password was replaced by a stronger one.
+    PasswordRehash = "auth.password_rehash",
+    /// Somebody changed their own profile.
+    ProfileUpdate = "auth.profile_update",
 }
 
 /// One action.

@@ -1,6 +1,7 @@
 //! Accounts of the systems that Muster replaces, with passwords that everybody can read in their documentation.
 
-use super::{hashing, queries};
+use super::hashing::{self, Verified};
+use super::queries;
 use crate::app::App;
 use crate::config::Secret;
 use crate::db::DbError;
@@ -37,7 +38,7 @@ pub async fn open_to_everybody(app: &App) -> AppResult<Vec<&'static str>> {
     for account in DEMO_ACCOUNTS.iter().chain(&FOREIGN) {
         let hashes = app.db.read(|tx| queries::password_hashes(tx, account.email)).await;
         for hash in hashes.map_err(|error: DbError| AppError::from(error))? {
-            if hashing::verify(app, Secret::new(account.password.to_owned()), Some(hash)).await? {
+            if hashing::verify(app, Secret::new(account.password.to_owned()), Some(hash)).await? != Verified::Wrong {
                 open.push(account.email);
             }
         }

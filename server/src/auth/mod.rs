@@ -9,6 +9,7 @@ mod current_user;
 mod default_accounts;
 mod fields;
 mod hashing;
+mod imported_hashes;
 mod limits;
 mod login;
 mod mailed_token;
@@ -18,14 +19,16 @@ mod pages;
 mod password;
 mod password_reset;
 mod pepper;
+pub(crate) mod passwords;
 pub mod permission;
+mod profile;
 mod queries;
+pub(crate) mod rates;
 mod register;
 mod registry;
 mod role;
 mod sign_in;
 mod state;
-mod throttle;
 mod token;
 mod undelivered;
 mod users;
@@ -38,7 +41,7 @@ use crate::app::App;
 pub use auth_session::issue_token;
 pub use current_user::{Allowed, CurrentUser, MaybeUser};
 pub use default_accounts::{DEMO_ACCOUNTS, open_to_everybody};
-pub use fields::{DisplayName, Email, Username};
+pub use fields::{DisplayName, Email, PersonName, Username};
 pub use hashing::{generate_password, hash_password_blocking};
 pub use mfa::{MfaReset, check_mfa_key, reset_mfa};
 pub use password_reset::{RESET_JOB, reset_batch};
@@ -66,6 +69,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(auth_session::logout::logout_all))
         .routes(routes!(auth_session::verify::verify))
         .routes(routes!(me::me))
+        .routes(routes!(profile::profile, profile::update_profile))
         .routes(routes!(password::change_password))
         .routes(routes!(password_reset::request_reset))
         .routes(routes!(password_reset::confirm_reset))

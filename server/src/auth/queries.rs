@@ -314,3 +314,35 @@ pub(super) fn confirm_email(tx: &Tx<'_>, tenant: &TenantId, id: UserId, now_ms: 
     let sql = "UPDATE users SET email_confirmed_at = coalesce(email_confirmed_at, ?3) WHERE tenant_id = ?1 AND id = ?2";
     tx.send(sql, params![tenant.as_str(), &id.to_string(), now_ms])
 }
+
+/// Replaces the hash of one password by another hash of it; false when the password was changed meanwhile.
+pub(super) fn replace_hash(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    id: UserId,
+    old_hash: &str,
+    new_hash: &str,
+    now_ms: i64,
+) -> Result<bool, DbError> {
+    let sql = "UPDATE users
+        SET password_hash = ?4, updated_at = ?5
+        WHERE tenant_id = ?1 AND id = ?2 AND password_hash = ?3";
+    Ok(tx.execute(sql, params![tenant.as_str(), &id.to_string(), old_hash, new_hash, now_ms])? == 1)
+}
+
+/// Changes how a person is called.
+pub(super) fn set_names(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    id: UserId,
+    display_name: &str,
+    given_name: Option<&str>,
+    family_name: Option<&str>,
+    now_ms: i64,
+) -> Result<bool, DbError> {
+    let sql = "UPDATE users
+        SET display_name = ?3, given_name = ?4, family_name = ?5, updated_at = ?6
+        WHERE tenant_id = ?1 AND id = ?2";
+    let id = id.to_string();
+    Ok(tx.execute(sql, params![tenant.as_str(), &id, display_name, given_name, family_name, now_ms])? == 1)
+}

@@ -182,7 +182,9 @@ pub fn build_on(builder: AppBuilder, store: Arc<dyn BlobStore>) -> Result<App, S
     builder.config().check()?;
     let auth_state = AuthState::open(builder.config(), builder.entropy_source())?;
     let legacy_ids = LegacyIds::open(builder.config(), builder.entropy_source())?;
-    let app = furnish(builder, store)?.with(auth_state).with(legacy_ids).with(Imports::default()).build()?;
+    let networks = http::ClientNetworks::of(&builder.config().web)?;
+    let app =
+        furnish(builder, store)?.with(auth_state).with(legacy_ids).with(Imports::default()).with(networks).build()?;
     auth::check_mfa_key(&app)?;
     if let (Some(key), Some(file)) = (app.slice::<ServerKey>(), app.slice::<HeadFile>()) {
         log::check_at_start(&app, key, file)?;

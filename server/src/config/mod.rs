@@ -9,10 +9,12 @@ mod data;
 mod mail;
 mod mfa;
 mod names;
+mod networks;
 mod oauth;
 mod rates;
 mod report;
 mod secret;
+mod sign_up;
 mod sources;
 mod tokens;
 mod web;
@@ -25,6 +27,7 @@ pub use rates::RateConfig;
 pub use report::{Ignored, Origin, Report, Row, example};
 use secret::DISTINCT_BYTES_MIN;
 pub use secret::Secret;
+pub use sign_up::SignUp;
 pub use sources::{Place, Resolved, Setting, Sources};
 pub use tokens::{JWT_SECRET_BYTES_MIN, TOKEN_PEPPER_BYTES_MIN, TokenConfig};
 pub use web::{Origins, WebConfig};
@@ -52,6 +55,10 @@ pub struct Config {
     /// Port to listen on; 0 takes a free one.
     #[arg(long, env = "PORT", default_value_t = 8000)]
     pub port: u16,
+
+    /// What somebody becomes who signs up without an admin: student, guest, or nothing.
+    #[arg(long, env = "SIGN_UP", value_enum, default_value = "student")]
+    pub sign_up: SignUp,
 
     /// Tokens.
     #[command(flatten)]
@@ -229,6 +236,7 @@ impl Config {
             self.data.check(),
             self.tokens.check(env),
             self.mfa.check(env),
+            self.rates.check(),
             self.mail.check(env),
             self.web.check(env),
             self.check_images(),

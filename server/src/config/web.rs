@@ -1,7 +1,6 @@
 //! Settings of what stands between a browser and a handler.
 
 use clap::{ArgAction, Args};
-use ipnet::IpNet;
 
 use super::{ConfigError, Environment, Secret, require};
 
@@ -78,21 +77,6 @@ impl WebConfig {
         (!prefix.is_empty()).then_some(prefix)
     }
 
-    /// Networks that read the metrics.
-    pub fn metrics_networks(&self) -> Result<Vec<IpNet>, ConfigError> {
-        networks("METRICS_NETWORKS", &self.metrics_networks)
-    }
-
-    /// Networks of proxies that are believed.
-    pub fn trusted_proxies(&self) -> Result<Vec<IpNet>, ConfigError> {
-        networks("TRUSTED_PROXIES", &self.trusted_proxies)
-    }
-
-    /// Networks of the campus.
-    pub fn campus_networks(&self) -> Result<Vec<IpNet>, ConfigError> {
-        networks("CAMPUS_NETWORKS", &self.campus_networks)
-    }
-
     /// Refuses what cannot be right.
     pub(super) fn check(&self, _env: Environment) -> Result<(), ConfigError> {
         let origins = self.origins();
@@ -146,15 +130,6 @@ fn is_prefix(text: &str) -> bool {
     text.strip_prefix('/').is_some_and(|rest| rest.split('/').all(plain))
 }
 
-fn networks(name: &'static str, text: &str) -> Result<Vec<IpNet>, ConfigError> {
-    let parts = list(text).map_err(|text| ConfigError::Invalid(name, text))?;
-    let parse = |part: &String| {
-        let parsed = part.parse().or_else(|_| part.parse().map(|address: std::net::IpAddr| IpNet::from(address)));
-        parsed.map_err(|_| ConfigError::Invalid(name, format!("\"{part}\" is no network, such as 10.0.0.0/8")))
-    };
-    parts.iter().map(parse).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,11 +146,5 @@ mod tests {
         }
         assert_eq!(list(""), Ok(Vec::new()));
         assert!(list("[https://campus.edu]").is_err());
-    }
-
-    #[test]
-    fn networks_and_single_addresses_are_read() {
-        assert_eq!(networks("X", "10.0.0.0/8, ::1, 192.0.2.7").map(|list| list.len()), Ok(3));
-        assert!(networks("X", "10.0.0.0/40").is_err());
     }
 }

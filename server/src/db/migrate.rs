@@ -46,6 +46,7 @@ pub const SERVER_MIGRATIONS: &[Migration] = migrations![
     17 "0017_mfa",
     19 "0019_roster",
     21 "0021_audit_search",
+    15 "0015_rates",
 ];
 
 const TABLE: &str = "

@@ -14,7 +14,7 @@ mod in_flight;
 mod open_files;
 mod page;
 
-pub use client_ip::ClientIp;
+pub use client_ip::{ClientIp, ClientNetworks};
 pub use connection::{listen, serve};
 pub use cors::cors;
 pub use csv::csv_cell;

@@ -195,6 +195,8 @@ pub const NOT_PROJECTIONS: &[&str] = &[
     "mfa_backup_codes",
     "mfa_failures",
     "mfa_tokens_used",
+    "rate_counters",
+    "sign_in_failures",
     "jobs",
     "mail_outbox",
     "mail_tokens",

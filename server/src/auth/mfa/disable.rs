@@ -48,7 +48,7 @@ pub(super) async fn disable(
     let enrolment = active_enrolment(&app, &owner).await?;
     let attempt = match (body.password, body.code) {
         (Some(password), None) => {
-            prove_password(&app, &current, password).await?;
+            prove_password(&app, &current, password, &request).await?;
             None
         }
         (None, Some(code)) => Some(factor::prepare(&app, &owner, &enrolment, &Given::Code(code))?),

@@ -99,7 +99,7 @@ pub(super) async fn enroll(
     request: RequestId,
     Json(body): Json<Enroll>,
 ) -> AppResult<Json<Enrolling>> {
-    prove_password(&app, &current, body.password).await?;
+    prove_password(&app, &current, body.password, &request).await?;
     begin(&app, &owner_of(&current), current.actor(&request)).await.map(Json)
 }
 

@@ -25,13 +25,14 @@ use self::pending::PendingTokens;
 use self::queries::{Enrolment, Owner};
 use self::secret::SecretKeys;
 use super::current_user::CurrentUser;
-use super::state::AuthState;
-use super::throttle::account_key;
-use super::{hashing, queries as accounts};
+use super::hashing::{self, Verified};
+use super::queries as accounts;
+use super::rates::locks;
 use crate::app::{App, StartError};
 use crate::clock::Entropy;
 use crate::config::{Config, Secret};
 use crate::error::{AppError, AppResult};
+use crate::http::RequestId;
 
 pub(super) use complete::{MfaRequired, required};
 pub use reset::{MfaReset, reset_mfa};
@@ -85,19 +86,16 @@ fn already_active() -> AppError {
 }
 
 /// Asks for the password of somebody who is signed in, as often as a sign-in would.
-async fn prove_password(app: &App, current: &CurrentUser, password: Secret) -> AppResult<()> {
+async fn prove_password(app: &App, current: &CurrentUser, password: Secret, request: &RequestId) -> AppResult<()> {
     let (tenant, id) = (current.tenant.clone(), current.id);
     let hash = app.db.read(move |tx| accounts::password_hash(tx, &tenant, id).map_err(AppError::from)).await?;
     if hash.is_none() {
         let text = "this account has no password: set one by mail first";
         return Err(AppError::conflict("PASSWORD_NOT_SET", text));
     }
-    let throttle = &AuthState::of(app)?.throttle;
-    let account = account_key(current.tenant.as_str(), &current.id.to_string());
-    throttle.attempt(account, app.now_ms())?;
-    if !hashing::verify(app, password, hash).await? {
+    let attempt = locks::attempt_again(app, &current.tenant, current.id, request).await?;
+    if hashing::verify(app, password, hash).await? == Verified::Wrong {
         return Err(AppError::forbidden("INVALID_CREDENTIALS", "the password is wrong"));
     }
-    throttle.succeeded(account);
-    Ok(())
+    attempt.succeeded(app).await
 }

@@ -71,7 +71,7 @@ pub(in crate::cli) fn create_first(db: &Db) -> Result<(), StartError> {
 }
 
 /// On a developer's machine, makes the two accounts whose passwords everybody knows, unless they are there.
-pub(super) fn create_demo_accounts(db: &Db) -> Result<(), StartError> {
+pub(in crate::cli) fn create_demo_accounts(db: &Db) -> Result<(), StartError> {
     let tenant = TenantId::default_tenant();
     for (known, role) in auth::DEMO_ACCOUNTS.iter().zip([Role::Admin, Role::Student]) {
         let tenant = tenant.clone();

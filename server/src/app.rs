@@ -4,6 +4,7 @@ use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -11,6 +12,7 @@ use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::config::{Config, DataConfig, DatabaseUrl};
 use crate::db::{Allowances, Db};
 use crate::limits::{self, ConnectionLimits};
+use crate::telemetry::{Metrics, SecurityEvent};
 use crate::{clock, ids, keys};
 
 pub use crate::clock::ManualClock;
@@ -31,6 +33,8 @@ pub struct AppState {
     pub entropy: Arc<dyn Entropy>,
     /// What a connection may take.
     pub connection_limits: ConnectionLimits,
+    /// What is counted.
+    pub metrics: Metrics,
     slices: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
     stopping: watch::Sender<bool>,
     jobs_enqueued: watch::Sender<u64>,
@@ -102,6 +106,11 @@ impl AppBuilder {
         &*self.entropy
     }
 
+    /// The clock, for state that is made before the `App`.
+    pub fn clock_source(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.clock)
+    }
+
     /// Adds state that one slice keeps in memory; it finds it again by its type with `App::slice`.
     pub fn with<T: Any + Send + Sync>(mut self, state: T) -> Self {
         self.slices.insert(TypeId::of::<T>(), Box::new(state));
@@ -115,12 +124,14 @@ impl AppBuilder {
         keys::create_private_dir(&data.data_dir)
             .map_err(|error| StartError::Io(data.data_dir.display().to_string(), error))?;
         let db = open_database(data, self.clock.now_ms())?;
+        let metrics = Metrics::new().with_database(db.meters());
         Ok(App(Arc::new(AppState {
             config: self.config,
             db,
             clock: self.clock,
             entropy: self.entropy,
             connection_limits: self.connection_limits,
+            metrics,
             slices: self.slices,
             stopping: watch::Sender::new(false),
             jobs_enqueued: watch::Sender::new(0),
@@ -140,7 +151,9 @@ pub fn open_database(data: &DataConfig, now_ms: i64) -> Result<Db, StartError> {
         keys::create_private_dir(parent).map_err(|error| StartError::Io(parent.display().to_string(), error))?;
     }
     let (unsafe_settings, async_standby) = data.allowances()?;
-    Ok(Db::open(&database, Allowances { unsafe_settings, async_standby }, now_ms)?)
+    let db = Db::open(&database, Allowances { unsafe_settings, async_standby }, now_ms)?;
+    db.log_slower_than(Duration::from_millis(data.db_slow_query_ms));
+    Ok(db)
 }
 
 impl Deref for App {
@@ -195,6 +208,12 @@ impl AppState {
     /// Changes whenever `wake_jobs` is called.
     pub fn jobs_enqueued(&self) -> watch::Receiver<u64> {
         self.jobs_enqueued.subscribe()
+    }
+
+    /// Writes a security event to the log and counts it. It may go with any request and names nobody but by id.
+    pub fn security_event(&self, event: SecurityEvent, request_id: &str, user_id: Option<&str>) {
+        event.log(request_id, user_id);
+        self.metrics.security_event(event);
     }
 
     /// An unpredictable number, for jitter and request ids.

@@ -79,6 +79,26 @@ impl DisplayName {
     }
 }
 
+/// A given or a family name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PersonName(String);
+
+impl PersonName {
+    /// Anything that people are called, without control characters; `None` for an empty text.
+    pub fn parse(field: &'static str, text: &str) -> Result<Option<Self>, AppError> {
+        let text = text.trim();
+        if text.chars().count() > DISPLAY_NAME_CHARS_MAX || text.chars().any(char::is_control) {
+            return Err(AppError::field(field, "a name has at most 120 characters"));
+        }
+        Ok(Some(text).filter(|text| !text.is_empty()).map(|text| Self(text.to_owned())))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,10 +10,14 @@ use zeroize::Zeroizing;
 
 use super::limits;
 use super::state::AuthState;
+use super::users::User;
+use super::{imported_hashes, queries};
 use crate::app::App;
+use crate::audit::{self, Action, Actor, Event};
 use crate::clock::Entropy;
 use crate::config::Secret;
 use crate::error::{AppError, AppResult, jittered_retry_after};
+use crate::http::RequestId;
 
 /// A hash of nothing, with today's parameters: verifying against it costs what verifying a real one costs.
 const HASH_OF_NOBODY: &str =
@@ -70,22 +74,97 @@ pub(crate) async fn hash_password(app: &App, password: Secret) -> AppResult<Stri
 /// The same on the caller's own thread, for the command line.
 pub fn hash_password_blocking(password: &str, entropy: &dyn Entropy) -> AppResult<String> {
     check_password("password", password)?;
+    hash_any(password, entropy)
+}
+
+fn hash_any(password: &str, entropy: &dyn Entropy) -> AppResult<String> {
     let mut salt = [0; SALT_BYTES];
     entropy.fill(&mut salt);
     let hash = ARGON2.hash_password_with_salt(password.as_bytes(), &salt).map_err(AppError::internal)?;
     Ok(hash.to_string())
 }
 
+/// What comparing a password with a stored hash gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verified {
+    /// It is another one.
+    Wrong,
+    /// It is the one, and its hash is as good as a new one.
+    Right,
+    /// It is the one, and its hash should be replaced.
+    Weak,
+}
+
 /// Whether the password is right. Without a stored hash the same work is done and the answer is no.
-pub(super) async fn verify(app: &App, password: Secret, stored: Option<String>) -> AppResult<bool> {
-    let exists = stored.is_some();
-    let stored = stored.unwrap_or_else(|| HASH_OF_NOBODY.to_owned());
-    let work = move || {
-        let hash = PasswordHash::new(&stored).map_err(AppError::internal)?;
-        Ok::<bool, AppError>(ARGON2.verify_password(password.reveal().as_bytes(), &hash).is_ok())
+pub(super) async fn verify(app: &App, password: Secret, stored: Option<String>) -> AppResult<Verified> {
+    let work = move || match stored {
+        Some(stored) => evaluate(password.reveal().as_bytes(), &stored),
+        None => evaluate(password.reveal().as_bytes(), HASH_OF_NOBODY).and(None),
     };
-    let matches = AuthState::of(app)?.hashing.run(app.draw(), work).await??;
-    Ok(matches && exists)
+    let verified = AuthState::of(app)?.hashing.run(app.draw(), work).await?;
+    Ok(verified.unwrap_or(Verified::Wrong))
+}
+
+/// `None` when the hash is of no kind that we evaluate, or would cost too much.
+fn evaluate(password: &[u8], stored: &str) -> Option<Verified> {
+    let weak = |right| if right { Verified::Weak } else { Verified::Wrong };
+    let verified = match stored.strip_prefix("$argon2") {
+        Some(_) => argon2(password, stored),
+        None => imported_hashes::verify(password, stored).map(weak),
+    };
+    if verified.is_none() {
+        tracing::warn!("A stored password hash is of no known kind or asks for too much work");
+        let _ = argon2(password, HASH_OF_NOBODY);
+    }
+    verified
+}
+
+fn argon2(password: &[u8], stored: &str) -> Option<Verified> {
+    let hash = PasswordHash::new(stored).ok()?;
+    let params = Params::try_from(&hash).ok()?;
+    let work = u64::from(params.m_cost()) * u64::from(params.t_cost());
+    if params.m_cost() > limits::IMPORTED_MEMORY_KIB_MAX || work > limits::IMPORTED_ARGON2_WORK_MAX {
+        return None;
+    }
+    if ARGON2.verify_password(password, &hash).is_err() {
+        return Some(Verified::Wrong);
+    }
+    let strong = hash.algorithm.as_str() == Algorithm::Argon2id.as_str()
+        && params.m_cost() >= limits::HASH_MEMORY_KIB
+        && params.t_cost() >= limits::HASH_PASSES
+        && work <= 2 * u64::from(limits::HASH_MEMORY_KIB * limits::HASH_PASSES);
+    Some(if strong { Verified::Right } else { Verified::Weak })
+}
+
+/// Replaces a hash that another system made by one of ours, for the same password. Tokens stay as they are.
+pub(super) async fn upgrade(
+    app: &App,
+    user: &User,
+    password: Secret,
+    old_hash: String,
+    request: &RequestId,
+) -> AppResult<()> {
+    let entropy = std::sync::Arc::clone(&app.entropy);
+    let hashing = &AuthState::of(app)?.hashing;
+    let new_hash = hashing.run(app.draw(), move || hash_any(password.reveal(), &*entropy)).await??;
+    let actor = Actor {
+        tenant: user.tenant.clone(),
+        id: user.id.to_string(),
+        role: user.role.to_string(),
+        request_id: request.as_str().to_owned(),
+    };
+    let (id, now_ms) = (user.id, app.now_ms());
+    app.db
+        .write(move |tx| {
+            // Whoever changed the password meanwhile has a better hash already.
+            if !queries::replace_hash(tx, &actor.tenant, id, &old_hash, &new_hash, now_ms)? {
+                return Ok(());
+            }
+            let (action, kind) = (Action::PasswordRehash, "account");
+            let event = Event { action, kind, id: &actor.id, reason: None, result: "argon2id" };
+            audit::record(tx, &actor, &event, now_ms).map_err(AppError::from)
+        })
+        .await
 }
 
 /// A password that nobody guesses, to be shown once.
@@ -113,8 +192,36 @@ mod tests {
     #[test]
     fn the_right_password_is_told_from_the_wrong_one() {
         let stored = hash_password_blocking("correct horse", &SeededEntropy::new(1)).unwrap();
-        let hash = PasswordHash::new(&stored).unwrap();
-        assert!(ARGON2.verify_password(b"correct horse", &hash).is_ok());
-        assert!(ARGON2.verify_password(b"correct Horse", &hash).is_err());
+        assert_eq!(evaluate(b"correct horse", &stored), Some(Verified::Right));
+        assert_eq!(evaluate(b"correct Horse", &stored), Some(Verified::Wrong));
+    }
+
+    #[test]
+    fn a_long_password_counts_to_its_last_byte() {
+        let long = "x".repeat(100);
+        let other = format!("{}y{}", "x".repeat(79), "x".repeat(20));
+        let stored = hash_password_blocking(&long, &SeededEntropy::new(1)).unwrap();
+        assert_eq!(evaluate(long.as_bytes(), &stored), Some(Verified::Right));
+        assert_eq!(evaluate(other.as_bytes(), &stored), Some(Verified::Wrong));
+    }
+
+    #[test]
+    fn a_hash_that_asks_for_too_much_work_is_not_evaluated() {
+        let real = hash_password_blocking("correct horse", &SeededEntropy::new(1)).unwrap();
+        for params in ["m=4194304,t=1,p=1", "m=19456,t=4000000,p=1"] {
+            let absurd = real.replace("m=19456,t=2,p=1", params);
+            assert_eq!(evaluate(b"correct horse", &absurd), None, "{params}");
+        }
+        for nonsense in ["", "plain", "$argon2id$", "$1$salt$hash", "pbkdf2_sha256$x$y$z"] {
+            assert_eq!(evaluate(b"plain", nonsense), None, "{nonsense:?}");
+        }
+    }
+
+    #[test]
+    fn a_weaker_argon2_hash_should_be_replaced() {
+        let params = Params::new(8 * 1024, 1, 1, None).unwrap();
+        let weaker = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+        let stored = weaker.hash_password_with_salt(b"correct horse", &[7; SALT_BYTES]).unwrap().to_string();
+        assert_eq!(evaluate(b"correct horse", &stored), Some(Verified::Weak));
     }
 }

@@ -13,12 +13,32 @@ pub(super) const HASHES_AT_ONCE: usize = 2;
 /// Hashes that may wait for their turn.
 pub(super) const HASHES_WAITING_MAX: usize = 128;
 
-/// Failed sign-ins of one account within `FAILURES_WINDOW` before it must wait.
-pub(super) const FAILURES_MAX: u32 = 8;
-/// How long failures count.
-pub(super) const FAILURES_WINDOW: Duration = Duration::from_secs(900);
-/// Accounts whose failures are remembered.
-pub(super) const FAILURES_ACCOUNTS_MAX: u64 = 100_000;
+/// Memory that evaluating another system's hash may take, in KiB.
+pub(super) const IMPORTED_MEMORY_KIB_MAX: u32 = 128 * 1024;
+/// Memory in KiB times passes of such a hash.
+pub(super) const IMPORTED_ARGON2_WORK_MAX: u64 = 1024 * 1024;
+/// Rounds of such a hash with PBKDF2.
+pub(super) const IMPORTED_PBKDF2_ROUNDS_MAX: u32 = 2_000_000;
+/// Binary logarithm of the rounds of such a hash with bcrypt; 14 takes about a second.
+pub(super) const IMPORTED_BCRYPT_COST_MAX: u32 = 14;
+
+/// Window of the limits of sign-ins.
+pub(super) const LOGIN_WINDOW: Duration = Duration::from_secs(10 * 60);
+/// Window of the limit of sign-ups.
+pub(super) const SIGN_UP_WINDOW: Duration = Duration::from_secs(60 * 60);
+/// Window of the limits of requests for a new password.
+pub(super) const RESET_WINDOW: Duration = Duration::from_secs(60 * 60);
+/// Window of the limit of refreshed tokens.
+pub(super) const REFRESH_WINDOW: Duration = Duration::from_secs(60 * 60);
+/// Wrong second factors of one user within `MFA_FAILURES_WINDOW`.
+pub(super) const MFA_FAILURES_MAX: u32 = 5;
+/// Window of wrong second factors.
+pub(super) const MFA_FAILURES_WINDOW: Duration = Duration::from_secs(15 * 60);
+
+/// Users and addresses whose requests are counted.
+pub(super) const BUCKETS_MAX: u64 = 200_000;
+/// A bucket that nobody takes from for this long is full again.
+pub(super) const BUCKET_TIME_TO_IDLE: Duration = Duration::from_secs(120);
 
 /// Users whose role and epoch are kept in memory.
 pub(super) const PRINCIPALS_MAX: u64 = 100_000;
@@ -39,6 +59,14 @@ pub(super) const REVOKED_SESSIONS_MAX: u32 = 32;
 /// Successors that are computed to tell an old refresh token from a forged one. At the default rate of 60 an hour that is
 /// two weeks of them; each takes less than a microsecond.
 pub(super) const REFRESH_CHAIN_STEPS_MAX: u32 = 20_160;
+/// How long the link is good that confirms an e-mail address.
+pub(super) const CONFIRMATION_LIFETIME: Duration = Duration::from_secs(2 * 86_400);
+/// Words of one search.
+pub(super) const SEARCH_WORDS_MAX: usize = 3;
+/// Bytes of a user's text that a search looks through.
+pub(super) const SEARCH_TEXT_BYTES_MAX: usize = 1_000;
+/// Users that one statement reads for an import.
+pub(super) const KNOWN_USERS_PER_READ: u32 = 5_000;
 /// Window in which renewals of a user's tokens are counted: an hour.
 pub(super) const RENEWALS_WINDOW_MS: i64 = 3_600_000;
 /// Longest life of an access token that the settings allow: a day.

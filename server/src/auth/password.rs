@@ -6,15 +6,20 @@ use utoipa::ToSchema;
 
 use super::auth_session::{self, ClientClass, Tokens};
 use super::current_user::CurrentUser;
+use super::hashing::{self, Verified};
+use super::passwords;
+use super::queries;
+use super::rates::locks;
 use super::sign_in::{Method, SignIn};
-use super::state::AuthState;
-use super::throttle::account_key;
 use super::users::{self, User, remember};
-use super::{hashing, queries};
 use crate::app::App;
+use crate::audit::{self, Action, Event};
 use crate::config::Secret;
+use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::http::{Json, RequestId};
+use crate::ids::{TenantId, UserId};
+use crate::telemetry::SecurityEvent;
 
 /// The old and the new password.
 #[derive(Deserialize, ToSchema)]
@@ -47,31 +52,47 @@ pub(super) async fn change_password(
     request: RequestId,
     Json(change): Json<ChangePassword>,
 ) -> AppResult<Json<Tokens>> {
-    hashing::check_password("new_password", change.new_password.reveal())?;
-    let state = AuthState::of(&app)?;
-    let account = account_key(current.tenant.as_str(), &current.id.to_string());
-    state.throttle.attempt(account, app.now_ms())?;
+    let new_password = change.new_password.reveal();
     let (tenant, id) = (current.tenant.clone(), current.id);
-    let old_hash = app.db.read(move |tx| queries::password_hash(tx, &tenant, id).map_err(AppError::from)).await?;
-    if !hashing::verify(&app, change.current_password, old_hash.clone()).await? {
+    let found = app.db.read(move |tx| stored(tx, &tenant, id).map_err(AppError::from)).await?;
+    let (user, old_hash) = found.ok_or_else(|| AppError::not_found("the account"))?;
+    passwords::check_new("new_password", new_password, &passwords::about(&user))?;
+    let attempt = locks::attempt_again(&app, &current.tenant, current.id, &request).await?;
+    if hashing::verify(&app, change.current_password, old_hash.clone()).await? == Verified::Wrong {
         return Err(AppError::forbidden("INVALID_CREDENTIALS", "the current password is wrong"));
     }
-    state.throttle.succeeded(account);
+    attempt.succeeded(&app).await?;
     let new_hash = hashing::hash_password(&app, change.new_password).await?;
-    let user = replace(&app, &current, old_hash.unwrap_or_default(), new_hash).await?;
+    let user = replace(&app, &current, old_hash.unwrap_or_default(), new_hash, &request).await?;
     remember(&app, &user)?;
+    app.security_event(SecurityEvent::PasswordChanged, request.as_str(), Some(&user.id.to_string()));
     let sign_in = SignIn { class: change.client, method: Method::Password, request };
     auth_session::begin(&app, &user, &sign_in).await.map(Json)
 }
 
-async fn replace(app: &App, current: &CurrentUser, old_hash: String, new_hash: String) -> AppResult<User> {
+fn stored(tx: &Tx<'_>, tenant: &TenantId, id: UserId) -> Result<Option<(User, Option<String>)>, DbError> {
+    let Some(user) = users::find(tx, tenant, id)? else { return Ok(None) };
+    Ok(Some((user, queries::password_hash(tx, tenant, id)?)))
+}
+
+async fn replace(
+    app: &App,
+    current: &CurrentUser,
+    old_hash: String,
+    new_hash: String,
+    request: &RequestId,
+) -> AppResult<User> {
     let (tenant, id, now_ms) = (current.tenant.clone(), current.id, app.now_ms());
+    let actor = current.actor(request);
     let replaced = app
         .db
         .write(move |tx| {
             if !queries::replace_password(tx, &tenant, id, &old_hash, &new_hash, now_ms)? {
                 return Ok(None);
             }
+            let (action, id_text) = (Action::PasswordChange, id.to_string());
+            let event = Event { action, kind: "account", id: &id_text, reason: None, result: "changed" };
+            audit::record(tx, &actor, &event, now_ms)?;
             users::find(tx, &tenant, id).map_err(AppError::from)
         })
         .await?;

@@ -4,8 +4,8 @@ use super::auth_session;
 use super::limits;
 use super::role::Role;
 use super::state::Principal;
-use super::users::{NewUser, Person, Status, User};
-use crate::db::{DbError, Row, Tx};
+use super::users::{Filter, NO_SECTION, NewUser, Person, Profile, Status, User};
+use crate::db::{DbError, Row, Tx, Value};
 use crate::ids::{TenantId, UserId};
 use crate::params;
 
@@ -15,24 +15,26 @@ const COLUMNS: &str = "id, tenant_id, email, username, display_name, role, statu
 const COLUMNS_COUNT: usize = 14;
 
 fn user(row: &Row<'_>) -> Result<User, DbError> {
+    let (role, section): (Role, Option<String>) = (row.get(5)?, row.get(11)?);
+    let section = section.or_else(|| (role == Role::Student).then(|| NO_SECTION.to_owned()));
     Ok(User {
         id: row.get(0)?,
         tenant: row.get(1)?,
         email: row.get(2)?,
         username: row.get(3)?,
         display_name: row.get(4)?,
-        role: row.get(5)?,
+        role,
         status: row.get(6)?,
         epoch: row.get(7)?,
         created_at_ms: row.get(8)?,
-        person: Person {
-            given_name: row.get(9)?,
-            family_name: row.get(10)?,
-            section: row.get(11)?,
-            external_id: row.get(12)?,
-        },
+        person: Person { given_name: row.get(9)?, family_name: row.get(10)?, section, external_id: row.get(12)? },
         email_confirmed_at_ms: row.get(13)?,
     })
+}
+
+/// The section as it is stored: the one that every student has is none.
+fn section(person: &Person) -> Option<&str> {
+    person.section.as_deref().filter(|section| *section != NO_SECTION)
 }
 
 /// What tokens of a user are checked against.
@@ -84,6 +86,12 @@ pub(super) fn password_hash(tx: &Tx<'_>, tenant: &TenantId, id: UserId) -> Resul
     tx.query_one(sql, params![tenant.as_str(), &id.to_string()], |row| row.get(0)).map(|hash| hash.and_then(password))
 }
 
+/// The hashes of the passwords that accounts with this address have, in all tenants.
+pub(super) fn password_hashes(tx: &Tx<'_>, email: &str) -> Result<Vec<String>, DbError> {
+    let sql = "SELECT password_hash FROM users WHERE email = ?1 AND password_hash <> '' LIMIT ?2";
+    tx.query(sql, params![email, crate::limits::PAGE_ROWS_MAX], |row| row.get(0))
+}
+
 pub(super) fn by_id(tx: &Tx<'_>, tenant: &TenantId, id: UserId) -> Result<Option<User>, DbError> {
     let sql = format!("SELECT {COLUMNS} FROM users WHERE tenant_id = ?1 AND id = ?2");
     tx.query_one(&sql, params![tenant.as_str(), &id.to_string()], user)
@@ -94,54 +102,165 @@ pub(super) fn by_email(tx: &Tx<'_>, tenant: &TenantId, email: &str) -> Result<Op
     tx.query_one(&sql, params![tenant.as_str(), email], user)
 }
 
+pub(super) fn by_username(tx: &Tx<'_>, tenant: &TenantId, username: &str) -> Result<Option<User>, DbError> {
+    let sql = format!("SELECT {COLUMNS} FROM users WHERE tenant_id = ?1 AND username = ?2");
+    tx.query_one(&sql, params![tenant.as_str(), username], user)
+}
+
 /// A page of users in the order of their ids.
 pub(super) fn page(
     tx: &Tx<'_>,
     tenant: &TenantId,
-    role: Option<Role>,
+    filter: &Filter,
     after: Option<UserId>,
+    limit: u32,
+) -> Result<Vec<User>, DbError> {
+    let after = after.map(|id| id.to_string()).unwrap_or_default();
+    match (filter.role, filter.status, &filter.words[..]) {
+        (None, None, []) => {
+            let sql = format!("SELECT {COLUMNS} FROM users WHERE tenant_id = ?1 AND id > ?2 ORDER BY id LIMIT ?3");
+            tx.query(&sql, params![tenant.as_str(), &after, limit], user)
+        }
+        (Some(role), None, []) => {
+            let sql = format!(
+                "SELECT {COLUMNS} FROM users
+                 WHERE tenant_id = ?1 AND role = ?2 AND id > ?3
+                 ORDER BY id
+                 LIMIT ?4"
+            );
+            tx.query(&sql, params![tenant.as_str(), role.as_str(), &after, limit], user)
+        }
+        (role, status, words) => filtered(tx, tenant, (role, status), words, &after, limit),
+    }
+}
+
+/// Walks the index `users_by_search`, which holds all that is asked about, and fetches only the rows that match.
+fn filtered(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    (role, status): (Option<Role>, Option<Status>),
+    words: &[String],
+    after: &str,
     limit: u32,
 ) -> Result<Vec<User>, DbError> {
     let sql = format!(
         "SELECT {COLUMNS} FROM users
-         WHERE tenant_id = ?1 AND (?2 = '' OR role = ?2) AND id > ?3
-         ORDER BY id
-         LIMIT ?4"
+         WHERE tenant_id = ?1 AND id IN (
+             SELECT id FROM users
+             WHERE tenant_id = ?1 AND id > ?2
+               AND (?3 = '' OR role = ?3)
+               AND (?4 = '' OR status = ?4)
+               AND search LIKE ?5 ESCAPE '!'
+               AND (?6 = '%' OR search LIKE ?6 ESCAPE '!')
+               AND (?7 = '%' OR search LIKE ?7 ESCAPE '!')
+             ORDER BY id
+             LIMIT ?8
+         )
+         ORDER BY id"
     );
-    let role = role.map_or("", Role::as_str);
-    let after = after.map(|id| id.to_string()).unwrap_or_default();
-    tx.query(&sql, params![tenant.as_str(), role, &after, limit], user)
+    let mut patterns = words.iter().map(|word| anywhere(word));
+    let mut next = || patterns.next().unwrap_or_else(|| "%".to_owned());
+    let (first, second, third) = (next(), next(), next());
+    let (role, status) = (role.map_or("", Role::as_str), status.map_or("", Status::as_str));
+    tx.query(&sql, params![tenant.as_str(), after, role, status, &first, &second, &third, limit], user)
+}
+
+/// A pattern that finds the text itself, wherever it stands.
+fn anywhere(word: &str) -> String {
+    let escaped = word.replace('!', "!!").replace('%', "!%").replace('_', "!_");
+    format!("%{escaped}%")
+}
+
+/// Whether there is an active admin other than this user.
+pub(super) fn another_admin(tx: &Tx<'_>, tenant: &TenantId, id: UserId) -> Result<bool, DbError> {
+    let sql = "SELECT 1 FROM users
+        WHERE tenant_id = ?1 AND role = 'admin' AND status = 'active' AND id <> ?2
+        LIMIT 1";
+    Ok(tx.query_one(sql, params![tenant.as_str(), &id.to_string()], |row| row.get::<i64>(0))?.is_some())
 }
 
 pub(super) fn any(tx: &Tx<'_>) -> Result<bool, DbError> {
     Ok(tx.query_one("SELECT 1 FROM users LIMIT 1", &[], |row| row.get::<i64>(0))?.is_some())
 }
 
+const INSERT: &str = "INSERT INTO users
+        (id, tenant_id, email, username, display_name, role, password_hash, status, epoch, created_at, updated_at,
+         given_name, family_name, section, external_id, search)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'active', 0, ?8, ?8, ?9, ?10, ?11, ?12, ?13)
+    ON CONFLICT DO NOTHING";
+
 /// Whether the row was new.
 pub(super) fn insert(tx: &Tx<'_>, new: &NewUser) -> Result<bool, DbError> {
-    let sql = "INSERT INTO users
-            (id, tenant_id, email, username, display_name, role, password_hash, status, epoch, created_at, updated_at,
-             given_name, family_name, section, external_id)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'active', 0, ?8, ?8, ?9, ?10, ?11, ?12)
-        ON CONFLICT DO NOTHING";
-    let inserted = tx.execute(
+    with_values(new, |values| tx.execute(INSERT, values)).map(|inserted| inserted == 1)
+}
+
+/// The same without an answer.
+pub(super) fn send_insert(tx: &Tx<'_>, new: &NewUser) -> Result<(), DbError> {
+    with_values(new, |values| tx.send(INSERT, values))
+}
+
+fn with_values<T>(new: &NewUser, then: impl FnOnce(&[Value<'_>]) -> T) -> T {
+    let (id, search) = (new.id.to_string(), new.search_text());
+    then(params![
+        &id,
+        new.tenant.as_str(),
+        new.email.as_str(),
+        new.username.as_ref().map(|username| username.as_str()),
+        new.display_name.as_str(),
+        new.role.as_str(),
+        new.password_hash.as_deref().unwrap_or(""),
+        new.created_at_ms,
+        new.person.given_name.as_deref(),
+        new.person.family_name.as_deref(),
+        section(&new.person),
+        new.person.external_id.as_deref(),
+        &search
+    ])
+}
+
+/// Whether another account has the address, the user name or the registry's id.
+pub(super) fn is_taken(tx: &Tx<'_>, tenant: &TenantId, id: UserId, profile: &Profile) -> Result<bool, DbError> {
+    let sql = "SELECT 1 FROM users
+        WHERE tenant_id = ?1 AND id <> ?2 AND (email = ?3 OR username = ?4 OR external_id = ?5)
+        LIMIT 1";
+    let (username, external_id) = (profile.username.as_deref(), profile.person.external_id.as_deref());
+    let id = id.to_string();
+    let params = params![tenant.as_str(), &id, &profile.email, username, external_id];
+    Ok(tx.query_one(sql, params, |row| row.get::<i64>(0))?.is_some())
+}
+
+/// Writes what describes a user. Nobody has proved yet that they read mail at a new address.
+pub(super) fn set_profile(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    id: UserId,
+    profile: &Profile,
+    now_ms: i64,
+) -> Result<bool, DbError> {
+    let sql = "UPDATE users
+        SET email_confirmed_at = CASE WHEN email = ?3 THEN email_confirmed_at END,
+            email = ?3, username = ?4, display_name = ?5, given_name = ?6, family_name = ?7, section = ?8,
+            external_id = ?9, search = ?10, updated_at = ?11
+        WHERE tenant_id = ?1 AND id = ?2";
+    let person = &profile.person;
+    let search = profile.search_text();
+    let changed = tx.execute(
         sql,
         params![
-            &new.id.to_string(),
-            new.tenant.as_str(),
-            new.email.as_str(),
-            new.username.as_ref().map(|username| username.as_str()),
-            new.display_name.as_str(),
-            new.role.as_str(),
-            new.password_hash.as_deref().unwrap_or(""),
-            new.created_at_ms,
-            new.person.given_name.as_deref(),
-            new.person.family_name.as_deref(),
-            new.person.section.as_deref(),
-            new.person.external_id.as_deref()
+            tenant.as_str(),
+            &id.to_string(),
+            &profile.email,
+            profile.username.as_deref(),
+            &profile.display_name,
+            person.given_name.as_deref(),
+            person.family_name.as_deref(),
+            section(person),
+            person.external_id.as_deref(),
+            &search,
+            now_ms
         ],
     )?;
-    Ok(inserted == 1)
+    Ok(changed == 1)
 }
 
 /// Changes role and status and ends every token.
@@ -161,17 +280,6 @@ pub(super) fn set_role_and_status(
     Ok(tx.execute(sql, params![tenant.as_str(), &id, role.as_str(), status.as_str(), now_ms])? == 1)
 }
 
-pub(super) fn set_display_name(
-    tx: &Tx<'_>,
-    tenant: &TenantId,
-    id: UserId,
-    display_name: &str,
-    now_ms: i64,
-) -> Result<bool, DbError> {
-    let sql = "UPDATE users SET display_name = ?3, updated_at = ?4 WHERE tenant_id = ?1 AND id = ?2";
-    Ok(tx.execute(sql, params![tenant.as_str(), &id.to_string(), display_name, now_ms])? == 1)
-}
-
 /// Replaces the password that had `old_hash` and ends every token; false when somebody else was faster.
 pub(super) fn replace_password(
     tx: &Tx<'_>,
@@ -189,4 +297,67 @@ pub(super) fn replace_password(
         auth_session::end_all(tx, tenant, id, now_ms)?;
     }
     Ok(replaced)
+}
+
+/// Sets the password, whatever it was, and ends every token.
+pub(super) fn set_password(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    id: UserId,
+    hash: &str,
+    now_ms: i64,
+) -> Result<bool, DbError> {
+    let sql = "UPDATE users
+        SET password_hash = ?3, epoch = epoch + 1, updated_at = ?4
+        WHERE tenant_id = ?1 AND id = ?2";
+    Ok(tx.execute(sql, params![tenant.as_str(), &id.to_string(), hash, now_ms])? == 1)
+}
+
+/// Notes that somebody reads mail at the address; the first time counts.
+pub(super) fn confirm_email(tx: &Tx<'_>, tenant: &TenantId, id: UserId, now_ms: i64) -> Result<(), DbError> {
+    let sql = "UPDATE users SET email_confirmed_at = coalesce(email_confirmed_at, ?3) WHERE tenant_id = ?1 AND id = ?2";
+    tx.send(sql, params![tenant.as_str(), &id.to_string(), now_ms])
+}
+
+/// Replaces the hash of one password by another hash of it; false when the password was changed meanwhile.
+pub(super) fn replace_hash(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    id: UserId,
+    old_hash: &str,
+    new_hash: &str,
+    now_ms: i64,
+) -> Result<bool, DbError> {
+    let sql = "UPDATE users
+        SET password_hash = ?4, updated_at = ?5
+        WHERE tenant_id = ?1 AND id = ?2 AND password_hash = ?3";
+    Ok(tx.execute(sql, params![tenant.as_str(), &id.to_string(), old_hash, new_hash, now_ms])? == 1)
+}
+
+/// Changes how a person is called.
+pub(super) fn set_names(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    id: UserId,
+    display_name: &str,
+    given_name: Option<&str>,
+    family_name: Option<&str>,
+    now_ms: i64,
+) -> Result<bool, DbError> {
+    let sql = "UPDATE users
+        SET display_name = ?3, given_name = ?4, family_name = ?5, updated_at = ?6
+        WHERE tenant_id = ?1 AND id = ?2";
+    let text = id.to_string();
+    let params = params![tenant.as_str(), &text, display_name, given_name, family_name, now_ms];
+    let changed = tx.execute(sql, params)? == 1;
+    if let Some(user) = by_id(tx, tenant, id)? {
+        set_search(tx, tenant, id, &Profile::of(&user).search_text())?;
+    }
+    Ok(changed)
+}
+
+/// Has a search find the user by new names.
+fn set_search(tx: &Tx<'_>, tenant: &TenantId, id: UserId, search: &str) -> Result<(), DbError> {
+    let sql = "UPDATE users SET search = ?3 WHERE tenant_id = ?1 AND id = ?2";
+    tx.send(sql, params![tenant.as_str(), &id.to_string(), search])
 }

@@ -1,21 +1,28 @@
-//! `POST /auth/register`: a new account, which is a student's unless an admin says otherwise.
+//! `POST /auth/register`, also `/auth/signup`: a new account, which is a student's unless an admin says otherwise.
+//!
+//! Whoever signs up gets one answer whether or not there is an account with the address or the user name already: it is
+//! made from what was sent, and never from what is stored.
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::current_user::MaybeUser;
-use super::fields::{DisplayName, Email, Username};
-use super::hashing;
+use super::current_user::{CurrentUser, MaybeUser};
+use super::fields::{DisplayName, Email, PersonName, Username};
 use super::permission::UsersWrite;
+use super::profile::Profile;
+use super::rates::locks::anonymous;
+use super::rates::{self, Key, Rate};
 use super::role::Role;
-use super::users::{self, NewUser, Person, User};
+use super::users::{self, NewUser, Person, Status, User};
+use super::{hashing, passwords};
 use crate::app::App;
-use crate::config::Secret;
-use crate::db::DbError;
+use crate::audit::{self, Action, Actor, Event};
+use crate::config::{Secret, SignUp};
+use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
-use crate::http::Json;
+use crate::http::{ClientIp, Json, RequestId};
 use crate::ids::{TenantId, UserId};
 
 /// The new account.
@@ -32,50 +39,86 @@ pub(super) struct Register {
     /// The name as others see it; `full_name` and `name` are accepted for it.
     #[serde(alias = "full_name", alias = "name")]
     display_name: Option<String>,
-    /// Used with `last_name` when there is no `display_name`.
+    /// The given name; `given_name` is accepted for it. With `last_name` the display name, when there is none.
+    #[serde(alias = "given_name")]
     first_name: Option<String>,
-    /// Used with `first_name` when there is no `display_name`.
+    /// The family name; `family_name` is accepted for it.
+    #[serde(alias = "family_name")]
     last_name: Option<String>,
     /// `student`, unless an admin registers somebody.
     role: Option<Role>,
 }
 
-/// Creates an account.
+/// Creates an account. Whoever is no admin cannot tell from the answer whether the address was taken.
 #[utoipa::path(
     post, path = "/auth/register", tag = "auth", security((), ("bearer" = [])), request_body = Register,
     responses(
-        (status = 201, body = User),
-        (status = 403, description = "only admins choose a role", body = ErrorEnvelope),
-        (status = 409, description = "the address or the name is taken", body = ErrorEnvelope)
+        (status = 201, body = Profile),
+        (status = 403, description = "only admins choose a role, or nobody signs up here", body = ErrorEnvelope),
+        (status = 409, description = "for admins: the address or the name is taken", body = ErrorEnvelope),
+        (status = 422, description = "the password is too short, too long or too common", body = ErrorEnvelope),
+        (status = 429, description = "too many sign-ups from this address", body = ErrorEnvelope)
     )
 )]
 pub(super) async fn register(
     State(app): State<App>,
-    MaybeUser(admin): MaybeUser,
+    MaybeUser(caller): MaybeUser,
+    client: ClientIp,
+    request: RequestId,
     Json(register): Json<Register>,
-) -> AppResult<(StatusCode, Json<User>)> {
-    let role = register.role.unwrap_or(Role::Student);
-    let may_choose = admin.as_ref().is_some_and(|admin| admin.may::<UsersWrite>());
-    if role != Role::Student && !may_choose {
-        return Err(AppError::forbidden("ROLE_NOT_SELF_ASSIGNABLE", "only an admin gives this role"));
+) -> AppResult<(StatusCode, Json<Profile>)> {
+    let admin = caller.filter(|caller| caller.may::<UsersWrite>());
+    let role = role(&app, admin.as_ref(), register.role)?;
+    let tenant = admin.as_ref().map_or_else(TenantId::default_tenant, |admin| admin.tenant.clone());
+    let (new, password) = parse(&app, tenant, role, register)?;
+    if admin.is_none() {
+        rates::take(&app, &[(Rate::SignUpAddress, Key::Address(client))]).await?;
     }
-    let tenant = admin.map_or_else(TenantId::default_tenant, |admin| admin.tenant);
+    let new = NewUser { password_hash: Some(hashing::hash_password(&app, password).await?), ..new };
+    let user = match admin {
+        Some(admin) => create(&app, new, admin.actor(&request)).await?,
+        None => sign_up(&app, new, &request).await?,
+    };
+    Ok((StatusCode::CREATED, Json(user.into())))
+}
+
+/// The role of the new account: only an admin chooses one above what everybody gets.
+fn role(app: &App, admin: Option<&CurrentUser>, wanted: Option<Role>) -> AppResult<Role> {
+    if admin.is_some() {
+        return Ok(wanted.unwrap_or(Role::Student));
+    }
+    let own = match app.config.sign_up {
+        SignUp::Off => return Err(AppError::forbidden("SIGNUP_DISABLED", "the institution creates the accounts here")),
+        SignUp::Student => Role::Student,
+        SignUp::Guest => Role::Guest,
+    };
+    match wanted {
+        None | Some(Role::Student) => Ok(own),
+        Some(_) => Err(AppError::forbidden("ROLE_NOT_SELF_ASSIGNABLE", "only an admin gives this role")),
+    }
+}
+
+/// Everything that does not depend on what is stored, so that it is refused for everybody alike.
+fn parse(app: &App, tenant: TenantId, role: Role, register: Register) -> AppResult<(NewUser, Secret)> {
     let email = Email::parse(&register.email)?;
     let username = register.username.as_deref().map(Username::parse).transpose()?;
     let display_name = DisplayName::parse(&given_name(&register, &email))?;
-    let new = NewUser {
-        id: UserId::generate(&*app.clock, &*app.entropy),
-        tenant,
-        email,
-        username,
-        display_name,
-        role,
-        person: Person { given_name: register.first_name, family_name: register.last_name, ..Person::default() },
-        password_hash: Some(hashing::hash_password(&app, register.password).await?),
-        created_at_ms: app.now_ms(),
+    let name = |field, name: Option<String>| match name {
+        Some(name) => PersonName::parse(field, &name).map(|name| name.map(|name| name.as_str().to_owned())),
+        None => Ok(None),
     };
-    let user = create(&app, new).await?;
-    Ok((StatusCode::CREATED, Json(user)))
+    let person = Person {
+        given_name: name("first_name", register.first_name)?,
+        family_name: name("last_name", register.last_name)?,
+        ..Person::default()
+    };
+    let mut about = vec![email.as_str(), display_name.as_str()];
+    about.extend(username.as_ref().map(Username::as_str));
+    passwords::check_new("password", register.password.reveal(), &about)?;
+    let id = UserId::generate(&*app.clock, &*app.entropy);
+    let (password_hash, created_at_ms) = (None, app.now_ms());
+    let new = NewUser { id, tenant, email, username, display_name, role, password_hash, person, created_at_ms };
+    Ok((new, register.password))
 }
 
 fn given_name(register: &Register, email: &Email) -> String {
@@ -88,20 +131,59 @@ fn given_name(register: &Register, email: &Email) -> String {
     if joined.trim().is_empty() { local.to_owned() } else { joined }
 }
 
-/// Stores a new user.
-async fn create(app: &App, new: NewUser) -> AppResult<User> {
-    let stored = app
-        .db
-        .write(move |tx| {
-            if !users::insert(tx, &new)? {
-                return Ok(None);
-            }
-            users::find(tx, &new.tenant, new.id)
-        })
-        .await;
-    stored.map_err(|error: DbError| AppError::from(error))?.ok_or_else(taken)
+/// An admin is told that the address or the name is taken.
+async fn create(app: &App, new: NewUser, actor: Actor) -> AppResult<User> {
+    let user = as_sent(&new);
+    let stored = app.db.write(move |tx| insert(tx, &actor, &new).map_err(AppError::from)).await?;
+    let taken = || AppError::conflict("ACCOUNT_EXISTS", "there is an account with this e-mail address or user name");
+    if stored { Ok(user) } else { Err(taken()) }
 }
 
-fn taken() -> AppError {
-    AppError::conflict("ACCOUNT_EXISTS", "there is an account with this e-mail address or user name")
+/// Whoever signs up is not. An account whose user name is taken goes without one.
+async fn sign_up(app: &App, new: NewUser, request: &RequestId) -> AppResult<User> {
+    let user = as_sent(&new);
+    let actor = anonymous(&new.tenant, request);
+    app.db.write(move |tx| insert_or_note(tx, &actor, &new).map_err(AppError::from)).await?;
+    Ok(user)
+}
+
+fn insert_or_note(tx: &Tx<'_>, actor: &Actor, new: &NewUser) -> Result<(), DbError> {
+    if insert(tx, actor, new)? {
+        return Ok(());
+    }
+    let nameless = NewUser { username: None, ..new.clone() };
+    if new.username.is_some() && insert(tx, actor, &nameless)? {
+        return Ok(());
+    }
+    let Some(owner) = users::find_by_email(tx, &new.tenant, &new.email)? else { return Ok(()) };
+    note(tx, actor, owner.id, "taken", new.created_at_ms)
+}
+
+fn insert(tx: &Tx<'_>, actor: &Actor, new: &NewUser) -> Result<bool, DbError> {
+    let inserted = users::insert(tx, new)?;
+    if inserted {
+        note(tx, actor, new.id, "created", new.created_at_ms)?;
+    }
+    Ok(inserted)
+}
+
+fn note(tx: &Tx<'_>, actor: &Actor, id: UserId, result: &'static str, now_ms: i64) -> Result<(), DbError> {
+    let event = Event { action: Action::SignUp, kind: "account", id: &id.to_string(), reason: None, result };
+    audit::record(tx, actor, &event, now_ms)
+}
+
+fn as_sent(new: &NewUser) -> User {
+    User {
+        id: new.id,
+        tenant: new.tenant.clone(),
+        email: new.email.as_str().to_owned(),
+        username: new.username.as_ref().map(|username| username.as_str().to_owned()),
+        display_name: new.display_name.as_str().to_owned(),
+        role: new.role,
+        status: Status::Active,
+        person: new.person.clone(),
+        email_confirmed_at_ms: None,
+        epoch: 0,
+        created_at_ms: new.created_at_ms,
+    }
 }

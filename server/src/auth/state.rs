@@ -1,13 +1,13 @@
-//! What this slice keeps in memory: the keys of tokens, roles and epochs of recent users, failed sign-ins.
+//! What this slice keeps in memory: the keys of tokens, roles and epochs of recent users, the key of the counters.
 
 use moka::sync::Cache;
 
 use super::auth_session::RefreshKeys;
 use super::hashing::Hashing;
 use super::limits;
-use super::pepper::Pepper;
+use super::mfa::MfaState;
+use super::pepper::{HashKey, Pepper};
 use super::role::Role;
-use super::throttle::Throttle;
 use super::token::TokenKey;
 use crate::app::{App, StartError};
 use crate::clock::Entropy;
@@ -23,7 +23,9 @@ pub struct AuthState {
     pub(super) refresh_keys: RefreshKeys,
     pub(super) principals: Cache<UserId, Principal>,
     pub(super) hashing: Hashing,
-    pub(super) throttle: Throttle,
+    pub(super) mfa: MfaState,
+    /// Under which the keys of counters are hashed.
+    pub(super) counter_key: HashKey,
 }
 
 /// What a token is checked against.
@@ -55,7 +57,9 @@ impl AuthState {
         let ttl = if alone { limits::PRINCIPAL_TTL } else { limits::PRINCIPAL_TTL_SHARED };
         let principals = Cache::builder().max_capacity(limits::PRINCIPALS_MAX).time_to_live(ttl).build();
         let refresh_keys = RefreshKeys::new(&pepper);
-        Ok(Self { token_key, pepper, refresh_keys, principals, hashing: Hashing::new(), throttle: Throttle::new() })
+        let mfa = MfaState::open(config, entropy)?;
+        let counter_key = pepper.key("counters");
+        Ok(Self { token_key, pepper, refresh_keys, principals, hashing: Hashing::new(), mfa, counter_key })
     }
 
     pub(super) fn of(app: &App) -> AppResult<&Self> {

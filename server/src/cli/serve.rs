@@ -8,14 +8,20 @@ use tokio::task::JoinHandle;
 
 use super::admin;
 use crate::app::{App, AppBuilder, StartError};
-use crate::auth::AuthState;
+use crate::audit::{self, AuditHeadFile};
+use crate::auth::{self, AuthState, Traffic};
 use crate::blobs::{BlobError, BlobStore, DiskStore, S3Config, S3Store, crypt::MasterKey};
 use crate::config::{Config, Environment, Secret, StorageBackend};
 use crate::devices::LegacyIds;
+use crate::error::AppError;
 use crate::evidence::Vault;
 use crate::face::Faces;
+use crate::health::ImageStoreHealth;
 use crate::jobs::{self, Handlers};
 use crate::log::{self, HeadFile, Movements, ServerKey};
+use crate::mail::{self, Mailer};
+use crate::oidc::OidcState;
+use crate::roster::Imports;
 use crate::{attendance, devices, face, face_engine, http, limits, router, sync, telemetry};
 
 /// The settings of `muster serve`.
@@ -26,8 +32,10 @@ pub struct Serve {
 }
 
 /// Serves until SIGTERM or ctrl-c.
-pub(super) fn run(serve: Serve) -> Result<(), StartError> {
+pub(super) fn run(serve: Serve, warnings: &[String]) -> Result<(), StartError> {
+    serve.config.check()?;
     telemetry::start(&serve.config.data).map_err(StartError::Other)?;
+    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -36,8 +44,8 @@ pub(super) fn run(serve: Serve) -> Result<(), StartError> {
         let limits = http::connections_within(limits::CONNECTION);
         let running = start(AppBuilder::new(serve.config).connection_limits(limits)).await?;
         if running.app.config.data.env == Environment::Dev {
-            let db = running.app.db.clone();
-            let created = tokio::task::spawn_blocking(move || admin::create_first(&db)).await;
+            let app = running.app.clone();
+            let created = tokio::task::spawn_blocking(move || admin::create_first(&app.db)).await;
             created.map_err(|error| StartError::Other(error.to_string()))??;
         }
         tracing::info!(address = %running.address, "Listening");
@@ -57,6 +65,7 @@ pub struct Running {
     http: JoinHandle<()>,
     jobs: JoinHandle<()>,
     heads: JoinHandle<()>,
+    audit_heads: JoinHandle<()>,
 }
 
 /// Adds what the slices keep in memory: the server's keys and the vault over the store of images. Blocks.
@@ -66,21 +75,25 @@ fn furnish(builder: AppBuilder, store: Arc<dyn BlobStore>) -> Result<AppBuilder,
     let entropy = builder.entropy_source();
     let server_key = ServerKey::load_or_create(&keys_dir, entropy)
         .map_err(|error| StartError::Io(keys_dir.display().to_string(), error))?;
-    let head_file = HeadFile::in_folder(&keys_dir);
+    let (head_file, audit_heads) = (HeadFile::in_folder(&keys_dir), AuditHeadFile::in_folder(&keys_dir));
     let fill = |bytes: &mut [u8]| entropy.fill(bytes);
     let master = match &config.master_key {
         Some(secret) => MasterKey::from_base64(secret.reveal(), "MASTER_KEY"),
         None => MasterKey::load_or_create(&keys_dir.join("master.key"), &fill),
     };
     let master = master.map_err(|error| StartError::Other(error.to_string()))?;
+    let mailer = Mailer::open(config, entropy)?;
     let faces = face_engine::open(&config.models_dir());
     Ok(builder
         .with(server_key)
+        .with(mailer)
         .with(Vault::new(store, master))
         .with(Movements::default())
         .with(head_file)
+        .with(audit_heads)
         .with(faces)
-        .with(Faces::new()))
+        .with(Faces::new())
+        .with(ImageStoreHealth::default()))
 }
 
 /// The store of images that the settings name. Blocks.
@@ -109,6 +122,7 @@ pub async fn start(builder: AppBuilder) -> Result<Running, StartError> {
     let app = tokio::task::spawn_blocking(move || build(builder))
         .await
         .map_err(|error| StartError::Other(error.to_string()))??;
+    accounts_that_everybody_knows(&app).await?;
     let (host, port) = (app.config.host.clone(), app.config.port);
     let listening = |error| StartError::Io(format!("{host}:{port}"), error);
     let listener = http::listen(&host, port).await.map_err(listening)?;
@@ -117,8 +131,30 @@ pub async fn start(builder: AppBuilder) -> Result<Running, StartError> {
     let http = tokio::spawn(http::serve(app.clone(), listener, router));
     let jobs = tokio::spawn(jobs::run(app.clone(), handlers()));
     let heads = tokio::spawn(log::keep_published(app.clone()));
+    let audit_heads = tokio::spawn(audit::keep_published(app.clone()));
     tokio::spawn(log::pass_on_movements(app.clone()));
-    Ok(Running { app, address, http, jobs, heads })
+    Ok(Running { app, address, http, jobs, heads, audit_heads })
+}
+
+/// With ENV=prod there are none, or there is no server; with ENV=dev they are made if somebody asks for them.
+async fn accounts_that_everybody_knows(app: &App) -> Result<(), StartError> {
+    let failed = |error: AppError| StartError::Other(error.to_string());
+    if app.config.seed_demo_accounts {
+        let app = app.clone();
+        let made = tokio::task::spawn_blocking(move || admin::create_demo_accounts(&app.db)).await;
+        made.map_err(|error| StartError::Other(error.to_string()))??;
+    }
+    if app.config.data.env != Environment::Prod {
+        return Ok(());
+    }
+    let open = auth::open_to_everybody(app).await.map_err(failed)?;
+    if open.is_empty() {
+        return Ok(());
+    }
+    Err(StartError::Other(format!(
+        "ENV=prod does not start while everybody knows the passwords of these accounts; change or disable them: {}",
+        open.join(", ")
+    )))
 }
 
 /// Which slice does which kind of work after a commit.
@@ -127,6 +163,8 @@ pub fn handlers() -> Handlers {
         .on(devices::RELEASE_JOB, 16, sync::release_batch)
         .on(devices::FORK_JOB, 16, attendance::device_forked)
         .on(attendance::JUDGE_JOB, attendance::JUDGE_BATCH_MAX, attendance::judge_batch)
+        .on(auth::RESET_JOB, 16, auth::reset_batch)
+        .on(mail::MAIL_JOB, mail::DELIVER_BATCH_MAX, mail::deliver)
         .on(face::REFERENCE_JOB, 16, attendance::reference_changed)
 }
 
@@ -143,12 +181,24 @@ fn build(builder: AppBuilder) -> Result<App, StartError> {
 /// When a setting is wrong, or a key or the database cannot be opened.
 pub fn build_on(builder: AppBuilder, store: Arc<dyn BlobStore>) -> Result<App, StartError> {
     builder.config().check()?;
-    let auth = AuthState::open(builder.config(), builder.entropy_source())?;
+    let auth_state = AuthState::open(builder.config(), builder.entropy_source())?;
+    let oidc = OidcState::open(builder.config(), builder.entropy_source())?;
     let legacy_ids = LegacyIds::open(builder.config(), builder.entropy_source())?;
-    let app = furnish(builder, store)?.with(auth).with(legacy_ids).build()?;
+    let networks = http::ClientNetworks::of(&builder.config().web)?;
+    let traffic = Traffic::new(&builder.config().rates, builder.clock_source());
+    let app = furnish(builder, store)?
+        .with(auth_state)
+        .with(oidc)
+        .with(legacy_ids)
+        .with(Imports::default())
+        .with(networks)
+        .with(traffic)
+        .build()?;
+    auth::check_mfa_key(&app)?;
     if let (Some(key), Some(file)) = (app.slice::<ServerKey>(), app.slice::<HeadFile>()) {
         log::check_at_start(&app, key, file)?;
     }
+    audit::check_at_start(&app)?;
     Ok(app)
 }
 
@@ -156,7 +206,12 @@ impl Running {
     /// Takes no new requests, finishes those in flight and the running jobs, then closes the database.
     pub async fn stop(self) {
         self.app.stop();
-        for (name, task) in [("listener", self.http), ("job worker", self.jobs), ("log heads", self.heads)] {
+        for (name, task) in [
+            ("listener", self.http),
+            ("job worker", self.jobs),
+            ("log heads", self.heads),
+            ("audit heads", self.audit_heads),
+        ] {
             if let Err(error) = task.await {
                 tracing::error!(%error, name, "A task ended with a panic");
             }
@@ -164,6 +219,9 @@ impl Running {
         // Nobody writes any more: now the file says all that the log has.
         if let Err(error) = log::publish(&self.app).await {
             tracing::error!(%error, "The file of log heads is behind");
+        }
+        if let Err(error) = audit::publish(&self.app).await {
+            tracing::error!(%error, "The file of audit heads is behind");
         }
         let db = self.app.db.clone();
         // Closing waits for the writer's last commit, which must not happen on a thread of the runtime.

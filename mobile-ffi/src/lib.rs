@@ -10,6 +10,7 @@ mod entropy;
 mod error;
 mod lecture;
 mod relay;
+mod sign_in;
 mod sync;
 
 pub use attendance::{BindingRequest, CaptureRequest, DeviceInfo, GeoPosition, Image, ImageUse, Pending, Record};

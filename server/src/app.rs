@@ -11,6 +11,7 @@ use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::config::{Config, DataConfig, DatabaseUrl};
 use crate::db::{Allowances, Db};
 use crate::limits::{self, ConnectionLimits};
+use crate::telemetry::{Metrics, SecurityEvent};
 use crate::{clock, ids, keys};
 
 pub use crate::clock::ManualClock;
@@ -31,6 +32,8 @@ pub struct AppState {
     pub entropy: Arc<dyn Entropy>,
     /// What a connection may take.
     pub connection_limits: ConnectionLimits,
+    /// What is counted.
+    pub metrics: Metrics,
     slices: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
     stopping: watch::Sender<bool>,
     jobs_enqueued: watch::Sender<u64>,
@@ -120,12 +123,14 @@ impl AppBuilder {
         keys::create_private_dir(&data.data_dir)
             .map_err(|error| StartError::Io(data.data_dir.display().to_string(), error))?;
         let db = open_database(data, self.clock.now_ms())?;
+        let metrics = Metrics::new();
         Ok(App(Arc::new(AppState {
             config: self.config,
             db,
             clock: self.clock,
             entropy: self.entropy,
             connection_limits: self.connection_limits,
+            metrics,
             slices: self.slices,
             stopping: watch::Sender::new(false),
             jobs_enqueued: watch::Sender::new(0),
@@ -200,6 +205,12 @@ impl AppState {
     /// Changes whenever `wake_jobs` is called.
     pub fn jobs_enqueued(&self) -> watch::Receiver<u64> {
         self.jobs_enqueued.subscribe()
+    }
+
+    /// Writes a security event to the log and counts it. It may go with any request and names nobody but by id.
+    pub fn security_event(&self, event: SecurityEvent, request_id: &str, user_id: Option<&str>) {
+        event.log(request_id, user_id);
+        self.metrics.security_event(event);
     }
 
     /// An unpredictable number, for jitter and request ids.

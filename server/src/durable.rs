@@ -43,6 +43,25 @@ pub fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     written
 }
 
+/// Replaces a file that only this user can read: written beside its place, flushed, moved there, and the folder
+/// flushed, so that a power cut leaves the old file or the new one.
+///
+/// # Errors
+/// When the file cannot be written or moved.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // Two processes may share the folder, but not a draft.
+    let draft = path.with_extension(format!("{}.new", std::process::id()));
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(&draft)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&draft, path)?;
+    sync_folder(parent_of(path))
+}
+
 /// Flushes a folder's entries, so that a created, renamed or removed file stays so.
 ///
 /// # Errors

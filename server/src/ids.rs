@@ -125,6 +125,8 @@ id_types! {
     UserId,
     /// A course.
     CourseId,
+    /// A session of somebody who signed in.
+    AuthSessionId,
 }
 
 /// An institution. Every row belongs to one, and nothing is read across them.

@@ -19,11 +19,15 @@ pub mod forks;
 
 pub mod jobs;
 pub mod audit;
+pub mod mail;
 
 pub mod auth;
+pub mod oidc;
 pub mod settings;
+pub mod audit_search;
 pub mod accounts;
 pub mod courses;
+pub mod roster;
 pub mod devices;
 pub mod class_sessions;
 pub mod face;

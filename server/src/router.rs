@@ -8,11 +8,17 @@ use axum::middleware;
 use axum::routing::get;
 use utoipa::openapi::path::{HttpMethod, Operation, PathItem};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder, SecurityRequirement};
+use utoipa::openapi::{
+    ComponentsBuilder, ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, Response, ResponseBuilder,
+    SecurityRequirement,
+};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::App;
-use crate::{accounts, attendance, auth, class_sessions, courses, devices, face, health, settings, sync, uploads};
+use crate::{
+    accounts, attendance, audit_search, auth, class_sessions, courses, devices, face, health, oidc, roster, settings,
+    sync, uploads,
+};
 
 /// The prefix that documentation and our own clients use.
 pub const CANONICAL_PREFIX: &str = "/api/v1";
@@ -28,7 +34,8 @@ pub fn router(app: App) -> Router {
         async move { ([(header::CONTENT_TYPE, "application/json")], description.as_ref().clone()) }
     });
     let limited = middleware::from_fn_with_state(app.clone(), auth::limit_traffic);
-    router.merge(aliases()).route("/openapi.json", openapi_route).layer(limited).with_state(app)
+    let router = router.merge(aliases()).merge(auth::pages()).route("/openapi.json", openapi_route);
+    router.layer(limited).with_state(app)
 }
 
 /// The description alone, for tests and for documentation.
@@ -43,12 +50,16 @@ fn slices() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .merge(health::routes())
         .merge(auth::routes())
+        .merge(auth::admin_routes())
+        .merge(oidc::routes())
         .merge(accounts::routes())
         .merge(courses::routes())
+        .merge(roster::routes())
         .merge(devices::routes())
         .merge(class_sessions::routes())
         .merge(face::routes())
         .merge(settings::routes())
+        .merge(audit_search::routes())
         .merge(attendance::routes())
         .merge(sync::routes())
         .merge(uploads::routes())
@@ -61,8 +72,9 @@ fn described() -> OpenApiRouter<App> {
 /// The same handlers under the literal paths of the systems that Muster replaces.
 fn aliases() -> Router<App> {
     let health: Router<App> = health::routes().into();
-    let auth: Router<App> = auth::routes().into();
-    let both = health.merge(auth).merge(auth::alias_routes());
+    let auth: Router<App> = auth::routes().merge(oidc::routes()).into();
+    let device: Router<App> = devices::auth_routes().into();
+    let both = health.merge(auth).merge(device).merge(auth::alias_routes());
     Router::new().merge(both.clone()).nest("/v1", both)
 }
 
@@ -87,7 +99,13 @@ fn openapi_json(mut openapi: OpenApi) -> String {
     })
 }
 
-/// Handlers of different slices may have one name; their operations may not.
+/// What every other answer looks like.
+fn failure() -> Response {
+    let envelope = ContentBuilder::new().schema(Some(Ref::from_schema_name("ErrorEnvelope"))).build();
+    ResponseBuilder::new().description("a failure, in the envelope").content("application/json", envelope).build()
+}
+
+/// Handlers of different slices may have one name; their operations may not. And any of them may fail.
 fn name_operations(openapi: &mut OpenApi) {
     for item in openapi.paths.paths.values_mut() {
         for (_, operation) in operations_mut(item) {
@@ -96,6 +114,7 @@ fn name_operations(openapi: &mut OpenApi) {
             {
                 *id = format!("{tag}_{id}");
             }
+            operation.responses.responses.entry("default".to_owned()).or_insert_with(|| failure().into());
         }
     }
 }

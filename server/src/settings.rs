@@ -7,11 +7,12 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::app::App;
+use crate::audit::{self, Action, Event};
 use crate::auth::Allowed;
 use crate::auth::permission::SystemAdmin;
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
-use crate::http::Json;
+use crate::http::{Json, RequestId};
 use crate::ids::TenantId;
 use crate::params;
 
@@ -72,15 +73,18 @@ async fn show_settings(State(app): State<App>, allowed: Allowed<SystemAdmin>) ->
 async fn change_settings(
     State(app): State<App>,
     allowed: Allowed<SystemAdmin>,
+    request: RequestId,
     Json(change): Json<SettingsChange>,
 ) -> AppResult<Json<Settings>> {
-    let (user, now_ms) = (allowed.user, app.now_ms());
+    let (actor, now_ms) = (allowed.actor(&request), app.now_ms());
     let written = app.db.write(move |tx| {
         if let Some(on) = change.face_matching {
-            let by = user.id.to_string();
-            set(tx, &user.tenant, FACE_MATCHING, if on { ON } else { OFF }, (&by, now_ms))?;
+            let value = if on { ON } else { OFF };
+            set(tx, &actor.tenant, FACE_MATCHING, value, (&actor.id, now_ms))?;
+            let (action, kind, id) = (Action::SettingsChange, "settings", FACE_MATCHING);
+            audit::record(tx, &actor, &Event { action, kind, id, reason: None, result: value }, now_ms)?;
         }
-        of(tx, &user.tenant).map_err(AppError::from)
+        of(tx, &actor.tenant).map_err(AppError::from)
     });
     written.await.map(Json)
 }

@@ -69,6 +69,9 @@ pub const MANIFEST_KEPT_MS: i64 = 30 * 24 * 60 * 60 * 1000;
 /// How long after the upload a phone keeps an image, in milliseconds: 7 days, or until it needs the room.
 pub const IMAGE_KEPT_MS: i64 = 7 * 24 * 60 * 60 * 1000;
 
+/// Longest challenge that a device signs to prove itself, in bytes.
+pub const AUTH_CHALLENGE_SIZE_BYTES_MAX: usize = 128;
+
 /// Longest tenant name, in bytes.
 pub const TENANT_SIZE_BYTES_MAX: usize = 64;
 /// Longest user or course id, in bytes.

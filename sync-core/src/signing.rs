@@ -17,6 +17,8 @@ pub enum Context {
     Relay,
     /// The server's statement of where its log ends.
     LogHead,
+    /// A device that proves itself to a server.
+    DeviceAuth,
 }
 
 impl Context {
@@ -29,6 +31,7 @@ impl Context {
             Self::Anchor => b"muster/anchor/v1\0\0\0\0\0\0\0\0",
             Self::Relay => b"muster/relay/v1\0\0\0\0\0\0\0\0\0",
             Self::LogHead => b"muster/log-head/v1\0\0\0\0\0\0",
+            Self::DeviceAuth => b"muster/device-auth/v1\0\0\0",
         }
     }
 }

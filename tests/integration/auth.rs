@@ -13,8 +13,22 @@ const PUBLIC: &[(&str, &str)] = &[
     ("get", "/"),
     ("get", "/api/v1/health"),
     ("get", "/api/v1/ready"),
+    ("post", "/api/v1/auth/device/challenge"),
+    ("post", "/api/v1/auth/device/token"),
     ("post", "/api/v1/auth/login"),
+    ("post", "/api/v1/auth/logout"),
+    ("post", "/api/v1/auth/refresh"),
     ("post", "/api/v1/auth/register"),
+    ("post", "/api/v1/auth/password-reset/request"),
+    ("post", "/api/v1/auth/password-reset/confirm"),
+    ("post", "/api/v1/auth/confirm-email"),
+    ("post", "/api/v1/auth/mfa/complete"),
+    ("post", "/api/v1/auth/mfa/required/enroll"),
+    ("post", "/api/v1/auth/mfa/required/confirm"),
+    ("get", "/api/v1/auth/oauth/providers"),
+    ("get", "/api/v1/auth/oauth/{provider}/start"),
+    ("get", "/api/v1/auth/oauth/{provider}/callback"),
+    ("post", "/api/v1/auth/oauth/exchange"),
 ];
 
 #[tokio::test]

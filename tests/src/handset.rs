@@ -2,19 +2,22 @@
 
 use std::path::Path;
 
+use data_encoding::BASE64;
 use muster_sync_core::{
     DeviceKey, Locator,
     document::{Code, KeyLevel, RequestPurpose},
     evidence::{DeviceFacts, ImagePurpose, ImageType},
-    signing::SoftwareKey,
+    signing::{SigningKey, SoftwareKey},
     store::{Account, BindingFacts, CaptureImage, CaptureInput, DeviceStore, PhoneClocks, RecordId, RecordView},
     sync::{
+        auth::{CHALLENGE_PATH, DEVICE_TOKEN_PATH, answer_challenge},
         client::{Action, Answer, Arrival, BLOB_PATH, SYNC_PATH, SyncClient},
         message::CONTENT_TYPE,
     },
     time::session_code::CodeClaim,
 };
 use reqwest::Method;
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::{Client, Reply, TestServer};
@@ -93,6 +96,40 @@ impl Handset {
         let key = DeviceKey::from_hex(&text("server_key")).expect("a key");
         self.store.pin_server_key(key).expect("the same server");
         self.client.signed_in();
+    }
+
+    /// Gets tokens by its key, with no password; goes on with them if it gets any.
+    pub async fn sign_in_with_key(&mut self, server: &TestServer) -> Reply {
+        let (anonymous, key) = (server.anonymous(), self.key.public_key().to_string());
+        let asked = anonymous.post(CHALLENGE_PATH, &json!({ "device_key": key })).await.expect(200);
+        let text = asked["challenge"].as_str().expect("a challenge");
+        let challenge = BASE64.decode(text.as_bytes()).expect("base64");
+        let pinned = self.store.server_key().expect("the store answers").expect("it signed in once");
+        let signature = answer_challenge(&self.key, &pinned, &challenge).expect("a software key signs");
+        let body = json!({ "device_key": key, "challenge": text, "signature": BASE64.encode(&signature) });
+        let reply = anonymous.post(DEVICE_TOKEN_PATH, &body).await;
+        if reply.status.is_success() {
+            self.account = server.with_token(reply.json()["access_token"].as_str().expect("a token"));
+            self.client.signed_in();
+        }
+        reply
+    }
+
+    /// Looks for news once, and says whether that takes a sign-in.
+    pub async fn is_signed_out(&mut self) -> bool {
+        self.client.wake();
+        self.nonce = self.nonce.wrapping_add(1);
+        let action = self.client.next_action(&mut self.store, &self.key, self.now_ms, [self.nonce; 16]);
+        if let Action::Exchange(body) = action.expect("the store answers") {
+            let request = self.account.request(Method::POST, SYNC_PATH).header("content-type", CONTENT_TYPE);
+            let answer = answer(Reply::of(request.body(body)).await);
+            let arrival = Arrival { monotonic_ms: self.now_ms, boot_id: [1; 16] };
+            let answered = self.client.exchange_answered(&mut self.store, &self.key, &answer, arrival, 0);
+            answered.expect("the store answers");
+        }
+        self.nonce = self.nonce.wrapping_add(1);
+        let next = self.client.next_action(&mut self.store, &self.key, self.now_ms, [self.nonce; 16]);
+        next.expect("the store answers") == Action::NeedsLogin
     }
 
     /// Asks for its key to be bound; sent with the next sync.

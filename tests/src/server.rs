@@ -393,6 +393,12 @@ impl Client {
         self.user_id.as_deref().expect("signed in")
     }
 
+    /// The same client, known to be this user.
+    #[must_use]
+    pub fn as_user(self, id: &str) -> Self {
+        Self { user_id: Some(id.to_owned()), ..self }
+    }
+
     /// A request that the test finishes itself; the token is in it.
     pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.base));

@@ -5,12 +5,13 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::limits;
 use crate::app::App;
 use crate::auth::permission::{StudentsWrite, UsersWrite};
 use crate::auth::{self, Allowed, CurrentUser, DisplayName, Email, NewUser, Person, Role, User, Username};
 use crate::config::Secret;
 use crate::error::{AppError, AppResult, ErrorEnvelope};
-use crate::http::Json;
+use crate::http::{Json, RequestId};
 use crate::ids::UserId;
 
 /// An account to create.
@@ -21,9 +22,20 @@ pub(super) struct CreateUser {
     email: String,
     /// Optional and unique; a matriculation number for example.
     username: Option<String>,
-    /// As others see it; `full_name` and `name` are accepted for it.
+    /// As others see it; `full_name` and `name` are accepted for it. Default: given name and family name.
     #[serde(alias = "full_name", alias = "name")]
-    display_name: String,
+    display_name: Option<String>,
+    /// `first_name` is accepted for it.
+    #[serde(alias = "first_name")]
+    given_name: Option<String>,
+    /// `last_name` is accepted for it.
+    #[serde(alias = "last_name")]
+    family_name: Option<String>,
+    /// The group in which a student is taught. Default: `_`.
+    section: Option<String>,
+    /// The id in the registry's own system, unique; `student_id` is accepted for it.
+    #[serde(alias = "student_id")]
+    external_id: Option<String>,
     /// As what.
     role: Role,
     /// Without one, a password is generated and returned once.
@@ -39,9 +51,20 @@ pub(super) struct CreateStudent {
     email: String,
     /// Optional and unique; a matriculation number for example.
     username: Option<String>,
-    /// As others see it; `full_name` and `name` are accepted for it.
+    /// As others see it; `full_name` and `name` are accepted for it. Default: given name and family name.
     #[serde(alias = "full_name", alias = "name")]
-    display_name: String,
+    display_name: Option<String>,
+    /// `first_name` is accepted for it.
+    #[serde(alias = "first_name")]
+    given_name: Option<String>,
+    /// `last_name` is accepted for it.
+    #[serde(alias = "last_name")]
+    family_name: Option<String>,
+    /// The group in which a student is taught. Default: `_`.
+    section: Option<String>,
+    /// The id in the registry's own system, unique; `student_id` is accepted for it.
+    #[serde(alias = "student_id")]
+    external_id: Option<String>,
     /// Without one, a password is generated and returned once.
     #[schema(value_type = Option<String>)]
     password: Option<Secret>,
@@ -62,15 +85,16 @@ pub(super) struct Created {
     post, path = "/admin/users", tag = "accounts", request_body = CreateUser,
     responses(
         (status = 201, body = Created),
-        (status = 409, description = "the address or the name is taken", body = ErrorEnvelope)
+        (status = 409, description = "the address, the name or the registry's id is taken", body = ErrorEnvelope)
     )
 )]
 pub(super) async fn create_user(
     State(app): State<App>,
     allowed: Allowed<UsersWrite>,
+    request: RequestId,
     Json(body): Json<CreateUser>,
 ) -> AppResult<(StatusCode, Json<Created>)> {
-    create(&app, &allowed, body).await
+    create(&app, &allowed, &request, body).await
 }
 
 /// Creates a student.
@@ -78,21 +102,36 @@ pub(super) async fn create_user(
     post, path = "/students", tag = "accounts", request_body = CreateStudent,
     responses(
         (status = 201, body = Created),
-        (status = 409, description = "the address or the name is taken", body = ErrorEnvelope)
+        (status = 409, description = "the address, the name or the registry's id is taken", body = ErrorEnvelope)
     )
 )]
 pub(super) async fn create_student(
     State(app): State<App>,
     allowed: Allowed<StudentsWrite>,
+    request: RequestId,
     Json(body): Json<CreateStudent>,
 ) -> AppResult<(StatusCode, Json<Created>)> {
-    let CreateStudent { email, username, display_name, password } = body;
-    create(&app, &allowed, CreateUser { email, username, display_name, role: Role::Student, password }).await
+    let CreateStudent { email, username, display_name, given_name, family_name, section, external_id, password } = body;
+    let role = Role::Student;
+    let body =
+        CreateUser { email, username, display_name, given_name, family_name, section, external_id, role, password };
+    create(&app, &allowed, &request, body).await
 }
 
-async fn create(app: &App, by: &CurrentUser, body: CreateUser) -> AppResult<(StatusCode, Json<Created>)> {
-    let (email, display_name) = (Email::parse(&body.email)?, DisplayName::parse(&body.display_name)?);
+async fn create(
+    app: &App,
+    by: &CurrentUser,
+    request: &RequestId,
+    body: CreateUser,
+) -> AppResult<(StatusCode, Json<Created>)> {
+    let (email, display_name) = (Email::parse(&body.email)?, display_name(&body)?);
     let username = body.username.as_deref().map(Username::parse).transpose()?;
+    let person = Person {
+        given_name: optional("given_name", body.given_name, limits::NAME_CHARS_MAX)?,
+        family_name: optional("family_name", body.family_name, limits::NAME_CHARS_MAX)?,
+        section: optional("section", body.section, limits::NAME_CHARS_MAX)?,
+        external_id: optional("external_id", body.external_id, limits::EXTERNAL_ID_CHARS_MAX)?,
+    };
     let (password, initial_password) = match body.password {
         Some(password) => (password, None),
         None => {
@@ -108,15 +147,43 @@ async fn create(app: &App, by: &CurrentUser, body: CreateUser) -> AppResult<(Sta
         username,
         display_name,
         role: body.role,
-        person: Person::default(),
+        person,
         password_hash: Some(auth::hash_password(app, password).await?),
         created_at_ms: app.now_ms(),
     };
+    let actor = by.actor(request);
     let stored = app.db.write(move |tx| {
-        let inserted = auth::insert(tx, &new)?;
+        let inserted = super::create(tx, &actor, &new)?;
         if inserted { auth::find(tx, &new.tenant, new.id).map_err(AppError::from) } else { Ok(None) }
     });
-    let taken = || AppError::conflict("ACCOUNT_EXISTS", "there is an account with this e-mail address or user name");
     let user = stored.await?.ok_or_else(taken)?;
     Ok((StatusCode::CREATED, Json(Created { user, initial_password })))
+}
+
+pub(super) fn taken() -> AppError {
+    let sentence = "there is an account with this e-mail address, user name or external id";
+    AppError::conflict("ACCOUNT_EXISTS", sentence)
+}
+
+fn display_name(body: &CreateUser) -> AppResult<DisplayName> {
+    if let Some(name) = &body.display_name {
+        return DisplayName::parse(name);
+    }
+    let parts = [body.given_name.as_deref(), body.family_name.as_deref()];
+    DisplayName::parse(&parts.into_iter().flatten().map(str::trim).collect::<Vec<_>>().join(" "))
+}
+
+/// A text without which an account is complete; an empty one is none.
+fn optional(field: &'static str, text: Option<String>, chars_max: usize) -> AppResult<Option<String>> {
+    let text = text.map(|text| bounded(field, &text, chars_max)).transpose()?;
+    Ok(text.filter(|text| !text.is_empty()))
+}
+
+/// The text without the spaces around it, if it is no longer than it may be.
+pub(super) fn bounded(field: &'static str, text: &str, chars_max: usize) -> AppResult<String> {
+    let text = text.trim();
+    if text.chars().count() <= chars_max && !text.chars().any(char::is_control) {
+        return Ok(text.to_owned());
+    }
+    Err(AppError::field(field, format!("at most {chars_max} characters, and no control characters")))
 }

@@ -1,20 +1,76 @@
-//! Accounts as the office sees them: creating, listing and changing them. Signing in is in `auth`, which owns the rows.
+//! Accounts as the office sees them: creating, finding and changing them. Signing in is in `auth`, which owns the rows.
 
 mod create;
-mod list;
+mod find;
+mod limits;
 mod update;
 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::app::App;
+use crate::audit::{self, Action, Actor, Event};
+use crate::auth::{self, NewUser, Status, Updated, UserChange};
+use crate::db::{DbError, Tx};
+use crate::ids::UserId;
 
 pub use crate::auth::{User, find, find_by_email};
 
 /// `/admin/users` and `/students`.
 pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
-        .routes(routes!(list::list_users, create::create_user))
-        .routes(routes!(update::update_user))
-        .routes(routes!(list::list_students, create::create_student))
+        .routes(routes!(find::list_users, create::create_user))
+        .routes(routes!(find::show_user, update::update_user))
+        .routes(routes!(find::list_students, create::create_student))
+        .routes(routes!(find::show_student, update::update_student))
+}
+
+/// Creates an account and notes who did; false when the e-mail address, the user name or the registry's id is taken.
+///
+/// # Errors
+/// When the database fails.
+pub fn create(tx: &Tx<'_>, actor: &Actor, new: &NewUser) -> Result<bool, DbError> {
+    if !auth::insert(tx, new)? {
+        return Ok(false);
+    }
+    note(tx, actor, (Action::UserCreate, new.id), (None, new.role.as_str()), new.created_at_ms)?;
+    Ok(true)
+}
+
+/// Changes an account and notes who did. Whoever calls this hands the user to `auth::remember` after the commit.
+///
+/// # Errors
+/// When the database fails.
+pub fn change(tx: &Tx<'_>, actor: &Actor, id: UserId, change: &UserChange, now_ms: i64) -> Result<Updated, DbError> {
+    let updated = auth::update(tx, &actor.tenant, id, change, now_ms)?;
+    let Updated::Done(users) = &updated else { return Ok(updated) };
+    let (before, after) = &**users;
+    if before.role != after.role {
+        note(tx, actor, (Action::UserRole, id), (Some(before.role.as_str()), after.role.as_str()), now_ms)?;
+    }
+    if before.status != after.status {
+        let action = if after.status == Status::Active { Action::UserEnable } else { Action::UserDisable };
+        note(tx, actor, (action, id), (None, "done"), now_ms)?;
+    }
+    let described = |user: &User| (user.username.clone(), user.display_name.clone(), user.person.clone());
+    if before.email != after.email {
+        note(tx, actor, (Action::UserUpdate, id), (Some("email"), "done"), now_ms)?;
+    } else if described(before) != described(after) {
+        note(tx, actor, (Action::UserUpdate, id), (None, "done"), now_ms)?;
+    }
+    Ok(updated)
+}
+
+/// Notes what was done to an account.
+///
+/// # Errors
+/// When the database fails.
+pub fn note(
+    tx: &Tx<'_>,
+    actor: &Actor,
+    (action, id): (Action, UserId),
+    (reason, result): (Option<&str>, &str),
+    now_ms: i64,
+) -> Result<(), DbError> {
+    audit::record(tx, actor, &Event { action, kind: "user", id: &id.to_string(), reason, result }, now_ms)
 }

@@ -19,7 +19,7 @@ use crate::auth::permission::{AttendanceReview, SystemAdmin};
 use crate::auth::{Allowed, Role};
 use crate::db::DbError;
 use crate::error::{AppError, AppResult, ErrorEnvelope};
-use crate::http::{Json, Path, Query};
+use crate::http::{Json, Path, Query, RequestId};
 use crate::ids::CourseId;
 use crate::limits;
 
@@ -148,6 +148,7 @@ enum StatusName {
 pub(super) async fn set_status(
     State(app): State<App>,
     allowed: Allowed<SystemAdmin>,
+    request: RequestId,
     Path(id): Path<String>,
     Json(new): Json<NewStatus>,
 ) -> AppResult<Json<RecordView>> {
@@ -158,5 +159,5 @@ pub(super) async fn set_status(
         StatusName::Rejected => DecisionAction::Reject,
     };
     let wish = Wish::new(action, new.reason.as_deref(), new.note.as_deref())?;
-    carry_out(&app, &allowed.user, id, wish).await.map(Json)
+    carry_out(&app, &allowed.user, &request, id, wish).await.map(Json)
 }

@@ -14,7 +14,7 @@ use crate::auth::permission::AttendanceReview;
 use crate::auth::{Allowed, CurrentUser};
 use crate::db::DbError;
 use crate::error::{AppError, AppResult, ErrorEnvelope};
-use crate::http::{Json, Path};
+use crate::http::{Json, Path, RequestId};
 
 /// The decision. An empty body confirms.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -65,6 +65,7 @@ enum ActionName {
 pub(super) async fn decide(
     State(app): State<App>,
     allowed: Allowed<AttendanceReview>,
+    request: RequestId,
     Path(id): Path<String>,
     body: Bytes,
 ) -> AppResult<Json<RecordView>> {
@@ -80,7 +81,7 @@ pub(super) async fn decide(
     let mut wish = Wish::new(action, new.reason.as_deref(), new.note.as_deref())?;
     wish.of = new.of.as_deref().map(|id| hash("of", id)).transpose()?;
     wish.seen = new.seen.map(|seen| seen.iter().map(|id| hash("seen", id)).collect()).transpose()?;
-    carry_out(&app, &allowed.user, id, wish).await.map(Json)
+    carry_out(&app, &allowed.user, &request, id, wish).await.map(Json)
 }
 
 /// A body that may be missing altogether: the system that this endpoint comes from sent none.
@@ -99,10 +100,16 @@ fn hash(field: &'static str, id: &str) -> AppResult<ChangeHash> {
 }
 
 /// Decides about the record that `id` names, for somebody who may review it.
-pub(super) async fn carry_out(app: &App, user: &CurrentUser, id: String, wish: Wish) -> AppResult<RecordView> {
+pub(super) async fn carry_out(
+    app: &App,
+    user: &CurrentUser,
+    request: &RequestId,
+    id: String,
+    wish: Wish,
+) -> AppResult<RecordView> {
     let record = access::read_reviewable(app, user, id).await?;
     let (tenant, student) = (user.tenant.clone(), record.student.clone());
-    let decided = decision_entry::append(app, user, record, wish).await?;
+    let decided = decision_entry::append(app, user, user.actor(request), record, wish).await?;
     let person = app.db.read(move |tx| roster::person(tx, &tenant, &student)).await;
     Ok(RecordView::new(&decided, &person.map_err(|error: DbError| AppError::from(error))?))
 }

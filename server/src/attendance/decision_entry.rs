@@ -14,6 +14,7 @@ use super::project::{Facts, project};
 use super::queries;
 use super::rows::{DecisionRow, NoteRow, RecordRow};
 use crate::app::App;
+use crate::audit::{self, Action, Actor, Event};
 use crate::auth::CurrentUser;
 use crate::error::{AppError, AppResult};
 use crate::log;
@@ -125,10 +126,17 @@ fn seen(facts: &Facts, wish: &Wish) -> AppResult<Vec<ChangeHash>> {
 }
 
 /// Words, signs and appends a decision about the record, and says how the record is then.
-pub(super) async fn append(app: &App, user: &CurrentUser, record: RecordRow, wish: Wish) -> AppResult<RecordRow> {
+pub(super) async fn append(
+    app: &App,
+    user: &CurrentUser,
+    actor: Actor,
+    record: RecordRow,
+    wish: Wish,
+) -> AppResult<RecordRow> {
     let document = record.document;
     let facts = app.db.read(move |tx| Facts::read(tx, document).map_err(AppError::from)).await?;
     let mut decision = word(user, &record, &facts, &wish)?;
+    let (result, reason, now_ms) = (wish.action.as_str(), wish.reason, app.now_ms());
     let note = wish.note.map(|text| note(app, text));
     decision.note_hash = note.as_ref().map(note_hash);
     let name = DocumentName::Attendance { locator: record.locator, student: record.student.clone() };
@@ -145,6 +153,9 @@ pub(super) async fn append(app: &App, user: &CurrentUser, record: RecordRow, wis
                 queries::insert_note(tx, &decision.tenant, document, decision.hash(), note)?;
             }
         }
+        let (id, reason) = (document.to_string(), reason.as_ref().map(Code::as_str));
+        let event = Event { action: Action::AttendanceDecide, kind: "record", id: &id, reason, result };
+        audit::record(tx, &actor, &event, now_ms)?;
         queries::record_for(tx, document)?.ok_or_else(|| AppError::internal("a decided record has no row"))
     })
     .await

@@ -24,6 +24,7 @@ use super::project::project;
 use super::rows::{RecordRow, SubmissionRow};
 use super::{limits, queries};
 use crate::app::App;
+use crate::audit::{self, Action, Actor, Event};
 use crate::auth::permission::AttendanceSubmit;
 use crate::auth::{Allowed, CurrentUser};
 use crate::class_sessions;
@@ -31,7 +32,7 @@ use crate::clock::iso_utc;
 use crate::db::Tx;
 use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::evidence;
-use crate::http::Json;
+use crate::http::{Json, RequestId};
 use crate::log::{self, Appended, Channel, ServerKey};
 
 /// Forms in memory at once: each may hold two images.
@@ -91,11 +92,12 @@ struct ReceiptView {
 pub(super) async fn submit(
     State(app): State<App>,
     allowed: Allowed<AttendanceSubmit>,
+    id: RequestId,
     headers: HeaderMap,
     multipart: Multipart,
 ) -> AppResult<Response> {
     let _place = FORMS.acquire().await.map_err(AppError::internal)?;
-    let user = allowed.user;
+    let (actor, user) = (allowed.actor(&id), allowed.user);
     let form = form::read(multipart).await?;
     let content_hash = form.content_hash();
     let request_key = form::request_key(&headers, content_hash)?;
@@ -106,7 +108,7 @@ pub(super) async fn submit(
     }
     check_load(&app, &user, &request).await?;
     let submission = keep_evidence(&app, &user, form).await?;
-    let written = append(&app, &user, &request, submission).await;
+    let written = append(&app, &actor, &request, submission).await;
     match written {
         Ok(()) => {}
         // The same request was faster on another connection.
@@ -230,15 +232,15 @@ async fn keep_evidence(app: &App, user: &CurrentUser, form: Form) -> AppResult<S
     })
 }
 
-async fn append(app: &App, user: &CurrentUser, request: &Request, submission: Submission) -> AppResult<()> {
+async fn append(app: &App, actor: &Actor, request: &Request, submission: Submission) -> AppResult<()> {
     let DocumentName::Attendance { locator, student } = request.name.clone() else { return Ok(()) };
-    let tenant = user.tenant.clone();
+    let (tenant, now_ms) = (actor.tenant.clone(), app.now_ms());
     let read = app.db.read(move |tx| class_sessions::course_of(tx, &tenant, &locator).map_err(AppError::from));
     let drafted_course = read.await?;
     let channels = log::channels_of(&request.name, drafted_course.as_deref());
     let entries = vec![(request.name.clone(), channels, submission.into())];
-    let request = request.clone();
-    log::append_as_server(app, &user.tenant, entries, move |tx, appended| {
+    let (request, by) = (request.clone(), actor.clone());
+    log::append_as_server(app, &actor.tenant, entries, move |tx, appended| {
         for submission in appended {
             let course = class_sessions::course_of(tx, &submission.tenant, &locator)?;
             remember(tx, submission, &student, &request, submission.document())?;
@@ -248,6 +250,10 @@ async fn append(app: &App, user: &CurrentUser, request: &Request, submission: Su
                 log::place_in(tx, &submission.tenant, &staff, &[submission.log_index])?;
             }
             project(tx, submission, course.as_deref())?;
+            let id = submission.document().to_string();
+            let event =
+                Event { action: Action::AttendanceSubmit, kind: "record", id: &id, reason: None, result: "received" };
+            audit::record(tx, &by, &event, now_ms)?;
         }
         Ok(())
     })

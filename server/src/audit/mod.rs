@@ -1,17 +1,21 @@
 //! The audit log: who did what to what, why and with which result; written in the transaction of the action itself.
 //!
 //! Rows are numbered per tenant without gaps and chained by SHA-256, so that a row that was edited, removed, put in or
-//! moved shows. They hold ids and codes only: no secret, no position, no picture, no free text. This module records and
-//! checks; it has no endpoints.
+//! moved shows. They hold ids and codes only: no secret, no position, no picture, no free text. What a device signed is
+//! in the change log, which is its own audit log. This module records and checks; its endpoints are in `audit_search`.
 
 mod chain;
+mod head_file;
 mod queries;
+mod verify;
 
 use crate::db::{DbError, Tx};
 use crate::ids::TenantId;
 
 pub use chain::{Broken, Checked, check};
-pub use queries::{AuditRow, rows};
+pub use head_file::{AuditHead, AuditHeadFile, check_at_start, keep_published, publish};
+pub use queries::{AuditRow, row, rows};
+pub use verify::{Report, TenantReport, verify};
 
 /// Who acts, in which request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +30,13 @@ pub struct Actor {
     pub request_id: String,
 }
 
+impl Actor {
+    /// Whoever has the command line of the server, in one run of a command.
+    pub fn command_line(tenant: TenantId, run: &str) -> Self {
+        Self { tenant, id: "cli".to_owned(), role: "admin".to_owned(), request_id: run.to_owned() }
+    }
+}
+
 macro_rules! actions {
     ($($(#[$doc:meta])+ $variant:ident = $name:literal),+ $(,)?) => {
         /// What somebody did. The names are stable.
@@ -33,6 +44,9 @@ macro_rules! actions {
         pub enum Action { $($(#[$doc])+ $variant),+ }
 
         impl Action {
+            /// Every action.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
             /// Its name in the log.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $name),+ }
@@ -62,6 +76,92 @@ actions! {
     QuarantineDiscard = "quarantine.discard",
     /// Both sides of a fork were shown.
     ForkView = "fork.view",
+    /// Somebody signed in.
+    SignIn = "auth.sign_in",
+    /// A session's refresh token was replaced by its successor.
+    TokenRefresh = "auth.refresh",
+    /// A refresh token was used again after its successor was: a copy is about.
+    TokenReuse = "auth.refresh_reuse",
+    /// Somebody signed out.
+    SignOut = "auth.sign_out",
+    /// Somebody signed out everywhere.
+    SignOutEverywhere = "auth.sign_out_everywhere",
+    /// Somebody asked for a link to set a new password.
+    PasswordResetRequest = "password.reset_request",
+    /// A new password was set by a mailed link.
+    PasswordReset = "password.reset",
+    /// Somebody asked for a link to confirm their e-mail address.
+    EmailConfirmRequest = "email.confirm_request",
+    /// An e-mail address was confirmed by a mailed link.
+    EmailConfirm = "email.confirm",
+    /// Somebody began to set up an authenticator app.
+    MfaEnroll = "mfa.enroll",
+    /// A code of the app came back: the second factor is on.
+    MfaConfirm = "mfa.confirm",
+    /// A sign-in was completed with a second factor, or was not.
+    MfaComplete = "mfa.complete",
+    /// The second factor was switched off by its owner.
+    MfaDisable = "mfa.disable",
+    /// New backup codes took the place of the old ones.
+    MfaBackupRegenerate = "mfa.backup_regenerate",
+    /// A backup code was used up; the result says how many are left.
+    MfaBackupUsed = "mfa.backup_used",
+    /// An admin took somebody's second factor away.
+    MfaReset = "mfa.reset",
+    /// A course was created.
+    CourseCreate = "course.create",
+    /// Somebody became a lecturer of a course.
+    CourseTeach = "course.teach",
+    /// A student was enrolled.
+    CourseEnrol = "course.enrol",
+    /// An enrolment was ended.
+    CourseUnenrol = "course.unenrol",
+    /// A class session was planned.
+    ClassSessionCreate = "class_session.create",
+    /// A class session was closed.
+    ClassSessionClose = "class_session.close",
+    /// A class session was declared expired.
+    ClassSessionExpire = "class_session.expire",
+    /// A class session got a new code.
+    ClassSessionRegenerate = "class_session.regenerate",
+    /// A setting of the institution was changed.
+    SettingsChange = "settings.change",
+    /// A face was enrolled, which is the consent to compare it.
+    FaceEnrol = "face.enrol",
+    /// A student wants another face than before.
+    FaceAsk = "face.ask",
+    /// Another face than before was allowed.
+    FaceApprove = "face.approve",
+    /// An enrolled face was withdrawn.
+    FaceWithdraw = "face.withdraw",
+    /// Attendance was submitted by a client that signs nothing.
+    AttendanceSubmit = "attendance.submit",
+    /// Somebody decided about a record.
+    AttendanceDecide = "attendance.decide",
+    /// A class session's attendance left as a file.
+    AttendanceExport = "attendance.export",
+    /// Somebody asked for a device over HTTP.
+    DeviceAsk = "device.ask",
+    /// The audit log turned out to lack rows that it once had.
+    AuditLost = "audit.lost",
+    /// The audit log was searched.
+    AuditSearch = "audit.search",
+    /// The audit log left as a file.
+    AuditExport = "audit.export",
+    /// An account was created.
+    UserCreate = "user.create",
+    /// What describes an account was changed.
+    UserUpdate = "user.update",
+    /// An account got another role.
+    UserRole = "user.role",
+    /// An account was disabled.
+    UserDisable = "user.disable",
+    /// An account was enabled again.
+    UserEnable = "user.enable",
+    /// The second factor of an account was removed by somebody else.
+    UserMfaReset = "user.mfa_reset",
+    /// A roster was imported.
+    RosterImport = "roster.import",
     /// A sign-in was refused.
     SignInFail = "auth.sign_in_fail",
     /// An account or an address must wait after too many failures.
@@ -74,6 +174,16 @@ actions! {
     PasswordRehash = "auth.password_rehash",
     /// Somebody changed their own profile.
     ProfileUpdate = "auth.profile_update",
+    /// Somebody proved an identity of a provider, and is signed in or goes on to the second factor.
+    OauthSignIn = "oauth.sign_in",
+    /// An account was made for an identity of a provider.
+    OauthSignUp = "oauth.sign_up",
+    /// A sign-in or a link by a provider came to nothing.
+    OauthRefuse = "oauth.refuse",
+    /// An identity of a provider was linked to an account.
+    OauthLink = "oauth.link",
+    /// The identities of a provider were taken from an account.
+    OauthUnlink = "oauth.unlink",
 }
 
 /// One action.

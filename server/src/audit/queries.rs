@@ -1,7 +1,7 @@
 //! All SQL of the audit log.
 
 use super::chain::FIRST;
-use crate::db::{DbError, Tx};
+use crate::db::{DbError, Row, Tx};
 use crate::ids::TenantId;
 use crate::params;
 
@@ -47,7 +47,7 @@ pub(super) fn take_number(tx: &Tx<'_>, tenant: &TenantId) -> Result<(i64, [u8; 3
 }
 
 pub(super) fn insert(tx: &Tx<'_>, tenant: &TenantId, row: &AuditRow, hash: &[u8; 32]) -> Result<(), DbError> {
-    tx.execute(
+    tx.send(
         "INSERT INTO audit_log
              (tenant_id, number, at, actor_id, actor_role, action, object_kind, object_id, reason, request_id, result,
               hash)
@@ -66,18 +66,16 @@ pub(super) fn insert(tx: &Tx<'_>, tenant: &TenantId, row: &AuditRow, hash: &[u8;
             &row.result,
             hash
         ],
-    )?;
-    Ok(())
+    )
 }
 
 pub(super) fn set_head(tx: &Tx<'_>, tenant: &TenantId, hash: &[u8; 32]) -> Result<(), DbError> {
-    tx.execute(
+    tx.send(
         "UPDATE audit_heads
          SET last_hash = ?2
          WHERE tenant_id = ?1",
         params![tenant.as_str(), hash],
-    )?;
-    Ok(())
+    )
 }
 
 pub(super) fn head(tx: &Tx<'_>, tenant: &TenantId) -> Result<Option<(i64, [u8; 32])>, DbError> {
@@ -87,6 +85,40 @@ pub(super) fn head(tx: &Tx<'_>, tenant: &TenantId) -> Result<Option<(i64, [u8; 3
          WHERE tenant_id = ?1",
         params![tenant.as_str()],
         |row| Ok((row.get(0)?, row.get(1)?)),
+    )
+}
+
+/// The head of every tenant that has rows: its newest number and hash.
+pub(super) fn heads(tx: &Tx<'_>) -> Result<Vec<(TenantId, i64, [u8; 32])>, DbError> {
+    tx.query(
+        "SELECT tenant_id, last_number, last_hash
+         FROM audit_heads
+         ORDER BY tenant_id",
+        &[],
+        |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+    )
+}
+
+/// Every tenant that has rows or a head.
+pub(super) fn tenants(tx: &Tx<'_>) -> Result<Vec<TenantId>, DbError> {
+    tx.query(
+        "SELECT tenant_id FROM audit_heads
+         UNION
+         SELECT DISTINCT tenant_id FROM audit_log
+         ORDER BY tenant_id",
+        &[],
+        |row| row.get(0),
+    )
+}
+
+/// The hash of the row with a number.
+pub(super) fn hash_at(tx: &Tx<'_>, tenant: &TenantId, number: i64) -> Result<Option<[u8; 32]>, DbError> {
+    tx.query_one(
+        "SELECT hash
+         FROM audit_log
+         WHERE tenant_id = ?1 AND number = ?2",
+        params![tenant.as_str(), number],
+        |row| row.get(0),
     )
 }
 
@@ -102,20 +134,26 @@ pub fn rows(tx: &Tx<'_>, tenant: &TenantId, after: i64, limit: u32) -> Result<Ve
          ORDER BY number
          LIMIT ?3",
         params![tenant.as_str(), after, limit],
-        |row| {
-            Ok(AuditRow {
-                number: row.get(0)?,
-                at_ms: row.get(1)?,
-                actor_id: row.get(2)?,
-                actor_role: row.get(3)?,
-                action: row.get(4)?,
-                object_kind: row.get(5)?,
-                object_id: row.get(6)?,
-                reason: row.get(7)?,
-                request_id: row.get(8)?,
-                result: row.get(9)?,
-                hash: row.get(10)?,
-            })
-        },
+        row,
     )
+}
+
+/// Reads number, at, actor_id, actor_role, action, object_kind, object_id, reason, request_id, result, hash.
+///
+/// # Errors
+/// When a column holds something else.
+pub fn row(row: &Row<'_>) -> Result<AuditRow, DbError> {
+    Ok(AuditRow {
+        number: row.get(0)?,
+        at_ms: row.get(1)?,
+        actor_id: row.get(2)?,
+        actor_role: row.get(3)?,
+        action: row.get(4)?,
+        object_kind: row.get(5)?,
+        object_id: row.get(6)?,
+        reason: row.get(7)?,
+        request_id: row.get(8)?,
+        result: row.get(9)?,
+        hash: row.get(10)?,
+    })
 }

@@ -16,7 +16,7 @@ use crate::app::App;
 use crate::audit::Actor;
 use crate::error::{AppError, AppResult};
 use crate::http::RequestId;
-use crate::ids::{TenantId, UserId};
+use crate::ids::{AuthSessionId, TenantId, UserId};
 
 /// Somebody who is signed in.
 #[derive(Debug, Clone)]
@@ -66,7 +66,15 @@ impl<P> Deref for Allowed<P> {
 #[derive(Debug, Clone)]
 pub struct MaybeUser(pub Option<CurrentUser>);
 
-impl FromRequestParts<App> for CurrentUser {
+/// Somebody who is signed in, and the session in which they are.
+#[derive(Debug, Clone)]
+pub(super) struct SignedIn {
+    pub(super) user: CurrentUser,
+    pub(super) session: AuthSessionId,
+    pub(super) expires_at_s: i64,
+}
+
+impl FromRequestParts<App> for SignedIn {
     type Rejection = AppError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, AppError> {
@@ -76,6 +84,14 @@ impl FromRequestParts<App> for CurrentUser {
         }
         let token = bearer(parts)?.ok_or_else(|| AppError::unauthorized("UNAUTHORIZED", "sign in first"))?;
         authenticate(app, token).await
+    }
+}
+
+impl FromRequestParts<App> for CurrentUser {
+    type Rejection = AppError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, AppError> {
+        SignedIn::from_request_parts(parts, app).await.map(|signed_in| signed_in.user)
     }
 }
 
@@ -111,7 +127,7 @@ pub(super) fn bearer(parts: &Parts) -> AppResult<Option<&str>> {
 }
 
 /// The token says who; memory, or else the database, says whether that still holds.
-pub(super) async fn authenticate(app: &App, token: &str) -> AppResult<CurrentUser> {
+pub(super) async fn authenticate(app: &App, token: &str) -> AppResult<SignedIn> {
     let state = AuthState::of(app)?;
     let verified = state.token_key.verify(token, app.clock.now_s())?;
     let principal = match state.principals.get(&verified.user) {
@@ -119,7 +135,8 @@ pub(super) async fn authenticate(app: &App, token: &str) -> AppResult<CurrentUse
         None => load(app, state, verified.user).await?,
     };
     if still_holds(&principal, &verified) {
-        return Ok(CurrentUser { id: verified.user, tenant: principal.tenant, role: principal.role });
+        let user = CurrentUser { id: verified.user, tenant: principal.tenant, role: principal.role };
+        return Ok(SignedIn { user, session: verified.session, expires_at_s: verified.expires_at_s });
     }
     Err(revoked())
 }
@@ -129,6 +146,7 @@ fn still_holds(principal: &Principal, verified: &token::Verified) -> bool {
         && principal.epoch == verified.epoch
         && principal.role == verified.role
         && principal.tenant.as_str() == verified.tenant
+        && !principal.revoked.contains(&verified.session)
 }
 
 fn revoked() -> AppError {

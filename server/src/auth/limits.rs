@@ -51,3 +51,23 @@ pub(super) const PRINCIPAL_TTL_SHARED: Duration = Duration::from_millis(900);
 pub(super) const TOKEN_LEEWAY_S: i64 = 5;
 /// Longest token that is looked at.
 pub(super) const TOKEN_BYTES_MAX: usize = 1024;
+
+/// How long the row of a session that ended is kept, so that its tokens are told what became of it: two days.
+pub(super) const ENDED_SESSIONS_KEPT_MS: i64 = 2 * 86_400_000;
+/// Revoked sessions of a user whose access tokens may not have expired; with more, every token of the user ends.
+pub(super) const REVOKED_SESSIONS_MAX: u32 = 32;
+/// Successors that are computed to tell an old refresh token from a forged one. At the default rate of 60 an hour that is
+/// two weeks of them; each takes less than a microsecond.
+pub(super) const REFRESH_CHAIN_STEPS_MAX: u32 = 20_160;
+/// How long the link is good that confirms an e-mail address.
+pub(super) const CONFIRMATION_LIFETIME: Duration = Duration::from_secs(2 * 86_400);
+/// Words of one search.
+pub(super) const SEARCH_WORDS_MAX: usize = 3;
+/// Bytes of a user's text that a search looks through.
+pub(super) const SEARCH_TEXT_BYTES_MAX: usize = 1_000;
+/// Users that one statement reads for an import.
+pub(super) const KNOWN_USERS_PER_READ: u32 = 5_000;
+/// Window in which renewals of a user's tokens are counted: an hour.
+pub(super) const RENEWALS_WINDOW_MS: i64 = 3_600_000;
+/// Longest life of an access token that the settings allow: a day.
+pub(super) const ACCESS_TOKEN_MS_MAX: i64 = 86_400_000;

@@ -4,25 +4,33 @@
 //! signed in. What names neither is public, and the test of all routes knows each public one.
 
 mod auth_session;
+mod confirm_email;
 mod current_user;
 mod fields;
 mod hashing;
 mod imported_hashes;
 mod limits;
 mod login;
+mod mailed_token;
 mod me;
+mod mfa;
+mod pages;
 mod password;
+mod password_reset;
+mod pepper;
 pub(crate) mod passwords;
 pub mod permission;
 mod profile;
 mod queries;
 pub(crate) mod rates;
 mod register;
+mod registry;
 mod role;
 mod sign_in;
 mod state;
 mod token;
 mod traffic;
+mod undelivered;
 mod users;
 
 use utoipa_axum::router::OpenApiRouter;
@@ -34,28 +42,54 @@ pub use auth_session::issue_token;
 pub use current_user::{Allowed, CurrentUser, MaybeUser};
 pub use fields::{DisplayName, Email, PersonName, Username};
 pub use hashing::{generate_password, hash_password_blocking};
+pub use mfa::{MfaReset, check_mfa_key, reset_mfa};
+pub use password_reset::{RESET_JOB, reset_batch};
 pub use permission::Permission;
+pub use registry::{KnownUser, RegistryChange, change_from_registry, count_users, known_users, send_user};
 pub use role::Role;
 pub use state::AuthState;
 pub use traffic::{Traffic, limit as limit_traffic};
 pub use users::{
-    NewUser, Person, Status, User, UserChange, Users, find, find_by_email, insert, list, none_exists, update,
+    Filter, NewUser, Person, Profile, Status, Updated, User, UserChange, Users, find, find_by_any_name, find_by_email,
+    insert, list, none_exists, update,
 };
 
+pub(crate) use auth_session::{ClientClass, Tokens, begin_on_phone, end_on_phones, look_again};
 pub(crate) use hashing::hash_password;
-pub(crate) use users::remember;
+pub(crate) use pepper::{HashKey, hash_key};
+pub(crate) use sign_in::{Method, SignIn, SignInReply, complete as complete_sign_in};
+pub(crate) use users::{confirm_email, has_password, remember};
 
 /// `/auth/...`
 pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(login::login))
         .routes(routes!(register::register))
+        .routes(routes!(auth_session::refresh::refresh))
+        .routes(routes!(auth_session::logout::logout))
+        .routes(routes!(auth_session::logout::logout_all))
+        .routes(routes!(auth_session::verify::verify))
         .routes(routes!(me::me))
         .routes(routes!(profile::profile, profile::update_profile))
         .routes(routes!(password::change_password))
+        .routes(routes!(password_reset::request_reset))
+        .routes(routes!(password_reset::confirm_reset))
+        .routes(routes!(confirm_email::confirm_email))
+        .routes(routes!(confirm_email::request_confirmation))
+        .merge(mfa::routes())
+}
+
+/// `/admin/mail`
+pub fn admin_routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(undelivered::outbox))
 }
 
 /// Names that other systems had for the same handlers, below the same prefixes.
 pub fn alias_routes() -> axum::Router<App> {
     axum::Router::new().route("/auth/signup", axum::routing::post(register::register))
+}
+
+/// The pages that links in mail open; outside of every prefix.
+pub fn pages() -> axum::Router<App> {
+    pages::routes()
 }

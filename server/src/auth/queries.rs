@@ -1,10 +1,12 @@
 //! All SQL about `users`.
 
+use super::auth_session;
+use super::limits;
 use super::role::Role;
 use super::state::Principal;
-use super::users::{NewUser, Person, Status, User};
-use crate::db::{DbError, Row, Tx};
-use crate::ids::{TenantId, UserId};
+use super::users::{Filter, NewUser, Person, Profile, Status, User};
+use crate::db::{DbError, Row, Tx, Value};
+use crate::ids::{AuthSessionId, TenantId, UserId};
 use crate::params;
 
 const COLUMNS: &str = "id, tenant_id, email, username, display_name, role, status, epoch, created_at, given_name, \
@@ -12,33 +14,54 @@ const COLUMNS: &str = "id, tenant_id, email, username, display_name, role, statu
 /// How many they are; what a query adds stands behind them.
 const COLUMNS_COUNT: usize = 14;
 
+/// Where a student is taught until somebody says.
+const NO_SECTION: &str = "_";
+
 fn user(row: &Row<'_>) -> Result<User, DbError> {
+    let (role, section): (Role, Option<String>) = (row.get(5)?, row.get(11)?);
+    let section = section.or_else(|| (role == Role::Student).then(|| NO_SECTION.to_owned()));
     Ok(User {
         id: row.get(0)?,
         tenant: row.get(1)?,
         email: row.get(2)?,
         username: row.get(3)?,
         display_name: row.get(4)?,
-        role: row.get(5)?,
+        role,
         status: row.get(6)?,
         epoch: row.get(7)?,
         created_at_ms: row.get(8)?,
-        person: Person {
-            given_name: row.get(9)?,
-            family_name: row.get(10)?,
-            section: row.get(11)?,
-            external_id: row.get(12)?,
-        },
+        person: Person { given_name: row.get(9)?, family_name: row.get(10)?, section, external_id: row.get(12)? },
         email_confirmed_at_ms: row.get(13)?,
     })
 }
 
+/// What tokens of a user are checked against.
 pub(super) fn principal(tx: &Tx<'_>, id: UserId) -> Result<Option<Principal>, DbError> {
-    let sql = "SELECT tenant_id, role, epoch, status FROM users WHERE id = ?1";
-    tx.query_one(sql, params![&id.to_string()], |row| {
+    let sql = "SELECT u.tenant_id, u.role, u.epoch, u.status, s.id
+        FROM users u
+        LEFT JOIN auth_sessions s ON s.user_id = u.id AND s.epoch = u.epoch AND s.revoked_at IS NOT NULL
+        WHERE u.id = ?1
+        LIMIT ?2";
+    let mut principal = None;
+    tx.query(sql, params![&id.to_string(), limits::REVOKED_SESSIONS_MAX], |row| {
         let status: Status = row.get(3)?;
-        Ok(Principal { tenant: row.get(0)?, role: row.get(1)?, epoch: row.get(2)?, active: status == Status::Active })
-    })
+        let principal = principal.get_or_insert(Principal {
+            tenant: row.get(0)?,
+            role: row.get(1)?,
+            epoch: row.get(2)?,
+            active: status == Status::Active,
+            revoked: Vec::new(),
+        });
+        principal.revoked.extend(row.get::<Option<AuthSessionId>>(4)?);
+        Ok(())
+    })?;
+    Ok(principal)
+}
+
+/// Ends every token of a user.
+pub(super) fn raise_epoch(tx: &Tx<'_>, tenant: &TenantId, id: UserId, now_ms: i64) -> Result<bool, DbError> {
+    let sql = "UPDATE users SET epoch = epoch + 1, updated_at = ?3 WHERE tenant_id = ?1 AND id = ?2";
+    Ok(tx.execute(sql, params![tenant.as_str(), &id.to_string(), now_ms])? == 1)
 }
 
 /// An empty text stands for no password.
@@ -69,54 +92,165 @@ pub(super) fn by_email(tx: &Tx<'_>, tenant: &TenantId, email: &str) -> Result<Op
     tx.query_one(&sql, params![tenant.as_str(), email], user)
 }
 
+pub(super) fn by_username(tx: &Tx<'_>, tenant: &TenantId, username: &str) -> Result<Option<User>, DbError> {
+    let sql = format!("SELECT {COLUMNS} FROM users WHERE tenant_id = ?1 AND username = ?2");
+    tx.query_one(&sql, params![tenant.as_str(), username], user)
+}
+
 /// A page of users in the order of their ids.
 pub(super) fn page(
     tx: &Tx<'_>,
     tenant: &TenantId,
-    role: Option<Role>,
+    filter: &Filter,
     after: Option<UserId>,
+    limit: u32,
+) -> Result<Vec<User>, DbError> {
+    let after = after.map(|id| id.to_string()).unwrap_or_default();
+    match (filter.role, filter.status, &filter.words[..]) {
+        (None, None, []) => {
+            let sql = format!("SELECT {COLUMNS} FROM users WHERE tenant_id = ?1 AND id > ?2 ORDER BY id LIMIT ?3");
+            tx.query(&sql, params![tenant.as_str(), &after, limit], user)
+        }
+        (Some(role), None, []) => {
+            let sql = format!(
+                "SELECT {COLUMNS} FROM users
+                 WHERE tenant_id = ?1 AND role = ?2 AND id > ?3
+                 ORDER BY id
+                 LIMIT ?4"
+            );
+            tx.query(&sql, params![tenant.as_str(), role.as_str(), &after, limit], user)
+        }
+        (role, status, words) => filtered(tx, tenant, (role, status), words, &after, limit),
+    }
+}
+
+/// Walks the index `users_by_search`, which holds all that is asked about, and fetches only the rows that match.
+fn filtered(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    (role, status): (Option<Role>, Option<Status>),
+    words: &[String],
+    after: &str,
     limit: u32,
 ) -> Result<Vec<User>, DbError> {
     let sql = format!(
         "SELECT {COLUMNS} FROM users
-         WHERE tenant_id = ?1 AND (?2 = '' OR role = ?2) AND id > ?3
-         ORDER BY id
-         LIMIT ?4"
+         WHERE tenant_id = ?1 AND id IN (
+             SELECT id FROM users
+             WHERE tenant_id = ?1 AND id > ?2
+               AND (?3 = '' OR role = ?3)
+               AND (?4 = '' OR status = ?4)
+               AND search LIKE ?5 ESCAPE '!'
+               AND (?6 = '%' OR search LIKE ?6 ESCAPE '!')
+               AND (?7 = '%' OR search LIKE ?7 ESCAPE '!')
+             ORDER BY id
+             LIMIT ?8
+         )
+         ORDER BY id"
     );
-    let role = role.map_or("", Role::as_str);
-    let after = after.map(|id| id.to_string()).unwrap_or_default();
-    tx.query(&sql, params![tenant.as_str(), role, &after, limit], user)
+    let mut patterns = words.iter().map(|word| anywhere(word));
+    let mut next = || patterns.next().unwrap_or_else(|| "%".to_owned());
+    let (first, second, third) = (next(), next(), next());
+    let (role, status) = (role.map_or("", Role::as_str), status.map_or("", Status::as_str));
+    tx.query(&sql, params![tenant.as_str(), after, role, status, &first, &second, &third, limit], user)
+}
+
+/// A pattern that finds the text itself, wherever it stands.
+fn anywhere(word: &str) -> String {
+    let escaped = word.replace('!', "!!").replace('%', "!%").replace('_', "!_");
+    format!("%{escaped}%")
+}
+
+/// Whether there is an active admin other than this user.
+pub(super) fn another_admin(tx: &Tx<'_>, tenant: &TenantId, id: UserId) -> Result<bool, DbError> {
+    let sql = "SELECT 1 FROM users
+        WHERE tenant_id = ?1 AND role = 'admin' AND status = 'active' AND id <> ?2
+        LIMIT 1";
+    Ok(tx.query_one(sql, params![tenant.as_str(), &id.to_string()], |row| row.get::<i64>(0))?.is_some())
 }
 
 pub(super) fn any(tx: &Tx<'_>) -> Result<bool, DbError> {
     Ok(tx.query_one("SELECT 1 FROM users LIMIT 1", &[], |row| row.get::<i64>(0))?.is_some())
 }
 
+const INSERT: &str = "INSERT INTO users
+        (id, tenant_id, email, username, display_name, role, password_hash, status, epoch, created_at, updated_at,
+         given_name, family_name, section, external_id, search)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'active', 0, ?8, ?8, ?9, ?10, ?11, ?12, ?13)
+    ON CONFLICT DO NOTHING";
+
 /// Whether the row was new.
 pub(super) fn insert(tx: &Tx<'_>, new: &NewUser) -> Result<bool, DbError> {
-    let sql = "INSERT INTO users
-            (id, tenant_id, email, username, display_name, role, password_hash, status, epoch, created_at, updated_at,
-             given_name, family_name, section, external_id)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'active', 0, ?8, ?8, ?9, ?10, ?11, ?12)
-        ON CONFLICT DO NOTHING";
-    let inserted = tx.execute(
+    with_values(new, |values| tx.execute(INSERT, values)).map(|inserted| inserted == 1)
+}
+
+/// The same without an answer.
+pub(super) fn send_insert(tx: &Tx<'_>, new: &NewUser) -> Result<(), DbError> {
+    with_values(new, |values| tx.send(INSERT, values))
+}
+
+fn with_values<T>(new: &NewUser, then: impl FnOnce(&[Value<'_>]) -> T) -> T {
+    let (id, search) = (new.id.to_string(), new.search_text());
+    then(params![
+        &id,
+        new.tenant.as_str(),
+        new.email.as_str(),
+        new.username.as_ref().map(|username| username.as_str()),
+        new.display_name.as_str(),
+        new.role.as_str(),
+        new.password_hash.as_deref().unwrap_or(""),
+        new.created_at_ms,
+        new.person.given_name.as_deref(),
+        new.person.family_name.as_deref(),
+        new.person.section.as_deref(),
+        new.person.external_id.as_deref(),
+        &search
+    ])
+}
+
+/// Whether another account has the address, the user name or the registry's id.
+pub(super) fn is_taken(tx: &Tx<'_>, tenant: &TenantId, id: UserId, profile: &Profile) -> Result<bool, DbError> {
+    let sql = "SELECT 1 FROM users
+        WHERE tenant_id = ?1 AND id <> ?2 AND (email = ?3 OR username = ?4 OR external_id = ?5)
+        LIMIT 1";
+    let (username, external_id) = (profile.username.as_deref(), profile.person.external_id.as_deref());
+    let id = id.to_string();
+    let params = params![tenant.as_str(), &id, &profile.email, username, external_id];
+    Ok(tx.query_one(sql, params, |row| row.get::<i64>(0))?.is_some())
+}
+
+/// Writes what describes a user. Nobody has proved yet that they read mail at a new address.
+pub(super) fn set_profile(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    id: UserId,
+    profile: &Profile,
+    now_ms: i64,
+) -> Result<bool, DbError> {
+    let sql = "UPDATE users
+        SET email_confirmed_at = CASE WHEN email = ?3 THEN email_confirmed_at END,
+            email = ?3, username = ?4, display_name = ?5, given_name = ?6, family_name = ?7, section = ?8,
+            external_id = ?9, search = ?10, updated_at = ?11
+        WHERE tenant_id = ?1 AND id = ?2";
+    let person = &profile.person;
+    let search = profile.search_text();
+    let changed = tx.execute(
         sql,
         params![
-            &new.id.to_string(),
-            new.tenant.as_str(),
-            new.email.as_str(),
-            new.username.as_ref().map(|username| username.as_str()),
-            new.display_name.as_str(),
-            new.role.as_str(),
-            new.password_hash.as_deref().unwrap_or(""),
-            new.created_at_ms,
-            new.person.given_name.as_deref(),
-            new.person.family_name.as_deref(),
-            new.person.section.as_deref(),
-            new.person.external_id.as_deref()
+            tenant.as_str(),
+            &id.to_string(),
+            &profile.email,
+            profile.username.as_deref(),
+            &profile.display_name,
+            person.given_name.as_deref(),
+            person.family_name.as_deref(),
+            person.section.as_deref(),
+            person.external_id.as_deref(),
+            &search,
+            now_ms
         ],
     )?;
-    Ok(inserted == 1)
+    Ok(changed == 1)
 }
 
 /// Changes role and status and ends every token.
@@ -131,19 +265,9 @@ pub(super) fn set_role_and_status(
     let sql = "UPDATE users
         SET role = ?3, status = ?4, epoch = epoch + 1, updated_at = ?5
         WHERE tenant_id = ?1 AND id = ?2";
+    auth_session::end_all(tx, tenant, id, now_ms)?;
     let id = id.to_string();
     Ok(tx.execute(sql, params![tenant.as_str(), &id, role.as_str(), status.as_str(), now_ms])? == 1)
-}
-
-pub(super) fn set_display_name(
-    tx: &Tx<'_>,
-    tenant: &TenantId,
-    id: UserId,
-    display_name: &str,
-    now_ms: i64,
-) -> Result<bool, DbError> {
-    let sql = "UPDATE users SET display_name = ?3, updated_at = ?4 WHERE tenant_id = ?1 AND id = ?2";
-    Ok(tx.execute(sql, params![tenant.as_str(), &id.to_string(), display_name, now_ms])? == 1)
 }
 
 /// Replaces the password that had `old_hash` and ends every token; false when somebody else was faster.
@@ -158,7 +282,31 @@ pub(super) fn replace_password(
     let sql = "UPDATE users
         SET password_hash = ?4, epoch = epoch + 1, updated_at = ?5
         WHERE tenant_id = ?1 AND id = ?2 AND password_hash = ?3";
-    Ok(tx.execute(sql, params![tenant.as_str(), &id.to_string(), old_hash, new_hash, now_ms])? == 1)
+    let replaced = tx.execute(sql, params![tenant.as_str(), &id.to_string(), old_hash, new_hash, now_ms])? == 1;
+    if replaced {
+        auth_session::end_all(tx, tenant, id, now_ms)?;
+    }
+    Ok(replaced)
+}
+
+/// Sets the password, whatever it was, and ends every token.
+pub(super) fn set_password(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    id: UserId,
+    hash: &str,
+    now_ms: i64,
+) -> Result<bool, DbError> {
+    let sql = "UPDATE users
+        SET password_hash = ?3, epoch = epoch + 1, updated_at = ?4
+        WHERE tenant_id = ?1 AND id = ?2";
+    Ok(tx.execute(sql, params![tenant.as_str(), &id.to_string(), hash, now_ms])? == 1)
+}
+
+/// Notes that somebody reads mail at the address; the first time counts.
+pub(super) fn confirm_email(tx: &Tx<'_>, tenant: &TenantId, id: UserId, now_ms: i64) -> Result<(), DbError> {
+    let sql = "UPDATE users SET email_confirmed_at = coalesce(email_confirmed_at, ?3) WHERE tenant_id = ?1 AND id = ?2";
+    tx.send(sql, params![tenant.as_str(), &id.to_string(), now_ms])
 }
 
 /// Replaces the hash of one password by another hash of it; false when the password was changed meanwhile.

@@ -3,14 +3,14 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use crate::db::{Cell, FromCell};
 
 /// What a person is to the institution.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase", try_from = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Role {
     /// May sign in and nothing else.
     Guest,
@@ -80,19 +80,17 @@ impl fmt::Display for Role {
 impl FromStr for Role {
     type Err = UnknownRole;
 
-    /// Upper case is accepted too.
+    /// In letters of either case: one of the systems that Muster replaces writes `STUDENT`.
     fn from_str(text: &str) -> Result<Self, UnknownRole> {
-        let text = text.to_ascii_lowercase();
-        let text = if text == "teacher" { "lecturer" } else { &text };
-        Self::ALL.into_iter().find(|role| role.as_str() == text).ok_or(UnknownRole)
+        let text = if text.eq_ignore_ascii_case("teacher") { "lecturer" } else { text };
+        Self::ALL.into_iter().find(|role| role.as_str().eq_ignore_ascii_case(text)).ok_or(UnknownRole)
     }
 }
 
-impl TryFrom<String> for Role {
-    type Error = UnknownRole;
-
-    fn try_from(text: String) -> Result<Self, UnknownRole> {
-        text.parse()
+impl<'de> Deserialize<'de> for Role {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -102,5 +100,24 @@ impl FromCell for Role {
             Cell::Text(text) => text.parse().ok(),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_spelling_of_the_sources_is_read_and_one_is_written() {
+        let spellings = [("teacher", Role::Lecturer), ("TEACHER", Role::Lecturer), ("STUDENT", Role::Student)];
+        for (text, role) in spellings.into_iter().chain([("Reviewer", Role::Reviewer), ("ADMIN", Role::Admin)]) {
+            assert_eq!(text.parse(), Ok(role));
+            assert_eq!(serde_json::from_value::<Role>(serde_json::json!(text)).ok(), Some(role));
+        }
+        for role in Role::ALL {
+            assert_eq!(serde_json::to_value(role).ok(), Some(serde_json::json!(role.as_str())));
+        }
+        assert_eq!("root".parse::<Role>(), Err(UnknownRole));
+        assert_eq!(Role::ALL.map(Role::rank), [0, 1, 2, 2, 2, 3]);
     }
 }

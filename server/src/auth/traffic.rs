@@ -34,7 +34,7 @@ use crate::ids::UserId;
 /// who renews a token proves more than an address does, and is counted by user.
 const UNCOUNTED: &[&str] = &["/health", "/health/full", "/ready", "/metrics", "/auth/refresh"];
 /// The same for whole branches: a bound device proves itself with its key.
-const UNCOUNTED_BRANCHES: &[&str] = &["/auth/device-token"];
+const UNCOUNTED_BRANCHES: &[&str] = &["/auth/device/"];
 
 type Bucket = RateLimiter<NotKeyed, InMemoryState, Elapsed, NoOpMiddleware<Nanos>>;
 
@@ -141,10 +141,10 @@ async fn owner(app: &App, parts: &mut Parts) -> AppResult<Option<Owner>> {
     }
     if let Ok(Some(token)) = bearer(parts) {
         match authenticate(app, token).await {
-            Ok(user) => {
-                let id = user.id;
+            Ok(signed_in) => {
+                let id = signed_in.user.id;
                 // The handler's extractor finds it there and need not verify the token again.
-                parts.extensions.insert(user);
+                parts.extensions.insert(signed_in);
                 return Ok(Some(Owner::User(id)));
             }
             Err(error) if matches!(error.code(), "TOKEN_EXPIRED" | "TOKEN_REVOKED") => {
@@ -198,7 +198,15 @@ mod tests {
 
     #[test]
     fn whether_the_server_lives_is_answered_uncounted() {
-        for path in ["/", "/health", "/v1/health", "/api/v1/ready", "/health/full", "/api/v1/auth/refresh"] {
+        for path in [
+            "/",
+            "/health",
+            "/v1/health",
+            "/api/v1/ready",
+            "/health/full",
+            "/api/v1/auth/refresh",
+            "/auth/device/token",
+        ] {
             assert!(is_uncounted(path), "{path}");
         }
         for path in ["/api/v1/auth/login", "/v1/auth/signup", "/openapi.json", "/healthy", "/api/v1/students"] {

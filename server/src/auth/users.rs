@@ -1,9 +1,12 @@
 //! The verbs about users that other slices call.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::fields::{DisplayName, Email, Username};
+use super::limits;
 use super::queries;
 use super::role::Role;
 use super::state::{AuthState, Principal};
@@ -84,6 +87,12 @@ impl Status {
     }
 }
 
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 impl FromCell for Status {
     fn from_cell(cell: Cell<'_>) -> Option<Self> {
         match cell {
@@ -117,6 +126,19 @@ pub struct NewUser {
     pub created_at_ms: i64,
 }
 
+/// What describes a user, as it is to be stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Profile {
+    /// In lower case.
+    pub email: String,
+    /// In lower case, if there is one.
+    pub username: Option<String>,
+    /// As others see it.
+    pub display_name: String,
+    /// What the registry knows.
+    pub person: Person,
+}
+
 /// What to change about a user; what is missing stays.
 #[derive(Debug, Clone, Default)]
 pub struct UserChange {
@@ -124,8 +146,105 @@ pub struct UserChange {
     pub role: Option<Role>,
     /// Whether signing in works.
     pub status: Option<Status>,
+    /// Where mail goes.
+    pub email: Option<Email>,
+    /// `Some(None)` takes the name away.
+    pub username: Option<Option<Username>>,
     /// As others see it.
     pub display_name: Option<DisplayName>,
+    /// Empty takes it away.
+    pub given_name: Option<String>,
+    /// Empty takes it away.
+    pub family_name: Option<String>,
+    /// Empty takes it away.
+    pub section: Option<String>,
+    /// Empty takes it away.
+    pub external_id: Option<String>,
+}
+
+/// What became of a change.
+#[derive(Debug, Clone)]
+pub enum Updated {
+    /// How the user was, and how they are now.
+    Done(Box<(User, User)>),
+    /// There is no such user.
+    Unknown,
+    /// Nobody could administer the institution any more.
+    LastAdmin,
+    /// Another account has the address, the user name or the registry's id.
+    Taken,
+}
+
+/// Which users to list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Of one role.
+    pub role: Option<Role>,
+    /// Of one status.
+    pub status: Option<Status>,
+    /// Texts, each of which stands somewhere in the address, the user name, the name or the registry's id. In lower case.
+    pub words: Vec<String>,
+}
+
+impl Filter {
+    /// The words of what somebody typed, in lower case; more than three are one too many.
+    pub fn search(mut self, text: &str) -> Self {
+        let words = text.split_whitespace().take(limits::SEARCH_WORDS_MAX);
+        self.words = words.map(str::to_lowercase).collect();
+        self
+    }
+}
+
+impl NewUser {
+    pub(super) fn search_text(&self) -> String {
+        let username = self.username.as_ref().map(Username::as_str);
+        search_text(self.email.as_str(), username, self.display_name.as_str(), self.person.external_id.as_deref())
+    }
+}
+
+impl Profile {
+    pub(super) fn search_text(&self) -> String {
+        search_text(&self.email, self.username.as_deref(), &self.display_name, self.person.external_id.as_deref())
+    }
+
+    /// As the user is.
+    pub fn of(user: &User) -> Self {
+        let User { email, username, display_name, person, .. } = user.clone();
+        Self { email, username, display_name, person }
+    }
+
+    fn changed(mut self, change: &UserChange) -> Self {
+        fn set(field: &mut Option<String>, to: &Option<String>) {
+            if let Some(to) = to {
+                *field = Some(to.clone()).filter(|text| !text.is_empty());
+            }
+        }
+        if let Some(email) = &change.email {
+            self.email = email.as_str().to_owned();
+        }
+        if let Some(username) = &change.username {
+            self.username = username.as_ref().map(|name| name.as_str().to_owned());
+        }
+        if let Some(name) = &change.display_name {
+            self.display_name = name.as_str().to_owned();
+        }
+        set(&mut self.person.given_name, &change.given_name);
+        set(&mut self.person.family_name, &change.family_name);
+        set(&mut self.person.section, &change.section);
+        set(&mut self.person.external_id, &change.external_id);
+        self
+    }
+}
+
+/// What a search looks through: a line for each, so that no match reaches from one into the next.
+fn search_text(email: &str, username: Option<&str>, name: &str, external_id: Option<&str>) -> String {
+    let mut text = [email, username.unwrap_or(""), name, external_id.unwrap_or("")].join("\n").to_lowercase();
+    let mut end = text.len().min(limits::SEARCH_TEXT_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+    text
 }
 
 /// Creates a user; false when the e-mail address or the user name is taken.
@@ -143,15 +262,35 @@ pub fn find_by_email(tx: &Tx<'_>, tenant: &TenantId, email: &Email) -> Result<Op
     queries::by_email(tx, tenant, email.as_str())
 }
 
-/// A page of the tenant's users, of one role or of all.
+/// Notes that somebody reads mail at the user's address.
+pub(crate) fn confirm_email(tx: &Tx<'_>, tenant: &TenantId, id: UserId, now_ms: i64) -> Result<(), DbError> {
+    queries::confirm_email(tx, tenant, id, now_ms)
+}
+
+/// Whether the user can sign in by a password.
+pub(crate) fn has_password(tx: &Tx<'_>, tenant: &TenantId, id: UserId) -> Result<bool, DbError> {
+    Ok(queries::password_hash(tx, tenant, id)?.is_some())
+}
+
+/// A user of the tenant, by id, e-mail address or user name.
+pub fn find_by_any_name(tx: &Tx<'_>, tenant: &TenantId, name: &str) -> Result<Option<User>, DbError> {
+    let name = name.trim().to_lowercase();
+    match name.parse::<UserId>() {
+        Ok(id) => queries::by_id(tx, tenant, id),
+        Err(_) if name.contains('@') => queries::by_email(tx, tenant, &name),
+        Err(_) => queries::by_username(tx, tenant, &name),
+    }
+}
+
+/// A page of the tenant's users.
 pub fn list(
     tx: &Tx<'_>,
     tenant: &TenantId,
-    role: Option<Role>,
+    filter: &Filter,
     after: Option<UserId>,
     limit: u32,
 ) -> Result<Users, DbError> {
-    let mut items = queries::page(tx, tenant, role, after, limit.saturating_add(1))?;
+    let mut items = queries::page(tx, tenant, filter, after, limit.saturating_add(1))?;
     let more = items.len() > limit as usize;
     items.truncate(limit as usize);
     let next = if more { items.last().map(|user| user.id) } else { None };
@@ -163,24 +302,34 @@ pub fn none_exists(tx: &Tx<'_>) -> Result<bool, DbError> {
     Ok(!queries::any(tx)?)
 }
 
-/// Changes what is given and says how the user is now; `None` when there is no such user. Whoever calls this hands the
-/// result to `remember` after the commit.
+/// Changes what is given, unless nobody could administer the institution after it. Whoever calls this hands the result
+/// to `remember` after the commit.
 pub fn update(
     tx: &Tx<'_>,
     tenant: &TenantId,
     id: UserId,
     change: &UserChange,
     now_ms: i64,
-) -> Result<Option<User>, DbError> {
-    let Some(before) = queries::by_id(tx, tenant, id)? else { return Ok(None) };
+) -> Result<Updated, DbError> {
+    let Some(before) = queries::by_id(tx, tenant, id)? else { return Ok(Updated::Unknown) };
     let (role, status) = (change.role.unwrap_or(before.role), change.status.unwrap_or(before.status));
+    let administers = |role, status| role == Role::Admin && status == Status::Active;
+    let steps_down = administers(before.role, before.status) && !administers(role, status);
+    if steps_down && !queries::another_admin(tx, tenant, id)? {
+        return Ok(Updated::LastAdmin);
+    }
+    let (old, new) = (Profile::of(&before), Profile::of(&before).changed(change));
+    if new != old {
+        if queries::is_taken(tx, tenant, id, &new)? {
+            return Ok(Updated::Taken);
+        }
+        queries::set_profile(tx, tenant, id, &new, now_ms)?;
+    }
     if (role, status) != (before.role, before.status) {
         queries::set_role_and_status(tx, tenant, id, role, status, now_ms)?;
     }
-    if let Some(display_name) = &change.display_name {
-        queries::set_display_name(tx, tenant, id, display_name.as_str(), now_ms)?;
-    }
-    queries::by_id(tx, tenant, id)
+    let after = queries::by_id(tx, tenant, id)?.ok_or_else(|| DbError::Other("a user vanished".to_owned()))?;
+    Ok(Updated::Done(Box::new((before, after))))
 }
 
 /// Makes a committed change of a user take effect on the next request.
@@ -190,6 +339,7 @@ pub(crate) fn remember(app: &App, user: &User) -> AppResult<()> {
         role: user.role,
         epoch: user.epoch,
         active: user.status == Status::Active,
+        revoked: Vec::new(),
     };
     AuthState::of(app)?.remember(user.id, principal);
     Ok(())

@@ -10,6 +10,7 @@ use std::fmt;
 
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use hkdf::Hkdf;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
@@ -40,8 +41,12 @@ pub enum Purpose {
     FaceTemplate,
     /// Free text that a person wrote.
     Note,
+    /// What a message in the outbox says.
+    Mail,
     /// The key from which the codes of a lecturer's class sessions derive.
     CodeKey,
+    /// The secret of an authenticator app.
+    MfaSecret,
     /// A subject's key under the master key.
     SubjectKey,
 }
@@ -53,7 +58,9 @@ impl Purpose {
             Self::Manifest => "manifest",
             Self::FaceTemplate => "face-template",
             Self::Note => "note",
+            Self::Mail => "mail",
             Self::CodeKey => "code-key",
+            Self::MfaSecret => "mfa-secret",
             Self::SubjectKey => "subject-key",
         }
     }
@@ -108,6 +115,11 @@ pub struct SubjectKey(Zeroizing<[u8; KEY_BYTES]>);
 pub struct MasterKey(Zeroizing<[u8; KEY_BYTES]>);
 
 impl SubjectKey {
+    /// Takes the key from its bytes, where somebody else keeps them.
+    pub fn from_bytes(bytes: [u8; KEY_BYTES]) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
     /// Makes a new key.
     pub fn generate(fill: Fill<'_>) -> Self {
         let mut key = Zeroizing::new([0; KEY_BYTES]);
@@ -152,6 +164,27 @@ impl MasterKey {
         }
         key.copy_from_slice(&plain);
         Ok(SubjectKey(key))
+    }
+
+    /// Encrypts a value that belongs to no subject's key, so that only this key and this context open it.
+    pub fn seal(&self, context: &Context<'_>, plain: &[u8], fill: Fill<'_>) -> Vec<u8> {
+        seal(&self.0, context, plain, fill)
+    }
+
+    /// Decrypts what [`MasterKey::seal`] made in the same context.
+    ///
+    /// # Errors
+    /// If anything at all differs.
+    pub fn open(&self, context: &Context<'_>, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+        open(&self.0, context, sealed).map(Zeroizing::new)
+    }
+
+    /// A key for another use; neither tells anything about the other one.
+    pub fn derive(&self, usage: &[u8]) -> Zeroizing<[u8; KEY_BYTES]> {
+        let mut derived = Zeroizing::new([0; KEY_BYTES]);
+        let expanded = Hkdf::<Sha256>::new(None, self.0.as_slice()).expand(usage, derived.as_mut_slice());
+        expanded.expect("32 bytes are below the limit of HKDF");
+        derived
     }
 
     /// Tells master keys apart without revealing them: kept in the database, it notices a server that was started with

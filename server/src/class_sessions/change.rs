@@ -10,10 +10,11 @@ use super::session::{ClassSession, SessionStatus};
 use super::view::SessionView;
 use super::{access, project};
 use crate::app::App;
+use crate::audit::{self, Action, Event};
 use crate::auth::permission::SessionsManage;
 use crate::auth::{Allowed, CurrentUser};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
-use crate::http::{Json, Path};
+use crate::http::{Json, Path, RequestId};
 use crate::log;
 
 /// Closes a session: captures from now on are not in time. Closing a closed session changes nothing.
@@ -29,9 +30,10 @@ use crate::log;
 pub(super) async fn close(
     State(app): State<App>,
     allowed: Allowed<SessionsManage>,
+    request: RequestId,
     Path(id): Path<String>,
 ) -> AppResult<Json<SessionView>> {
-    change(&app, &allowed.user, id, PlanAction::Close).await
+    change(&app, &allowed.user, &request, id, PlanAction::Close).await
 }
 
 /// Declares a session expired. Expiring an expired session changes nothing.
@@ -47,9 +49,10 @@ pub(super) async fn close(
 pub(super) async fn expire(
     State(app): State<App>,
     allowed: Allowed<SessionsManage>,
+    request: RequestId,
     Path(id): Path<String>,
 ) -> AppResult<Json<SessionView>> {
-    change(&app, &allowed.user, id, PlanAction::Expire).await
+    change(&app, &allowed.user, &request, id, PlanAction::Expire).await
 }
 
 /// Begins a new epoch of the code: every code shown so far is worth nothing for captures from now on.
@@ -65,15 +68,22 @@ pub(super) async fn expire(
 pub(super) async fn regenerate(
     State(app): State<App>,
     allowed: Allowed<SessionsManage>,
+    request: RequestId,
     Path(id): Path<String>,
 ) -> AppResult<Json<SessionView>> {
-    change(&app, &allowed.user, id, PlanAction::Regenerate).await
+    change(&app, &allowed.user, &request, id, PlanAction::Regenerate).await
 }
 
-async fn change(app: &App, user: &CurrentUser, id: String, action: PlanAction) -> AppResult<Json<SessionView>> {
+async fn change(
+    app: &App,
+    user: &CurrentUser,
+    request: &RequestId,
+    id: String,
+    action: PlanAction,
+) -> AppResult<Json<SessionView>> {
     let session = access::steerable(app, user, id.clone()).await?;
     if !is_done(&session, action, app.now_ms())? {
-        append(app, user, &session, action).await?;
+        append(app, user, request, &session, action).await?;
     }
     let session = access::steerable(app, user, id).await?;
     SessionView::with_code(app, &user.tenant, &session).await.map(Json)
@@ -90,16 +100,30 @@ fn is_done(session: &ClassSession, action: PlanAction, now_ms: i64) -> AppResult
     }
 }
 
-async fn append(app: &App, user: &CurrentUser, session: &ClassSession, action: PlanAction) -> AppResult<()> {
+async fn append(
+    app: &App,
+    user: &CurrentUser,
+    request: &RequestId,
+    session: &ClassSession,
+    action: PlanAction,
+) -> AppResult<()> {
+    let (actor, now_ms, locator) = (user.actor(request), app.now_ms(), session.locator);
+    let (noted, result) = match action {
+        PlanAction::Close => (Action::ClassSessionClose, "closed"),
+        PlanAction::Expire => (Action::ClassSessionExpire, "expired"),
+        PlanAction::Regenerate => (Action::ClassSessionRegenerate, "new_code"),
+    };
     let by = Label::new(&user.id.to_string()).ok_or_else(|| AppError::internal("an id is not a label"))?;
     let epoch = session.epoch + u64::from(action == PlanAction::Regenerate);
-    let entry = PlanChange { action, at_ms: app.now_ms(), epoch, by: Some(by) };
+    let entry = PlanChange { action, at_ms: now_ms, epoch, by: Some(by) };
     let name = DocumentName::ClassSession { locator: session.locator };
     let channels = log::channels_of(&name, Some(&session.course));
-    log::append_as_server(app, &user.tenant, vec![(name, channels, entry.into())], |tx, appended| {
+    log::append_as_server(app, &user.tenant, vec![(name, channels, entry.into())], move |tx, appended| {
         for change in appended {
             project(tx, change)?;
         }
+        let event = Event { action: noted, kind: "class_session", id: locator.as_str(), reason: None, result };
+        audit::record(tx, &actor, &event, now_ms)?;
         Ok(())
     })
     .await

@@ -14,12 +14,13 @@ use utoipa::ToSchema;
 use super::view::SessionView;
 use super::{access, limits, project, queries};
 use crate::app::App;
+use crate::audit::{self, Action, Actor, Event};
 use crate::auth::permission::SessionsManage;
 use crate::auth::{Allowed, CurrentUser, Role};
 use crate::courses;
 use crate::db::DbError;
 use crate::error::{AppError, AppResult, ErrorEnvelope};
-use crate::http::Json;
+use crate::http::{Json, RequestId};
 use crate::ids::CourseId;
 use crate::{clock, log};
 
@@ -88,13 +89,14 @@ enum CodeModeName {
 pub(super) async fn create(
     State(app): State<App>,
     allowed: Allowed<SessionsManage>,
+    request: RequestId,
     Json(new): Json<NewSession>,
 ) -> AppResult<Response> {
-    let user = allowed.user;
+    let (actor, user) = (allowed.actor(&request), allowed.user);
     let title = title(new.title.as_deref())?;
     let plan = plan(&new, &user, app.now_ms())?;
     check_course(&app, &user, new.course_id).await?;
-    let locator = append(&app, &user, plan, title).await?;
+    let locator = append(&app, &actor, plan, title).await?;
     let session = access::steerable(&app, &user, locator.to_string()).await?;
     let view = SessionView::with_code(&app, &user.tenant, &session).await?;
     let mut response = (StatusCode::CREATED, Json(view)).into_response();
@@ -185,17 +187,17 @@ async fn check_course(app: &App, user: &CurrentUser, course: CourseId) -> AppRes
 }
 
 /// Draws locators until one is free: 30 bits are plenty, and a collision is noticed in the transaction.
-async fn append(app: &App, user: &CurrentUser, plan: Plan, title: Option<String>) -> AppResult<Locator> {
+async fn append(app: &App, actor: &Actor, plan: Plan, title: Option<String>) -> AppResult<Locator> {
     for _ in 0..limits::LOCATORS_DRAWN_MAX {
         let mut random = [0; 4];
         app.entropy.fill(&mut random);
         let locator = Locator::from_random(random);
         let name = DocumentName::ClassSession { locator };
         let channels = log::channels_of(&name, Some(plan.course.as_str()));
-        let title = title.clone();
+        let (title, actor_of_plan, now_ms) = (title.clone(), actor.clone(), app.now_ms());
         let written = log::append_as_server(
             app,
-            &user.tenant,
+            &actor.tenant,
             vec![(name, channels, plan.clone().into())],
             move |tx, appended| {
                 for planned in appended {
@@ -207,6 +209,9 @@ async fn append(app: &App, user: &CurrentUser, plan: Plan, title: Option<String>
                         queries::set_title(tx, planned.document(), title)?;
                     }
                 }
+                let (action, kind, id) = (Action::ClassSessionCreate, "class_session", locator.as_str());
+                let event = Event { action, kind, id, reason: None, result: "planned" };
+                audit::record(tx, &actor_of_plan, &event, now_ms)?;
                 Ok(())
             },
         );

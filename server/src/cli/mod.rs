@@ -1,10 +1,12 @@
 //! The command line: `muster serve` and the commands around it.
 
 mod admin;
+mod audit;
 pub mod demo;
 mod migrate;
 pub mod models;
 mod rebuild;
+mod roster;
 pub mod serve;
 mod verify;
 
@@ -32,11 +34,17 @@ enum Command {
     Models(models::ModelsArgs),
     /// Check every signature, chain and place of the log, with the server stopped.
     Verify(verify::Verify),
+    /// Check the audit log, with the server running or stopped.
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// Make every projection again from the log and compare, with the server stopped.
     Rebuild(rebuild::Rebuild),
     /// Manage accounts without a running server.
     #[command(subcommand)]
     Admin(admin::Admin),
+    /// Import people, courses and enrolments.
+    #[command(subcommand)]
+    Roster(Box<roster::Roster>),
 }
 
 /// Reads the arguments, runs the command and says how it ended.
@@ -48,8 +56,10 @@ pub fn run() -> ExitCode {
         Command::Demo(demo) => demo::run(&demo),
         Command::Models(models) => models::run(models),
         Command::Verify(verify) => verify::run(&verify),
+        Command::Audit(audit) => audit::run(&audit),
         Command::Rebuild(rebuild) => rebuild::run(&rebuild),
         Command::Admin(admin) => admin::run(admin).map(done).map_err(Into::into),
+        Command::Roster(roster) => roster::run(&roster),
     };
     match result {
         Ok(code) => code,

@@ -8,7 +8,8 @@ use tokio::task::JoinHandle;
 
 use super::admin;
 use crate::app::{App, AppBuilder, StartError};
-use crate::auth::{AuthState, Traffic};
+use crate::audit::{self, AuditHeadFile};
+use crate::auth::{self, AuthState, Traffic};
 use crate::blobs::{BlobError, BlobStore, DiskStore, S3Config, S3Store, crypt::MasterKey};
 use crate::config::{Config, Environment, Secret, StorageBackend};
 use crate::devices::LegacyIds;
@@ -16,6 +17,9 @@ use crate::evidence::Vault;
 use crate::face::Faces;
 use crate::jobs::{self, Handlers};
 use crate::log::{self, HeadFile, Movements, ServerKey};
+use crate::mail::{self, Mailer};
+use crate::oidc::OidcState;
+use crate::roster::Imports;
 use crate::{attendance, devices, face, face_engine, http, limits, router, sync, telemetry};
 
 /// The settings of `muster serve`.
@@ -57,6 +61,7 @@ pub struct Running {
     http: JoinHandle<()>,
     jobs: JoinHandle<()>,
     heads: JoinHandle<()>,
+    audit_heads: JoinHandle<()>,
 }
 
 /// Adds what the slices keep in memory: the server's keys and the vault over the store of images. Blocks.
@@ -66,19 +71,22 @@ fn furnish(builder: AppBuilder, store: Arc<dyn BlobStore>) -> Result<AppBuilder,
     let entropy = builder.entropy_source();
     let server_key = ServerKey::load_or_create(&keys_dir, entropy)
         .map_err(|error| StartError::Io(keys_dir.display().to_string(), error))?;
-    let head_file = HeadFile::in_folder(&keys_dir);
+    let (head_file, audit_heads) = (HeadFile::in_folder(&keys_dir), AuditHeadFile::in_folder(&keys_dir));
     let fill = |bytes: &mut [u8]| entropy.fill(bytes);
     let master = match &config.master_key {
         Some(secret) => MasterKey::from_base64(secret.reveal(), "MASTER_KEY"),
         None => MasterKey::load_or_create(&keys_dir.join("master.key"), &fill),
     };
     let master = master.map_err(|error| StartError::Other(error.to_string()))?;
+    let mailer = Mailer::open(config, entropy)?;
     let faces = face_engine::open(&config.models_dir());
     Ok(builder
         .with(server_key)
+        .with(mailer)
         .with(Vault::new(store, master))
         .with(Movements::default())
         .with(head_file)
+        .with(audit_heads)
         .with(faces)
         .with(Faces::new()))
 }
@@ -117,8 +125,9 @@ pub async fn start(builder: AppBuilder) -> Result<Running, StartError> {
     let http = tokio::spawn(http::serve(app.clone(), listener, router));
     let jobs = tokio::spawn(jobs::run(app.clone(), handlers()));
     let heads = tokio::spawn(log::keep_published(app.clone()));
+    let audit_heads = tokio::spawn(audit::keep_published(app.clone()));
     tokio::spawn(log::pass_on_movements(app.clone()));
-    Ok(Running { app, address, http, jobs, heads })
+    Ok(Running { app, address, http, jobs, heads, audit_heads })
 }
 
 /// Which slice does which kind of work after a commit.
@@ -127,6 +136,8 @@ pub fn handlers() -> Handlers {
         .on(devices::RELEASE_JOB, 16, sync::release_batch)
         .on(devices::FORK_JOB, 16, attendance::device_forked)
         .on(attendance::JUDGE_JOB, attendance::JUDGE_BATCH_MAX, attendance::judge_batch)
+        .on(auth::RESET_JOB, 16, auth::reset_batch)
+        .on(mail::MAIL_JOB, mail::DELIVER_BATCH_MAX, mail::deliver)
         .on(face::REFERENCE_JOB, 16, attendance::reference_changed)
 }
 
@@ -143,14 +154,24 @@ fn build(builder: AppBuilder) -> Result<App, StartError> {
 /// When a setting is wrong, or a key or the database cannot be opened.
 pub fn build_on(builder: AppBuilder, store: Arc<dyn BlobStore>) -> Result<App, StartError> {
     builder.config().check()?;
-    let auth = AuthState::open(builder.config(), builder.entropy_source())?;
+    let auth_state = AuthState::open(builder.config(), builder.entropy_source())?;
+    let oidc = OidcState::open(builder.config(), builder.entropy_source())?;
     let legacy_ids = LegacyIds::open(builder.config(), builder.entropy_source())?;
     let networks = http::ClientNetworks::of(&builder.config().web)?;
     let traffic = Traffic::new(&builder.config().rates, builder.clock_source());
-    let app = furnish(builder, store)?.with(auth).with(traffic).with(legacy_ids).with(networks).build()?;
+    let app = furnish(builder, store)?
+        .with(auth_state)
+        .with(traffic)
+        .with(oidc)
+        .with(legacy_ids)
+        .with(Imports::default())
+        .with(networks)
+        .build()?;
+    auth::check_mfa_key(&app)?;
     if let (Some(key), Some(file)) = (app.slice::<ServerKey>(), app.slice::<HeadFile>()) {
         log::check_at_start(&app, key, file)?;
     }
+    audit::check_at_start(&app)?;
     Ok(app)
 }
 
@@ -158,7 +179,12 @@ impl Running {
     /// Takes no new requests, finishes those in flight and the running jobs, then closes the database.
     pub async fn stop(self) {
         self.app.stop();
-        for (name, task) in [("listener", self.http), ("job worker", self.jobs), ("log heads", self.heads)] {
+        for (name, task) in [
+            ("listener", self.http),
+            ("job worker", self.jobs),
+            ("log heads", self.heads),
+            ("audit heads", self.audit_heads),
+        ] {
             if let Err(error) = task.await {
                 tracing::error!(%error, name, "A task ended with a panic");
             }
@@ -166,6 +192,9 @@ impl Running {
         // Nobody writes any more: now the file says all that the log has.
         if let Err(error) = log::publish(&self.app).await {
             tracing::error!(%error, "The file of log heads is behind");
+        }
+        if let Err(error) = audit::publish(&self.app).await {
+            tracing::error!(%error, "The file of audit heads is behind");
         }
         let db = self.app.db.clone();
         // Closing waits for the writer's last commit, which must not happen on a thread of the runtime.

@@ -18,17 +18,12 @@ mod tokens;
 mod web;
 
 pub use mail::{MailConfig, MailTransport, SmtpTls};
-pub use mfa::MfaConfig;
+pub use mfa::{MfaConfig, MfaKey};
 pub use oauth::OauthConfig;
 pub use rates::RateConfig;
 pub use sign_up::SignUp;
-pub use tokens::TokenConfig;
+pub use tokens::{JWT_SECRET_BYTES_MIN, TOKEN_PEPPER_BYTES_MIN, TokenConfig};
 pub use web::WebConfig;
-
-/// Fewest bytes of a secret that signs tokens.
-pub const JWT_SECRET_BYTES_MIN: usize = 32;
-/// Longest life of an access token.
-const ACCESS_TOKEN_MINUTES_MAX: u32 = 1_440;
 
 /// What ALLOW_UNSAFE_POSTGRES must say.
 pub const UNSAFE_POSTGRES_WORDS: &str = "yes, acknowledged records may be lost on a crash";
@@ -295,6 +290,20 @@ impl Config {
         self.models_dir.clone().unwrap_or_else(|| self.data.data_dir.join("models"))
     }
 
+    /// The address under which people reach this server, without a slash at its end. It is configured, and never taken
+    /// from a request: whoever makes a request also chooses what its header fields say.
+    pub fn public_url(&self) -> String {
+        if let Some(url) = self.mail.public_url() {
+            return url.to_owned();
+        }
+        let port = self.port;
+        match self.host.as_str() {
+            "0.0.0.0" | "::" => format!("http://localhost:{port}"),
+            host if host.contains(':') => format!("http://[{host}]:{port}"),
+            host => format!("http://{host}:{port}"),
+        }
+    }
+
     /// Bytes of the largest image.
     pub fn image_bytes_max(&self) -> usize {
         self.upload_max_image_mb as usize * 1024 * 1024
@@ -305,22 +314,12 @@ impl Config {
         let invalid = |name, text: &str| Err(ConfigError::Invalid(name, text.to_owned()));
         self.data.database()?;
         self.data.allowances()?;
+        self.tokens.check(self.data.env)?;
         self.rates.check()?;
         self.web.trusted_proxies()?;
         self.web.campus_networks()?;
-        if let Some(secret) = &self.tokens.jwt_secret {
-            if secret.reveal().len() < JWT_SECRET_BYTES_MIN {
-                return invalid("JWT_SECRET", "at least 32 bytes are needed; leave it unset and one is made");
-            }
-            if self.data.env == Environment::Prod && is_guessable(secret.reveal()) {
-                return invalid("JWT_SECRET", "this can be guessed, and ENV=prod refuses it; use random bytes");
-            }
-        }
-        if self.tokens.access_token_expire_minutes == 0
-            || self.tokens.access_token_expire_minutes > ACCESS_TOKEN_MINUTES_MAX
-        {
-            return invalid("ACCESS_TOKEN_EXPIRE_MINUTES", "expected 1 to 1440");
-        }
+        self.mfa.check(self.data.env)?;
+        self.oauth.check(self.data.env)?;
         if !(1..=50).contains(&self.upload_max_image_mb) {
             return invalid("UPLOAD_MAX_IMAGE_MB", "expected 1 to 50");
         }
@@ -332,7 +331,7 @@ impl Config {
                 return invalid("S3_ACCESS_KEY", "needed with STORAGE_BACKEND=s3, together with S3_SECRET_KEY");
             }
         }
-        Ok(())
+        self.mail.check(self.data.env)
     }
 }
 
@@ -367,7 +366,14 @@ mod tests {
         assert!(config(&["--env", "prod", "--jwt-secret", typed]).check().is_err());
         assert!(config(&["--env", "prod", "--jwt-secret", &"a".repeat(64)]).check().is_err());
         let random = "8f0aa1c6d2b94e57931c60d7be2f4a85";
-        assert!(config(&["--env", "prod", "--jwt-secret", random]).check().is_ok());
+        let prod = [
+            ["--env", "prod"],
+            ["--public-url", "https://muster.uni.example"],
+            ["--smtp-host", "mail.uni.example"],
+            ["--mfa-encryption-key", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="],
+        ]
+        .concat();
+        assert!(config(&[&prod[..], &["--jwt-secret", random]].concat()).check().is_ok());
     }
 
     #[test]

@@ -7,10 +7,11 @@ use utoipa::ToSchema;
 
 use super::{Course, limits};
 use crate::app::App;
+use crate::audit::{self, Action, Event};
 use crate::auth::permission::CoursesManage;
 use crate::auth::{Allowed, Role};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
-use crate::http::Json;
+use crate::http::{Json, RequestId};
 use crate::ids::CourseId;
 
 /// A course to create.
@@ -34,6 +35,7 @@ pub(super) struct CreateCourse {
 pub(super) async fn create_course(
     State(app): State<App>,
     allowed: Allowed<CoursesManage>,
+    request: RequestId,
     Json(body): Json<CreateCourse>,
 ) -> AppResult<(StatusCode, Json<Course>)> {
     let course = Course {
@@ -42,6 +44,7 @@ pub(super) async fn create_course(
         title: title(&body.title)?,
         created_at_ms: app.now_ms(),
     };
+    let actor = allowed.actor(&request);
     let (new, user) = (course.clone(), allowed.user);
     let stored = app.db.write(move |tx| {
         if !super::insert(tx, &user.tenant, &new, user.id)? {
@@ -50,6 +53,9 @@ pub(super) async fn create_course(
         if user.role == Role::Lecturer {
             super::add_lecturer(tx, &user.tenant, new.id, user.id, new.created_at_ms)?;
         }
+        let (action, id) = (Action::CourseCreate, new.id.to_string());
+        let event = Event { action, kind: "course", id: &id, reason: None, result: "created" };
+        audit::record(tx, &actor, &event, new.created_at_ms)?;
         Ok(true)
     });
     if !stored.await? {
@@ -58,7 +64,7 @@ pub(super) async fn create_course(
     Ok((StatusCode::CREATED, Json(course)))
 }
 
-fn code(text: &str) -> AppResult<String> {
+pub(super) fn code(text: &str) -> AppResult<String> {
     let text = text.trim().to_uppercase();
     let plain = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | ' ');
     if limits::CODE_CHARS.contains(&text.chars().count()) && text.chars().all(plain) {
@@ -67,7 +73,7 @@ fn code(text: &str) -> AppResult<String> {
     Err(AppError::field("code", "a code has 2 to 32 letters, digits, spaces, dots, hyphens, slashes or underscores"))
 }
 
-fn title(text: &str) -> AppResult<String> {
+pub(super) fn title(text: &str) -> AppResult<String> {
     let text = text.trim();
     if limits::TITLE_CHARS.contains(&text.chars().count()) && !text.chars().any(char::is_control) {
         return Ok(text.to_owned());

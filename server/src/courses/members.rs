@@ -7,11 +7,12 @@ use utoipa::ToSchema;
 
 use super::{limits, queries};
 use crate::app::App;
+use crate::audit::{self, Action, Actor, Event};
 use crate::auth::permission::CoursesManage;
 use crate::auth::{self, Allowed, CurrentUser, Email, Role, User, Users};
-use crate::db::Tx;
+use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
-use crate::http::{Json, Page, Path, Query};
+use crate::http::{Json, Page, Path, Query, RequestId};
 use crate::ids::{CourseId, UserId};
 
 /// People, by id or by e-mail address; at most 500.
@@ -46,16 +47,21 @@ pub(super) struct Added {
 pub(super) async fn add_lecturers(
     State(app): State<App>,
     allowed: Allowed<CoursesManage>,
+    request: RequestId,
     Path(course): Path<CourseId>,
     Json(people): Json<People>,
 ) -> AppResult<Json<Added>> {
     people.check()?;
-    let (user, now_ms) = (allowed.user, app.now_ms());
+    let (actor, user, now_ms) = (allowed.actor(&request), allowed.user, app.now_ms());
     let written = app.db.write(move |tx| {
         check_manages(tx, &user, course)?;
         add(tx, &user, &people, |person| match person.role {
             Role::Lecturer | Role::Admin => {
-                super::add_lecturer(tx, &user.tenant, course, person.id, now_ms).map(Some).map_err(AppError::from)
+                let is_new = super::add_lecturer(tx, &user.tenant, course, person.id, now_ms)?;
+                if is_new {
+                    note(tx, &actor, Action::CourseTeach, (course, person.id), now_ms)?;
+                }
+                Ok(Some(is_new))
             }
             _ => Ok(None),
         })
@@ -76,16 +82,21 @@ pub(super) async fn add_lecturers(
 pub(super) async fn enrol_students(
     State(app): State<App>,
     allowed: Allowed<CoursesManage>,
+    request: RequestId,
     Path(course): Path<CourseId>,
     Json(people): Json<People>,
 ) -> AppResult<Json<Added>> {
     people.check()?;
-    let (user, now_ms) = (allowed.user, app.now_ms());
+    let (actor, user, now_ms) = (allowed.actor(&request), allowed.user, app.now_ms());
     let written = app.db.write(move |tx| {
         check_manages(tx, &user, course)?;
         let added = add(tx, &user, &people, |person| match person.role {
             Role::Student => {
-                super::enrol(tx, &user.tenant, course, person.id, now_ms).map(Some).map_err(AppError::from)
+                let is_new = super::enrol(tx, &user.tenant, course, person.id, now_ms)?;
+                if is_new {
+                    note(tx, &actor, Action::CourseEnrol, (course, person.id), now_ms)?;
+                }
+                Ok(Some(is_new))
             }
             _ => Ok(None),
         })?;
@@ -132,14 +143,31 @@ pub(super) async fn list_students(
 pub(super) async fn remove_student(
     State(app): State<App>,
     allowed: Allowed<CoursesManage>,
+    request: RequestId,
     Path((course, student)): Path<(CourseId, UserId)>,
 ) -> AppResult<StatusCode> {
-    let user = allowed.user;
+    let (actor, user, now_ms) = (allowed.actor(&request), allowed.user, app.now_ms());
     let written = app.db.write(move |tx| {
         check_manages(tx, &user, course)?;
-        queries::remove(tx, &user.tenant, course, student).map_err(AppError::from)
+        let was_there = queries::remove(tx, &user.tenant, course, student)?;
+        if was_there {
+            note(tx, &actor, Action::CourseUnenrol, (course, student), now_ms)?;
+        }
+        Ok::<bool, AppError>(was_there)
     });
     if written.await? { Ok(StatusCode::NO_CONTENT) } else { Err(AppError::not_found("the enrolment")) }
+}
+
+/// Notes what happened to a person in a course: a row per person, so that it can be found by either.
+fn note(
+    tx: &Tx<'_>,
+    actor: &Actor,
+    action: Action,
+    (course, person): (CourseId, UserId),
+    now_ms: i64,
+) -> Result<(), DbError> {
+    let (id, result) = (course.to_string(), person.to_string());
+    audit::record(tx, actor, &Event { action, kind: "course", id: &id, reason: None, result: &result }, now_ms)
 }
 
 impl People {

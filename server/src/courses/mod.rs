@@ -5,6 +5,7 @@ mod limits;
 mod list;
 mod members;
 mod queries;
+mod registry;
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -15,7 +16,14 @@ use crate::app::App;
 use crate::auth::permission::UsersRead;
 use crate::auth::{CurrentUser, Role};
 use crate::db::{DbError, Tx};
+use crate::error::AppResult;
 use crate::ids::{CourseId, TenantId, UserId};
+
+pub use limits::{CODE_CHARS_MAX, STUDENTS_PER_COURSE_MAX};
+pub use registry::{
+    KnownCourse, Member, add_members, change_known, insert_known, known_courses, may_be_member, members_of,
+    remove_member,
+};
 
 /// `/courses/...`
 pub fn routes() -> OpenApiRouter<App> {
@@ -38,6 +46,22 @@ pub struct Course {
     pub title: String,
     /// Milliseconds since the Unix epoch.
     pub created_at_ms: i64,
+}
+
+/// A code as it is stored, in capitals.
+///
+/// # Errors
+/// When it is too short, too long or holds something odd.
+pub fn parse_code(text: &str) -> AppResult<String> {
+    create::code(text)
+}
+
+/// A title as it is stored.
+///
+/// # Errors
+/// When it is empty or too long.
+pub fn parse_title(text: &str) -> AppResult<String> {
+    create::title(text)
 }
 
 /// A course of the tenant.

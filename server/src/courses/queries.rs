@@ -1,5 +1,6 @@
 //! All SQL of this slice.
 
+use super::registry::KnownCourse;
 use super::{Course, limits};
 use crate::db::{DbError, Row, Tx};
 use crate::ids::{CourseId, TenantId, UserId};
@@ -147,4 +148,100 @@ pub(super) fn student_page(
         LIMIT ?4";
     let after = after.map(|id| id.to_string()).unwrap_or_default();
     tx.query(sql, params![tenant.as_str(), &course.to_string(), &after, limit], |row| row.get(0))
+}
+
+/// Students that one statement enrols.
+pub(super) const ENROLMENTS_PER_STATEMENT: usize = 8;
+
+/// Enrols up to eight students, as pairs of course and user.
+pub(super) fn send_enrolments(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    students: &[(String, String)],
+    now_ms: i64,
+) -> Result<(), DbError> {
+    let Some(last) = students.last() else { return Ok(()) };
+    let sql = "INSERT INTO enrolments (tenant_id, course_id, user_id, enrolled_at)
+        VALUES
+            (?1, ?3, ?4, ?2),
+            (?1, ?5, ?6, ?2),
+            (?1, ?7, ?8, ?2),
+            (?1, ?9, ?10, ?2),
+            (?1, ?11, ?12, ?2),
+            (?1, ?13, ?14, ?2),
+            (?1, ?15, ?16, ?2),
+            (?1, ?17, ?18, ?2)
+        ON CONFLICT DO NOTHING";
+    // The last one fills the places that are left: a second time changes nothing.
+    let at = |index: usize| students.get(index).unwrap_or(last);
+    let (a, b, c, d, e, f, g, h) = (at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7));
+    let params = params![
+        tenant.as_str(),
+        now_ms,
+        &a.0,
+        &a.1,
+        &b.0,
+        &b.1,
+        &c.0,
+        &c.1,
+        &d.0,
+        &d.1,
+        &e.0,
+        &e.1,
+        &f.0,
+        &f.1,
+        &g.0,
+        &g.1,
+        &h.0,
+        &h.1
+    ];
+    tx.send(sql, params)
+}
+
+/// Every course of the tenant.
+pub(super) fn known(tx: &Tx<'_>, tenant: &TenantId) -> Result<Vec<KnownCourse>, DbError> {
+    let sql = "SELECT id, code, title, external_id FROM courses WHERE tenant_id = ?1 ORDER BY id";
+    tx.query(sql, params![tenant.as_str()], |row| {
+        Ok(KnownCourse { id: row.get(0)?, code: row.get(1)?, title: row.get(2)?, external_id: row.get(3)? })
+    })
+}
+
+pub(super) fn insert_known(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    course: &KnownCourse,
+    created_by: UserId,
+    now_ms: i64,
+) -> Result<bool, DbError> {
+    let sql = "INSERT INTO courses (id, tenant_id, code, title, created_by, created_at, external_id)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+        ON CONFLICT DO NOTHING";
+    let (id, created_by, external_id) = (course.id.to_string(), created_by.to_string(), course.external_id.as_deref());
+    let params = params![&id, tenant.as_str(), &course.code, &course.title, &created_by, now_ms, external_id];
+    Ok(tx.execute(sql, params)? == 1)
+}
+
+/// Nothing happens when another course has the registry's id.
+pub(super) fn change_known(tx: &Tx<'_>, tenant: &TenantId, course: &KnownCourse) -> Result<bool, DbError> {
+    let sql = "UPDATE courses
+        SET title = ?3, external_id = ?4
+        WHERE tenant_id = ?1 AND id = ?2
+          AND NOT EXISTS (SELECT 1 FROM courses o WHERE o.tenant_id = ?1 AND o.external_id = ?4 AND o.id <> ?2)";
+    let id = course.id.to_string();
+    Ok(tx.execute(sql, params![tenant.as_str(), &id, &course.title, course.external_id.as_deref()])? == 1)
+}
+
+/// Everybody who teaches the course.
+pub(super) fn lecturer_ids(tx: &Tx<'_>, tenant: &TenantId, course: CourseId) -> Result<Vec<UserId>, DbError> {
+    let sql = "SELECT user_id FROM course_lecturers
+        WHERE tenant_id = ?1 AND course_id = ?2
+        ORDER BY user_id
+        LIMIT ?3";
+    let course = course.to_string();
+    tx.query(sql, params![tenant.as_str(), &course, limits::STUDENTS_PER_COURSE_MAX], |row| row.get(0))
+}
+
+pub(super) fn remove_lecturer(tx: &Tx<'_>, tenant: &TenantId, course: CourseId, user: UserId) -> Result<bool, DbError> {
+    let sql = "DELETE FROM course_lecturers WHERE tenant_id = ?1 AND course_id = ?2 AND user_id = ?3";
+    Ok(tx.execute(sql, params![tenant.as_str(), &course.to_string(), &user.to_string()])? == 1)
 }

@@ -41,7 +41,13 @@ pub const SERVER_MIGRATIONS: &[Migration] = migrations![
     11 "0011_audit",
     12 "0012_forks",
     13 "0013_people",
+    14 "0014_auth_sessions",
     15 "0015_rates",
+    16 "0016_mail",
+    17 "0017_mfa",
+    18 "0018_oidc",
+    19 "0019_roster",
+    21 "0021_audit_search",
 ];
 
 const TABLE: &str = "

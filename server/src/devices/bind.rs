@@ -17,13 +17,14 @@ use super::rules::{Obstacle, Ownership};
 use super::view::DeviceRequest;
 use super::{legacy, owner, project};
 use crate::app::App;
+use crate::audit::{self, Action, Actor, Event};
 use crate::auth::permission::DevicesBind;
 use crate::auth::{Allowed, CurrentUser};
 use crate::config::Secret;
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::forks::Rival;
-use crate::http::Json;
+use crate::http::{Json, RequestId};
 use crate::ids::TenantId;
 use crate::log::{self, ServerKey};
 
@@ -80,13 +81,15 @@ pub(super) struct BindReceipt {
 pub(super) async fn bind(
     State(app): State<App>,
     allowed: Allowed<DevicesBind>,
+    request: RequestId,
     Json(bind): Json<Bind>,
 ) -> AppResult<(StatusCode, Json<Bound>)> {
+    let actor = allowed.actor(&request);
     let bound = match (&bind.change, &bind.signature, &bind.imei) {
         (Some(change), Some(signature), None) => {
-            signed(&app, &allowed, change, signature, bind.code_key.as_ref()).await?
+            signed(&app, &allowed, actor, (change, signature), bind.code_key.as_ref()).await?
         }
-        (None, None, Some(imei)) => identified(&app, &allowed, imei, &bind).await?,
+        (None, None, Some(imei)) => identified(&app, &allowed, actor, imei, &bind).await?,
         _ => return Err(AppError::validation("send either change and signature, or imei")),
     };
     let waits = bound.request.status == "pending";
@@ -110,8 +113,8 @@ enum Admitted {
 async fn signed(
     app: &App,
     user: &CurrentUser,
-    change: &str,
-    signature: &str,
+    actor: Actor,
+    (change, signature): (&str, &str),
     code_key: Option<&Secret>,
 ) -> AppResult<Bound> {
     let not_base64 = |field| AppError::field(field, "this is not base64");
@@ -124,11 +127,11 @@ async fn signed(
     may_write(&name, &valid.entry, applicant).map_err(refused)?;
     let sealed = seal(app, &user.tenant, &name, &valid, code_key).await?;
 
-    let (tenant, received_at_ms) = (user.tenant.clone(), app.now_ms());
+    let received_at_ms = app.now_ms();
     let (document, hash) = (valid.document, valid.hash);
     let (signed, channels) = (SignedChange { bytes, signature }, log::channels_of(&name, None));
     let written =
-        app.db.write(move |tx: &Tx<'_>| admit(tx, &tenant, &name, &valid, &signed, sealed.as_deref(), received_at_ms));
+        app.db.write(move |tx: &Tx<'_>| admit(tx, &actor, &name, &valid, &signed, sealed.as_deref(), received_at_ms));
     match written.await.map_err(|error: DbError| AppError::from(error))? {
         Admitted::InLog(log_index, received_at_ms, request) => {
             log::announce(app, &user.tenant, &channels);
@@ -165,13 +168,14 @@ async fn seal(
 /// The admission of `sync`, for the one sort of change that comes from a key which nobody knows.
 fn admit(
     tx: &Tx<'_>,
-    tenant: &TenantId,
+    actor: &Actor,
     name: &DocumentName,
     valid: &Valid,
     signed: &SignedChange,
     sealed_code_key: Option<&[u8]>,
     received_at_ms: i64,
 ) -> Result<Admitted, DbError> {
+    let tenant = &actor.tenant;
     let in_log = |log_index, received_at_ms| {
         let request = queries::request(tx, tenant, &valid.hash.0)?;
         let request = request.ok_or_else(|| DbError::Other("a request in the log was not projected".to_owned()))?;
@@ -199,7 +203,14 @@ fn admit(
     let channels = log::channels_of(name, None);
     let appended = log::append(tx, tenant, name, valid, signed, received_at_ms, &channels)?;
     project::project(tx, &appended, sealed_code_key)?;
+    note(tx, actor, &valid.hash.0, received_at_ms)?;
     in_log(appended.log_index, received_at_ms)
+}
+
+/// Notes that somebody asked.
+fn note(tx: &Tx<'_>, actor: &Actor, hash: &[u8; 32], now_ms: i64) -> Result<(), DbError> {
+    let (action, id) = (Action::DeviceAsk, HEXLOWER.encode(hash));
+    audit::record(tx, actor, &Event { action, kind: "device_request", id: &id, reason: None, result: "asked" }, now_ms)
 }
 
 fn refused(refusal: Refusal) -> AppError {
@@ -213,7 +224,7 @@ pub(super) fn conflict(obstacle: Obstacle) -> AppError {
 }
 
 /// The other form: an identifier without a key.
-async fn identified(app: &App, user: &CurrentUser, imei: &str, bind: &Bind) -> AppResult<Bound> {
+async fn identified(app: &App, user: &CurrentUser, actor: Actor, imei: &str, bind: &Bind) -> AppResult<Bound> {
     let label = |field, text: &Option<String>| match text.as_deref().map(str::trim) {
         Some(text) if text.len() > LABEL_BYTES_MAX || text.chars().any(char::is_control) => {
             Err(AppError::field(field, "at most 64 bytes, without control characters"))
@@ -229,10 +240,15 @@ async fn identified(app: &App, user: &CurrentUser, imei: &str, bind: &Bind) -> A
         model: label("model", &bind.model)?,
         now_ms: app.now_ms(),
     };
-    let tenant = user.tenant.clone();
     let written = app.db.write(move |tx: &Tx<'_>| {
-        queries::ask_with_legacy_id(tx, &tenant, &new)?;
-        queries::request(tx, &tenant, &new.hash)
+        let before = queries::request(tx, &actor.tenant, &new.hash)?;
+        queries::ask_with_legacy_id(tx, &actor.tenant, &new)?;
+        let row = queries::request(tx, &actor.tenant, &new.hash)?;
+        let is_news = before.is_none_or(|before| Some(before.status) != row.as_ref().map(|row| row.status));
+        if is_news {
+            note(tx, &actor, &new.hash, new.now_ms)?;
+        }
+        Ok(row)
     });
     let row: Option<RequestRow> = written.await.map_err(|error: DbError| AppError::from(error))?;
     let row = row.ok_or_else(|| AppError::internal("a request that was just written is not there"))?;

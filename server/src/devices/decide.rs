@@ -18,7 +18,7 @@ use super::view::{Device, DeviceRequest};
 use crate::app::App;
 use crate::audit::{self, Action, Actor, Event};
 use crate::auth::permission::DevicesApprove;
-use crate::auth::{Allowed, CurrentUser};
+use crate::auth::{self, Allowed, CurrentUser};
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::http::{Json, Path, RequestId};
@@ -122,6 +122,7 @@ pub(super) async fn revoke(
         Ok(queries::device(tx, &tenant, &key)?)
     });
     let row = revoked.await?.ok_or_else(missing)?;
+    auth::look_again(&app, row.user).await?;
     tracing::info!(device.key = %key, user.id = %row.user, by = %allowed.id, "Revoked a device");
     Ok(Json(row.into()))
 }
@@ -170,6 +171,7 @@ pub(super) async fn decide(
         }
     };
     app.wake_jobs();
+    auth::look_again(app, row.user).await?;
     tracing::info!(
         user.id = %row.user, request = HEXLOWER.encode(&hash), by = %admin.id, status = decided.status.as_str(),
         "Answered a device request"

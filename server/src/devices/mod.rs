@@ -5,6 +5,7 @@
 //! are projections of the device-binding documents; what a bound key may write is for `sync` to judge.
 
 mod bind;
+mod challenge;
 mod decide;
 mod legacy;
 mod list;
@@ -13,6 +14,7 @@ mod project;
 mod queries;
 mod reset;
 mod rules;
+mod token;
 mod view;
 
 use utoipa_axum::router::OpenApiRouter;
@@ -35,6 +37,7 @@ pub const FORK_JOB: &str = "device-forked";
 /// `/students/device/...`, `/admin/device-requests/...`, `/admin/devices/...`.
 pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
+        .merge(auth_routes())
         .routes(routes!(list::own_devices))
         .routes(routes!(bind::bind))
         .routes(routes!(list::list_requests))
@@ -43,4 +46,9 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(reset::approve_reset))
         .routes(routes!(list::list_devices))
         .routes(routes!(decide::revoke))
+}
+
+/// `/auth/device/...`: a bound device proves itself by its key.
+pub fn auth_routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(challenge::challenge)).routes(routes!(token::token))
 }

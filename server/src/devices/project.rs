@@ -8,6 +8,7 @@ use muster_sync_core::{DeviceKey, DocumentName};
 
 use super::queries::{self, Decided, NewBinding, NewRequest, Revoked};
 use super::rules::{Obstacle, Ownership, RequestStatus, requests_max};
+use crate::auth;
 use crate::db::{DbError, Tx};
 use crate::ids::TenantId;
 use crate::jobs;
@@ -38,7 +39,8 @@ pub fn project(tx: &Tx<'_>, appended: &Appended, code_key: Option<&[u8]>) -> Res
             BindingAction::Bind => bound(tx, &place, binding),
             BindingAction::Revoke => {
                 let revoked = Revoked { by: binding.by.as_str(), reason: reason(binding), now_ms: place.now_ms };
-                queries::revoke(tx, place.tenant, place.user, &binding.key, &revoked)
+                queries::revoke(tx, place.tenant, place.user, &binding.key, &revoked)?;
+                sign_out(tx, &place)
             }
             BindingAction::Deny => denied(tx, &place, binding),
         },
@@ -141,9 +143,19 @@ fn answered(tx: &Tx<'_>, place: &Place<'_>, reset: &Reset) -> Result<(), DbError
         Ok(()) => {
             let revoked = Revoked { by, reason: Some("reset"), now_ms: place.now_ms };
             queries::revoke_others(tx, place.tenant, place.user, &key, &revoked)?;
+            sign_out(tx, place)?;
             bind(tx, place, &key, by, reason)
         }
         Err(obstacle) => without_effect(tx, place, &key, obstacle),
+    }
+}
+
+/// A phone that is not the user's any more loses its tokens with the binding; another one gets new ones by its key.
+fn sign_out(tx: &Tx<'_>, place: &Place<'_>) -> Result<(), DbError> {
+    match place.user.parse() {
+        Ok(user) => auth::end_on_phones(tx, place.tenant, user, place.now_ms),
+        // Such a user has no account, and nobody has tokens of it.
+        Err(_) => Ok(()),
     }
 }
 

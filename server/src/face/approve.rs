@@ -7,10 +7,11 @@ use utoipa::ToSchema;
 
 use super::queries;
 use crate::app::App;
+use crate::audit::{self, Action, Event};
 use crate::auth::Allowed;
 use crate::auth::permission::DevicesApprove;
 use crate::error::{AppError, AppResult, ErrorEnvelope};
-use crate::http::{Json, Page, Path, Query};
+use crate::http::{Json, Page, Path, Query, RequestId};
 use crate::ids::UserId;
 
 /// A student who wants another face than before.
@@ -64,18 +65,21 @@ pub(super) async fn list_reenrolments(
 pub(super) async fn approve_reenrolment(
     State(app): State<App>,
     allowed: Allowed<DevicesApprove>,
+    request: RequestId,
     Path(student): Path<UserId>,
 ) -> AppResult<StatusCode> {
     if student == allowed.id {
         return Err(AppError::forbidden("OWN_REQUEST", "somebody else has to approve your own face"));
     }
-    let (user, now_ms) = (allowed.user, app.now_ms());
+    let (actor, now_ms) = (allowed.actor(&request), app.now_ms());
     let written = app.db.write(move |tx| {
-        let (subject, by) = (student.to_string(), user.id.to_string());
-        if queries::reenrolment(tx, &user.tenant, &subject)?.is_none() {
+        let subject = student.to_string();
+        if queries::reenrolment(tx, &actor.tenant, &subject)?.is_none() {
             return Err(AppError::not_found("the request"));
         }
-        queries::set_reenrolment(tx, &user.tenant, &subject, ("approved", Some(&by)), now_ms)?;
+        queries::set_reenrolment(tx, &actor.tenant, &subject, ("approved", Some(&actor.id)), now_ms)?;
+        let (action, kind, id) = (Action::FaceApprove, "face", subject.as_str());
+        audit::record(tx, &actor, &Event { action, kind, id, reason: None, result: "approved" }, now_ms)?;
         Ok(())
     });
     written.await.map(|()| StatusCode::NO_CONTENT)

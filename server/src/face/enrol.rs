@@ -11,12 +11,13 @@ use utoipa::ToSchema;
 use super::reference::{self, ReferenceRow};
 use super::{REFERENCE_JOB, engine, limits, queries};
 use crate::app::App;
+use crate::audit::{self, Action, Actor, Event};
 use crate::auth::permission::FacesEnroll;
 use crate::auth::{Allowed, CurrentUser};
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::face_engine::{self, FACE_SIDE_MIN_PX, FaceError, Judgement, Reading, Template};
-use crate::http::Json;
+use crate::http::{Json, RequestId};
 use crate::ids::{TenantId, uuid_text};
 use crate::{evidence, jobs, settings};
 
@@ -59,6 +60,7 @@ pub(super) struct Photo {
 pub(super) async fn enroll_face(
     State(app): State<App>,
     allowed: Allowed<FacesEnroll>,
+    id: RequestId,
     request: Request,
 ) -> AppResult<(StatusCode, Json<Enrolled>)> {
     check_possible(&app, &allowed.tenant).await?;
@@ -71,7 +73,7 @@ pub(super) async fn enroll_face(
         Err(FaceError::EmptyPicture) => return Err(no_face()),
         Err(error) => return Err(unavailable("the face models failed on this picture").with_cause(error)),
     };
-    let enrolled = enrol(&app, &allowed, &bytes, &template).await?;
+    let enrolled = enrol(&app, &allowed, allowed.actor(&id), &bytes, &template).await?;
     Ok((StatusCode::CREATED, Json(enrolled)))
 }
 
@@ -146,7 +148,7 @@ fn no_face() -> AppError {
     AppError::new(StatusCode::UNPROCESSABLE_ENTITY, "NO_FACE", "no face was found in the picture")
 }
 
-async fn enrol(app: &App, user: &CurrentUser, bytes: &[u8], template: &Template) -> AppResult<Enrolled> {
+async fn enrol(app: &App, user: &CurrentUser, actor: Actor, bytes: &[u8], template: &Template) -> AppResult<Enrolled> {
     let subject = user.id.to_string();
     let previous = reference::current(app, &user.tenant, &subject).await?;
     let matches_previous = match &previous {
@@ -157,7 +159,7 @@ async fn enrol(app: &App, user: &CurrentUser, bytes: &[u8], template: &Template)
         }
         None => false,
     };
-    check_reenrolment(app, user, matches_previous).await?;
+    check_reenrolment(app, actor.clone(), matches_previous).await?;
     let image = evidence::store_image(app, &user.tenant, &subject, ImagePurpose::Reference, bytes).await?;
     let id = uuid_text(&app.new_uuid());
     let row = ReferenceRow {
@@ -170,7 +172,7 @@ async fn enrol(app: &App, user: &CurrentUser, bytes: &[u8], template: &Template)
     let enrolled =
         Enrolled { replaced: matches_previous, model: row.model.clone(), enrolled_at_ms: row.enrolled_at_ms };
     let expected = previous.as_ref().map(|previous| previous.id.clone());
-    keep(app, user, row, expected).await?;
+    keep(app, actor, row, expected).await?;
     if let Some(previous) = previous.filter(|previous| previous.image_sha256 != image.sha256) {
         evidence::erase_reference(app, &user.tenant, &subject, previous.image_sha256).await?;
     }
@@ -178,16 +180,21 @@ async fn enrol(app: &App, user: &CurrentUser, bytes: &[u8], template: &Template)
 }
 
 /// Another face than before, or a face after a withdrawal, needs a person who looks at the student.
-async fn check_reenrolment(app: &App, user: &CurrentUser, matches_previous: bool) -> AppResult<()> {
-    let (tenant, subject, now_ms) = (user.tenant.clone(), user.id.to_string(), app.now_ms());
+async fn check_reenrolment(app: &App, actor: Actor, matches_previous: bool) -> AppResult<()> {
+    let now_ms = app.now_ms();
     let allowed = app.db.write(move |tx: &Tx<'_>| {
-        let had_one = queries::reference(tx, &tenant, &subject)?.is_some();
-        match queries::reenrolment(tx, &tenant, &subject)?.as_deref() {
+        let (tenant, subject) = (&actor.tenant, actor.id.as_str());
+        let had_one = queries::reference(tx, tenant, subject)?.is_some();
+        let asked = queries::reenrolment(tx, tenant, subject)?;
+        match asked.as_deref() {
             Some("approved") => Ok(true),
             _ if matches_previous => Ok(true),
             None if !had_one => Ok(true),
             _ => {
-                queries::set_reenrolment(tx, &tenant, &subject, ("pending", None), now_ms)?;
+                queries::set_reenrolment(tx, tenant, subject, ("pending", None), now_ms)?;
+                if asked.as_deref() != Some("pending") {
+                    note(tx, &actor, Action::FaceAsk, "pending", now_ms)?;
+                }
                 Ok(false)
             }
         }
@@ -201,16 +208,18 @@ async fn check_reenrolment(app: &App, user: &CurrentUser, matches_previous: bool
 }
 
 /// Puts the reference in its place, unless another one got there first, and has records without one judged again.
-async fn keep(app: &App, user: &CurrentUser, row: ReferenceRow, expected: Option<String>) -> AppResult<()> {
-    let (tenant, subject) = (user.tenant.clone(), user.id.to_string());
+async fn keep(app: &App, actor: Actor, row: ReferenceRow, expected: Option<String>) -> AppResult<()> {
     let kept = app.db.write(move |tx: &Tx<'_>| {
-        let current = queries::reference(tx, &tenant, &subject)?.map(|current| current.id);
+        let (tenant, subject) = (&actor.tenant, actor.id.as_str());
+        let current = queries::reference(tx, tenant, subject)?.map(|current| current.id);
         if expected.is_some() && current != expected {
             return Ok(false);
         }
-        queries::put_reference(tx, &tenant, &subject, &row)?;
-        queries::clear_reenrolment(tx, &tenant, &subject)?;
-        jobs::enqueue(tx, &tenant, REFERENCE_JOB, subject.as_bytes(), row.enrolled_at_ms)?;
+        let result = if current.is_some() { "replaced" } else { "enrolled" };
+        queries::put_reference(tx, tenant, subject, &row)?;
+        queries::clear_reenrolment(tx, tenant, subject)?;
+        jobs::enqueue(tx, tenant, REFERENCE_JOB, subject.as_bytes(), row.enrolled_at_ms)?;
+        note(tx, &actor, Action::FaceEnrol, result, row.enrolled_at_ms)?;
         Ok(true)
     });
     if !kept.await.map_err(|error: DbError| AppError::from(error))? {
@@ -219,4 +228,9 @@ async fn keep(app: &App, user: &CurrentUser, row: ReferenceRow, expected: Option
     }
     app.wake_jobs();
     Ok(())
+}
+
+/// Notes what a student did with the own face.
+fn note(tx: &Tx<'_>, actor: &Actor, action: Action, result: &str, now_ms: i64) -> Result<(), DbError> {
+    audit::record(tx, actor, &Event { action, kind: "face", id: &actor.id, reason: None, result }, now_ms)
 }

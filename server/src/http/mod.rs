@@ -4,6 +4,7 @@ mod activity;
 mod body;
 mod client_ip;
 mod connection;
+mod csv;
 mod extract;
 mod gate;
 mod in_flight;
@@ -12,6 +13,7 @@ mod page;
 
 pub use client_ip::{ClientIp, ClientNetworks};
 pub use connection::{listen, serve};
+pub use csv::csv_cell;
 pub use extract::{Json, Path, Query};
 pub use gate::RequestId;
 pub use open_files::connections_within;

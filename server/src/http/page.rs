@@ -18,6 +18,11 @@ pub struct Page {
 }
 
 impl Page {
+    /// From the fields of a query that says more than the page.
+    pub fn new(limit: Option<u32>, after: Option<String>) -> Self {
+        Self { limit, after }
+    }
+
     /// Rows to return.
     pub fn limit(&self) -> u32 {
         self.limit.unwrap_or(limits::PAGE_ROWS_DEFAULT).clamp(1, limits::PAGE_ROWS_MAX)

@@ -1,8 +1,8 @@
 //! The head of every tenant's log in a file beside the server's keys, signed: what a database that lost its newest
 //! rows cannot hide. It says what was committed, a moment ago at most, and never more.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -11,6 +11,7 @@ use data_encoding::HEXLOWER;
 use muster_sync_core::{DeviceKey, sync::head::LogHead};
 use serde::{Deserialize, Serialize};
 
+use crate::durable;
 use crate::ids::TenantId;
 
 /// Its name in the folder of the keys.
@@ -98,8 +99,7 @@ impl HeadFile {
         }
     }
 
-    /// Replaces it: written beside its place, flushed, moved there, and the folder flushed, so that a power cut leaves
-    /// the old file or the new one. Nothing happens if it says this already. Blocks.
+    /// Replaces it, in a way that survives a power cut. Nothing happens if it says this already. Blocks.
     pub(super) fn write(&self, heads: Vec<(TenantId, LogHead)>) -> io::Result<()> {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         if *written == heads {
@@ -107,19 +107,7 @@ impl HeadFile {
         }
         let lines = heads.iter().map(|(tenant, head)| Line::of(tenant, head)).collect();
         let bytes = serde_json::to_vec_pretty(&Heads { version: 1, heads: lines }).map_err(io::Error::other)?;
-        // Two nodes may share the folder, but not a draft.
-        let draft = self.path.with_extension(format!("json.{}.new", std::process::id()));
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = options.open(&draft)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        fs::rename(&draft, &self.path)?;
-        if let Some(folder) = self.path.parent() {
-            File::open(folder)?.sync_all()?;
-        }
+        durable::replace(&self.path, &bytes)?;
         *written = heads;
         Ok(())
     }

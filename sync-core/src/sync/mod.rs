@@ -2,6 +2,7 @@
 
 #[cfg(feature = "store")]
 mod answer;
+pub mod auth;
 pub mod backoff;
 #[cfg(feature = "store")]
 pub mod client;

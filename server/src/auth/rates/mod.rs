@@ -8,8 +8,6 @@ mod queries;
 
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
-
 use super::limits;
 use super::state::AuthState;
 use crate::app::App;
@@ -124,14 +122,12 @@ fn campus_factor(app: &App, key: Key<'_>) -> i64 {
 
 /// A hash that only this institution's servers can make, so that a copy of the table names nobody.
 fn key_hash(app: &App, purpose: &str, key: Key<'_>) -> AppResult<KeyHash> {
-    let state = AuthState::of(app)?;
-    let hash = Sha256::new().chain_update(state.counter_key).chain_update(purpose).chain_update([0]);
-    let hash = match key {
-        Key::Address(client) => hash.chain_update(client.key().to_string()),
-        Key::Account(tenant, name) => hash.chain_update(tenant.as_str()).chain_update([0]).chain_update(name),
-        Key::User(user) => hash.chain_update(user.to_string()),
+    let whose = match key {
+        Key::Address(client) => client.key().to_string(),
+        Key::Account(tenant, name) => format!("{tenant}\0{name}"),
+        Key::User(user) => user.to_string(),
     };
-    Ok(hash.finalize().into())
+    Ok(AuthState::of(app)?.counter_key.hash(format!("{purpose}\0{whose}").as_bytes()))
 }
 
 /// Counts a try under each key, in a commit of its own. When one of them is used up nothing is counted.

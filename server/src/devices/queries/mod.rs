@@ -1,5 +1,6 @@
 //! All SQL of this slice.
 
+mod challenge;
 mod legacy;
 mod list;
 mod project;
@@ -9,6 +10,7 @@ use muster_sync_core::document::Role;
 use super::rules::RequestStatus;
 use crate::db::DbError;
 
+pub(super) use challenge::*;
 pub(super) use legacy::*;
 pub(super) use list::*;
 pub(super) use project::*;

@@ -1,0 +1,113 @@
+//! Checks the audit logs of all tenants: every row, the head in the database, and the signed head beside the keys.
+
+use std::time::Duration;
+
+use data_encoding::HEXLOWER;
+use muster_sync_core::DeviceKey;
+use serde::Serialize;
+
+use super::head_file::{self, AuditHead, AuditHeadFile};
+use super::{chain, queries};
+use crate::clock::Stopwatch;
+use crate::db::{Db, DbError, Tx};
+use crate::ids::TenantId;
+
+/// One tenant's audit log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TenantReport {
+    /// The tenant.
+    pub tenant: String,
+    /// Rows that are whole, from the first one on.
+    pub rows: i64,
+    /// The hash of the newest row, in hexadecimal, if all are whole.
+    pub head: Option<String>,
+    /// The first number that is missing, or whose row was changed.
+    pub broken_at: Option<i64>,
+    /// Rows that the signed head beside the keys covers.
+    pub covered_rows: Option<i64>,
+}
+
+/// What came out.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Report {
+    /// Rows that were checked.
+    pub rows: i64,
+    /// How long it took, milliseconds.
+    pub elapsed_ms: u64,
+    /// Every tenant that has an audit log.
+    pub tenants: Vec<TenantReport>,
+    /// What is wrong.
+    pub findings: Vec<String>,
+    /// What is worth knowing and not wrong.
+    pub notes: Vec<String>,
+}
+
+impl Report {
+    /// Rows per second.
+    pub fn rows_per_s(&self) -> u64 {
+        self.rows.unsigned_abs().saturating_mul(1000) / self.elapsed_ms.max(1)
+    }
+}
+
+/// Checks everything. Blocks.
+///
+/// # Errors
+/// When the database fails; what is wrong with the log is in the report.
+pub fn verify(db: &Db, server: &DeviceKey, file: &AuditHeadFile) -> Result<Report, DbError> {
+    let watch = Stopwatch::start();
+    let mut report = Report::default();
+    // The file first: what it proves was committed before it was written, so a running server is never ahead of it.
+    let proven = match file.read(server) {
+        Ok(Some(heads)) => heads,
+        Ok(None) => {
+            report.notes.push(format!("there is no {}: a lost tail cannot be seen", file.path().display()));
+            Vec::new()
+        }
+        Err(error) => {
+            report.findings.push(error.to_string());
+            Vec::new()
+        }
+    };
+    let mut tenants: Vec<TenantId> = db.read_blocking::<_, DbError, _>(queries::tenants)?;
+    tenants.extend(proven.iter().filter(|head| head.rows > 0).map(|head| head.tenant.clone()));
+    tenants.sort();
+    tenants.dedup();
+    for tenant in tenants {
+        let head = proven.iter().find(|head| head.tenant == tenant);
+        check_tenant(db, &tenant, head, &mut report)?;
+    }
+    report.elapsed_ms = watch.elapsed().max(Duration::from_millis(1)).as_millis() as u64;
+    Ok(report)
+}
+
+fn check_tenant(db: &Db, tenant: &TenantId, head: Option<&AuditHead>, report: &mut Report) -> Result<(), DbError> {
+    let (asked, proven) = (tenant.clone(), head.cloned());
+    let (checked, is_held) = db.read_blocking::<_, DbError, _>(move |tx: &Tx<'_>| {
+        let is_held = proven.as_ref().map_or(Ok(true), |head| head_file::holds(tx, head))?;
+        Ok((chain::check(tx, &asked)?, is_held))
+    })?;
+    let (rows, newest, broken_at) = match checked {
+        Ok(checked) => (checked.rows, Some(HEXLOWER.encode(&checked.head)), None),
+        Err(broken) => (broken.number - 1, None, Some(broken.number)),
+    };
+    if let Some(number) = broken_at {
+        report.findings.push(format!("{tenant}: row {number} is missing, was changed, or was put in"));
+    }
+    match head {
+        Some(head) if !is_held => report.findings.push(format!(
+            "{tenant}: the audit log is not the one of its signed head, which covers {} rows; there are {rows}",
+            head.rows
+        )),
+        None => report.notes.push(format!("no signed head covers the audit log of {tenant}")),
+        Some(_) => {}
+    }
+    report.rows += rows;
+    report.tenants.push(TenantReport {
+        tenant: tenant.to_string(),
+        rows,
+        head: newest,
+        broken_at,
+        covered_rows: head.map(|head| head.rows),
+    });
+    Ok(())
+}

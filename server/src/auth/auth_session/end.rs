@@ -1,0 +1,80 @@
+//! Ending sessions: one, those on phones, or all of a user.
+
+use super::begin::actor;
+use super::queries::{self, Ended, SessionRow};
+use super::{ClientClass, EndReason};
+use crate::app::App;
+use crate::audit::{self, Action, Event};
+use crate::auth::state::AuthState;
+use crate::auth::{limits, queries as user_queries, users};
+use crate::db::{DbError, Tx};
+use crate::error::{AppError, AppResult};
+use crate::http::RequestId;
+use crate::ids::{TenantId, UserId};
+
+/// Ends every session of a user, and with them every refresh token. The user's epoch must go up in the same transaction:
+/// that ends the access tokens, and sessions that this does not know of.
+pub(crate) fn end_all(tx: &Tx<'_>, tenant: &TenantId, user: UserId, now_ms: i64) -> Result<(), DbError> {
+    let ended = Ended { reason: EndReason::Account, now_ms };
+    queries::end_of_user(tx, tenant, user, None, &ended)
+}
+
+/// Ends the user's sessions on phones: the phone is not theirs any more.
+pub(crate) fn end_on_phones(tx: &Tx<'_>, tenant: &TenantId, user: UserId, now_ms: i64) -> Result<(), DbError> {
+    let ended = Ended { reason: EndReason::Device, now_ms };
+    queries::end_of_user(tx, tenant, user, Some(ClientClass::Phone), &ended)?;
+    if queries::revoked_of_user(tx, user)? > i64::from(limits::REVOKED_SESSIONS_MAX) {
+        user_queries::raise_epoch(tx, tenant, user, now_ms)?;
+    }
+    Ok(())
+}
+
+/// Ends one session, and its access tokens on this server at once; false when that had happened already.
+pub(super) async fn end_session(
+    app: &App,
+    row: &SessionRow,
+    reason: EndReason,
+    request: &RequestId,
+) -> AppResult<bool> {
+    let (session, request_id, now_ms) = (row.id, request.as_str().to_owned(), app.now_ms());
+    let ended = app.db.write(move |tx: &Tx<'_>| {
+        let row = queries::find(tx, session)?;
+        let Some(row) = row.filter(|row| !row.revoked) else { return Ok(None) };
+        queries::end(tx, session, &Ended { reason, now_ms })?;
+        if queries::revoked_of_user(tx, row.user)? > i64::from(limits::REVOKED_SESSIONS_MAX) {
+            user_queries::raise_epoch(tx, &row.tenant, row.user, now_ms)?;
+        }
+        note(tx, &row, reason, &request_id, now_ms)?;
+        user_queries::principal(tx, row.user)
+    });
+    let principal = ended.await.map_err(|error: DbError| AppError::from(error))?;
+    let was_active = principal.is_some();
+    if let Some(principal) = principal {
+        AuthState::of(app)?.remember(row.user, principal);
+        tracing::info!(
+            event_type = "sign_out", request_id = request.as_str(), user.id = %row.user, auth_session = %session,
+            reason = reason.as_str(), "Ended a session"
+        );
+    }
+    Ok(was_active)
+}
+
+fn note(tx: &Tx<'_>, row: &SessionRow, reason: EndReason, request_id: &str, now_ms: i64) -> Result<(), DbError> {
+    let Some(user) = users::find(tx, &row.tenant, row.user)? else { return Ok(()) };
+    let action = if reason == EndReason::Reuse { Action::TokenReuse } else { Action::SignOut };
+    let (id, why) = (row.id.to_string(), Some(reason.as_str()));
+    let event = Event { action, kind: "auth_session", id: &id, reason: why, result: "ended" };
+    audit::record(tx, &actor(&user, request_id), &event, now_ms)
+}
+
+/// Has this server look again at what it knows of a user, after a commit that ended sessions.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn look_again(app: &App, user: UserId) -> AppResult<()> {
+    let found = app.db.read(move |tx: &Tx<'_>| user_queries::principal(tx, user)).await;
+    if let Some(principal) = found.map_err(|error: DbError| AppError::from(error))? {
+        AuthState::of(app)?.remember(user, principal);
+    }
+    Ok(())
+}

@@ -1,0 +1,175 @@
+//! `POST /auth/refresh`: a refresh token for its successor and a fresh access token.
+//!
+//! The newest token of a session makes its successor, once. The one before it gives the same successor again, because its
+//! answer may have been lost. Anything older was copied: the session ends.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::end::end_session;
+use super::queries::{self, Rotation, SessionRow};
+use super::refresh_token::RefreshToken;
+use super::{EndReason, Tokens, access_token, access_token_lifetime_s, begin, refresh_token_lifetime_ms};
+use crate::app::App;
+use crate::audit::{self, Action, Event};
+use crate::auth::limits;
+use crate::auth::state::AuthState;
+use crate::auth::users::{self, Status, User};
+use crate::config::Secret;
+use crate::db::{DbError, Tx};
+use crate::error::{AppError, AppResult, ErrorEnvelope};
+use crate::http::{Json, RequestId};
+
+/// The token to replace.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::auth) struct Refresh {
+    /// As the last answer gave it.
+    #[schema(value_type = String)]
+    refresh_token: Secret,
+}
+
+/// Replaces a refresh token. Asking again with the same one gives the same successor until that was used.
+#[utoipa::path(
+    post, path = "/auth/refresh", tag = "auth", security(()), request_body = Refresh,
+    responses(
+        (status = 200, body = Tokens),
+        (status = 401, description = "`REFRESH_TOKEN_INVALID`, `REFRESH_TOKEN_EXPIRED`, `REFRESH_TOKEN_REVOKED`, or \
+            `REFRESH_TOKEN_REUSED`, which ends the session", body = ErrorEnvelope),
+        (status = 429, description = "too often", body = ErrorEnvelope)
+    )
+)]
+pub(in crate::auth) async fn refresh(
+    State(app): State<App>,
+    request: RequestId,
+    Json(body): Json<Refresh>,
+) -> AppResult<Json<Tokens>> {
+    let token = RefreshToken::parse(body.refresh_token.reveal()).ok_or_else(invalid)?;
+    let keys = &AuthState::of(&app)?.refresh_keys;
+    let child = token.child(keys);
+    let now_ms = app.now_ms();
+    let attempt = Arc::new(Attempt {
+        hash: token.hash(keys),
+        child_hash: child.hash(keys),
+        expires_at_ms: now_ms + refresh_token_lifetime_ms(&app),
+        per_hour_max: app.config.rates.rl_refresh_user_limit,
+        request_id: request.as_str().to_owned(),
+        now_ms,
+    });
+    let session = token.session();
+    let renewed = app.db.write(move |tx: &Tx<'_>| match queries::find(tx, session)? {
+        Some(row) => attempt.renew(tx, row),
+        None => Ok(Outcome::Unknown),
+    });
+    match renewed.await.map_err(|error: DbError| AppError::from(error))? {
+        Outcome::Renewed(user) => Ok(Json(Tokens {
+            access_token: access_token(&app, &user, session)?,
+            refresh_token: child.to_text(),
+            token_type: "bearer",
+            expires_in: access_token_lifetime_s(&app),
+        })),
+        Outcome::Expired => {
+            Err(AppError::unauthorized("REFRESH_TOKEN_EXPIRED", "this sign-in is too old; sign in again"))
+        }
+        Outcome::Ended => Err(revoked()),
+        Outcome::TooOften(after_s) => Err(AppError::too_many("tokens were renewed too often", after_s)),
+        Outcome::Unknown => Err(invalid()),
+        Outcome::Other(row) => Err(reused(&app, &token, *row, &request).await?),
+    }
+}
+
+/// A request to renew, and what it would store.
+struct Attempt {
+    hash: [u8; 32],
+    child_hash: [u8; 32],
+    expires_at_ms: i64,
+    per_hour_max: u32,
+    request_id: String,
+    now_ms: i64,
+}
+
+/// What the transaction made of it. Each is committed: a refusal must not undo what was counted.
+enum Outcome {
+    Renewed(Box<User>),
+    Expired,
+    Ended,
+    TooOften(u32),
+    Unknown,
+    /// Neither the newest token of this session nor the one before.
+    Other(Box<SessionRow>),
+}
+
+impl Attempt {
+    fn renew(&self, tx: &Tx<'_>, row: SessionRow) -> Result<Outcome, DbError> {
+        let is_newest = row.token_hash == self.hash;
+        if !is_newest && row.token_hash != self.child_hash {
+            return Ok(Outcome::Other(Box::new(row)));
+        }
+        let expires_at_ms = if is_newest { Some(row.expires_at_ms) } else { row.parent_expires_at_ms };
+        if row.ended {
+            return Ok(Outcome::Ended);
+        }
+        if expires_at_ms.is_none_or(|expires_at_ms| expires_at_ms <= self.now_ms) {
+            return Ok(Outcome::Expired);
+        }
+        let user = users::find(tx, &row.tenant, row.user)?;
+        let Some(user) = user.filter(|user| user.status == Status::Active && user.epoch == row.epoch) else {
+            return Ok(Outcome::Ended);
+        };
+        if let Err(after_s) = count(tx, &user, self.per_hour_max, self.now_ms)? {
+            return Ok(Outcome::TooOften(after_s));
+        }
+        if is_newest {
+            self.rotate(tx, &row, &user)?;
+        } else {
+            queries::note_access(tx, row.id, self.now_ms)?;
+        }
+        Ok(Outcome::Renewed(Box::new(user)))
+    }
+
+    fn rotate(&self, tx: &Tx<'_>, row: &SessionRow, user: &User) -> Result<(), DbError> {
+        let rotation = Rotation { child: &self.child_hash, expires_at_ms: self.expires_at_ms, now_ms: self.now_ms };
+        queries::rotate(tx, row.id, &rotation)?;
+        let id = row.id.to_string();
+        let event =
+            Event { action: Action::TokenRefresh, kind: "auth_session", id: &id, reason: None, result: "rotated" };
+        audit::record(tx, &begin::actor(user, &self.request_id), &event, self.now_ms)
+    }
+}
+
+/// Counts a renewal; when it is one too many, says after how many seconds the next one may come.
+pub(super) fn count(tx: &Tx<'_>, user: &User, per_hour_max: u32, now_ms: i64) -> Result<Result<(), u32>, DbError> {
+    let (since_ms, renewed) = queries::count(tx, &user.tenant, user.id, now_ms)?;
+    if renewed <= i64::from(per_hour_max) {
+        return Ok(Ok(()));
+    }
+    let left_ms = since_ms + limits::RENEWALS_WINDOW_MS - now_ms;
+    Ok(Err(u32::try_from(left_ms.div_euclid(1_000) + 1).unwrap_or(1)))
+}
+
+/// Ends the session of a token that was replaced before the last one. A token that nobody made changes nothing.
+async fn reused(app: &App, token: &RefreshToken, row: SessionRow, request: &RequestId) -> AppResult<AppError> {
+    let keys = &AuthState::of(app)?.refresh_keys;
+    if !token.leads_to(&row.token_hash, row.generation, limits::REFRESH_CHAIN_STEPS_MAX, keys) {
+        return Ok(invalid());
+    }
+    if !end_session(app, &row, EndReason::Reuse, request).await? {
+        return Ok(revoked());
+    }
+    tracing::warn!(
+        event_type = "refresh_token_reuse", request_id = request.as_str(), user.id = %row.user, auth_session = %row.id,
+        "An old refresh token was used again, and its session was ended"
+    );
+    Ok(AppError::unauthorized("REFRESH_TOKEN_REUSED", "this token was used before; the sign-in was ended for safety"))
+}
+
+fn invalid() -> AppError {
+    AppError::unauthorized("REFRESH_TOKEN_INVALID", "the refresh token is not valid")
+}
+
+fn revoked() -> AppError {
+    AppError::unauthorized("REFRESH_TOKEN_REVOKED", "this sign-in has ended; sign in again")
+}

@@ -1,0 +1,30 @@
+//! The bounds of the second factor.
+
+use std::time::Duration;
+
+/// Wrong codes of one user within `FAILURES_WINDOW`; after that no code is looked at until the oldest is out of it.
+pub(super) const FAILURES_MAX: usize = 5;
+/// How long a wrong code counts.
+pub(super) const FAILURES_WINDOW: Duration = Duration::from_secs(900);
+
+/// Bytes of a secret, as RFC 4226 recommends.
+pub(super) const SECRET_BYTES: usize = 20;
+/// How many steps a phone's clock may be ahead or behind.
+pub(super) const SKEW_STEPS: u16 = 1;
+/// Longest text that is looked at as a code of either kind.
+pub(super) const CODE_BYTES_MAX: usize = 64;
+
+/// Characters of a backup code, 5 random bits each.
+pub(super) const BACKUP_CODE_CHARS: usize = 12;
+/// Characters between two hyphens of a backup code.
+pub(super) const BACKUP_CODE_GROUP_CHARS: usize = 4;
+
+/// Pixels on a side of a module of a QR code.
+pub(super) const QR_MODULE_PX: u32 = 6;
+/// Light modules around a QR code, as its standard asks.
+pub(super) const QR_BORDER_MODULES: u32 = 4;
+
+/// Keys under which secrets may be stored at the same time; more are not counted.
+pub(super) const KEYS_LISTED_MAX: u32 = 100;
+/// When to ask again for a secret that the server cannot open.
+pub(super) const UNREADABLE_RETRY_S: u32 = 60;

@@ -1,0 +1,200 @@
+//! `POST /auth/password-reset/request` and `/confirm`: a new password for whoever reads the account's mail.
+//!
+//! The request is answered before anybody looks whether there is an account: every request writes the same one row, a
+//! job, and a worker does the rest. So the answer's bytes and its time cannot tell one address from another.
+//! A new password signs nobody in: the second factor, where there is one, is asked for as ever.
+
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::fields::Email;
+use super::mailed_token::{MailedToken, Owner, Presented, Purpose};
+use super::users::{self, Status, User, remember};
+use super::{auth_session, hashing, queries};
+use crate::app::App;
+use crate::audit::{self, Action, Actor, Event};
+use crate::config::Secret;
+use crate::db::{DbError, Tx};
+use crate::error::{AppError, AppResult, ErrorEnvelope};
+use crate::http::{Json, RequestId};
+use crate::ids::TenantId;
+use crate::jobs::{self, Job};
+use crate::mail::{self, Message, Notice, Template};
+
+/// The job that looks for the account and queues the mail.
+pub const RESET_JOB: &str = "password-reset";
+
+/// For which account.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ResetRequest {
+    /// The e-mail address of the account.
+    email: String,
+}
+
+/// What happens next.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Said {
+    /// A sentence.
+    message: &'static str,
+}
+
+/// The link's token and the new password.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ResetConfirm {
+    /// From the link in the mail.
+    #[schema(value_type = String)]
+    token: Secret,
+    /// At least 8 bytes; `password` is accepted for it.
+    #[serde(alias = "password")]
+    #[schema(value_type = String)]
+    new_password: Secret,
+}
+
+/// The subject of the job.
+#[derive(Serialize, Deserialize)]
+struct Asked {
+    email: String,
+    request_id: String,
+}
+
+/// Asks for a link to set a new password. The answer is the same whether there is such an account or not.
+#[utoipa::path(
+    post, path = "/auth/password-reset/request", tag = "auth", security(()), request_body = ResetRequest,
+    responses(
+        (status = 202, body = Said),
+        (status = 429, description = "asked too often", body = ErrorEnvelope)
+    )
+)]
+pub(super) async fn request_reset(
+    State(app): State<App>,
+    request: RequestId,
+    Json(asked): Json<ResetRequest>,
+) -> AppResult<(StatusCode, Json<Said>)> {
+    let email = Email::parse(&asked.email)?;
+    let (tenant, now_ms) = (TenantId::default_tenant(), app.now_ms());
+    let asked = Asked { email: email.as_str().to_owned(), request_id: request.as_str().to_owned() };
+    let subject = serde_json::to_vec(&asked).map_err(AppError::internal)?;
+    let noted: Result<(), DbError> =
+        app.db.write(move |tx| jobs::enqueue(tx, &tenant, RESET_JOB, &subject, now_ms)).await;
+    noted?;
+    app.wake_jobs();
+    let message = "if there is an account with this address, a message with a link is on its way";
+    Ok((StatusCode::ACCEPTED, Json(Said { message })))
+}
+
+/// Does the work of these requests.
+pub async fn reset_batch(app: App, jobs: Vec<Job>) -> Vec<Result<(), String>> {
+    let mut results = Vec::with_capacity(jobs.len());
+    for job in jobs {
+        results.push(prepare_mail(&app, &job).await.map_err(|error| error.to_string()));
+    }
+    app.wake_jobs();
+    results
+}
+
+async fn prepare_mail(app: &App, job: &Job) -> AppResult<()> {
+    let asked: Asked = serde_json::from_slice(&job.subject).map_err(AppError::internal)?;
+    let email = Email::parse(&asked.email)?;
+    let lifetime = Duration::from_secs(u64::from(app.config.tokens.password_reset_expire_minutes) * 60);
+    let token = MailedToken::draw(app, Purpose::PasswordReset, lifetime)?;
+    let link = mail::link(app, "reset-password", &token.text);
+    let template = Template::PasswordReset { link, expires_at_ms: token.expires_at_ms };
+    let message = Message::new(app, email.as_str(), template)?;
+    let (tenant, now_ms) = (job.tenant.clone(), app.now_ms());
+    let actor = nobody(&tenant, asked.request_id);
+    let queued: Result<(), DbError> = app
+        .db
+        .write(move |tx| {
+            let user = users::find_by_email(tx, &tenant, &email)?;
+            let id = user.as_ref().map(|user| user.id.to_string()).unwrap_or_default();
+            let result = match &user {
+                None => "no_account",
+                Some(user) if user.status != Status::Active => "disabled",
+                Some(user) => {
+                    let owner = Owner { tenant: tenant.clone(), user: user.id, email: user.email.clone() };
+                    token.store(tx, &owner, now_ms)?;
+                    mail::enqueue(tx, &tenant, &message, now_ms)?;
+                    "queued"
+                }
+            };
+            let event = Event { action: Action::PasswordResetRequest, kind: "user", id: &id, reason: None, result };
+            audit::record(tx, &actor, &event, now_ms)
+        })
+        .await;
+    Ok(queued?)
+}
+
+/// Sets a new password by the token of a mailed link, and ends every sign-in. Sign in afterwards as usual.
+#[utoipa::path(
+    post, path = "/auth/password-reset/confirm", tag = "auth", security(()), request_body = ResetConfirm,
+    responses(
+        (status = 200, body = Said),
+        (status = 400, description = "the token is wrong, used or expired", body = ErrorEnvelope)
+    )
+)]
+pub(super) async fn confirm_reset(
+    State(app): State<App>,
+    request: RequestId,
+    Json(confirm): Json<ResetConfirm>,
+) -> AppResult<Json<Said>> {
+    hashing::check_password("new_password", confirm.new_password.reveal())?;
+    let presented = Presented::new(&app, Purpose::PasswordReset, confirm.token.reveal())?.ok_or_else(invalid)?;
+    let now_ms = app.now_ms();
+    let owner: Result<Option<Owner>, DbError> = app.db.read(move |tx| presented.owner(tx, now_ms)).await;
+    let owner = owner?.ok_or_else(invalid)?;
+    // Hashing is dear, so only who holds a token gets it done.
+    let hash = hashing::hash_password(&app, confirm.new_password).await?;
+    let notice = Template::SecurityNotice { event: Notice::PasswordReset };
+    let message = Message::new(&app, &owner.email, notice)?;
+    let now_ms = app.now_ms();
+    let request_id = request.as_str().to_owned();
+    let user: Result<Option<User>, DbError> =
+        app.db.write(move |tx| set(tx, &presented, &hash, &message, &request_id, now_ms)).await;
+    let user = user?.ok_or_else(invalid)?;
+    remember(&app, &user)?;
+    app.wake_jobs();
+    Ok(Json(Said { message: "the password is set; sign in with it" }))
+}
+
+/// `None` when the token is no longer good, or the account is not as it was when the mail was sent.
+fn set(
+    tx: &Tx<'_>,
+    presented: &Presented,
+    hash: &str,
+    message: &Message,
+    request_id: &str,
+    now_ms: i64,
+) -> Result<Option<User>, DbError> {
+    let Some(owner) = presented.take(tx, now_ms)? else { return Ok(None) };
+    let Some(user) = users::find(tx, &owner.tenant, owner.user)? else { return Ok(None) };
+    if user.status != Status::Active || user.email != owner.email {
+        return Ok(None);
+    }
+    auth_session::end_all(tx, &owner.tenant, user.id, now_ms)?;
+    queries::set_password(tx, &owner.tenant, user.id, hash, now_ms)?;
+    // Whoever has the link reads mail there.
+    queries::confirm_email(tx, &owner.tenant, user.id, now_ms)?;
+    mail::enqueue(tx, &owner.tenant, message, now_ms)?;
+    let id = user.id.to_string();
+    let actor = Actor { role: user.role.to_string(), id: id.clone(), ..nobody(&owner.tenant, request_id.to_owned()) };
+    let event =
+        Event { action: Action::PasswordReset, kind: "user", id: &id, reason: Some("mailed_link"), result: "ok" };
+    audit::record(tx, &actor, &event, now_ms)?;
+    users::find(tx, &owner.tenant, user.id)
+}
+
+/// Somebody who is not signed in.
+fn nobody(tenant: &TenantId, request_id: String) -> Actor {
+    Actor { tenant: tenant.clone(), id: String::new(), role: "anonymous".to_owned(), request_id }
+}
+
+fn invalid() -> AppError {
+    let text = "the link is wrong, was used or has expired; ask for a new one";
+    AppError::new(StatusCode::BAD_REQUEST, "RESET_TOKEN_INVALID", text)
+}

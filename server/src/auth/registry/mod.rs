@@ -1,0 +1,88 @@
+//! Many users at once, as an import from a university's registry needs them: all that is there in one read, and rows that
+//! are written without a question each.
+
+mod queries;
+
+use super::limits;
+use super::role::Role;
+use super::users::{NewUser, Profile, Status};
+use crate::db::{DbError, Tx};
+use crate::ids::{TenantId, UserId};
+
+/// A user as an import compares them.
+#[derive(Debug, Clone)]
+pub struct KnownUser {
+    /// Who.
+    pub id: UserId,
+    /// What describes them.
+    pub profile: Profile,
+    /// As what.
+    pub role: Role,
+    /// Whether signing in works.
+    pub status: Status,
+    /// Whether somebody proved that they read mail at the address.
+    pub confirmed: bool,
+    /// When the row was changed; milliseconds since the Unix epoch.
+    pub updated_at_ms: i64,
+}
+
+/// A user as they are to be.
+#[derive(Debug, Clone)]
+pub struct RegistryChange {
+    /// Who.
+    pub id: UserId,
+    /// When the row was changed that this was made from.
+    pub seen_at_ms: i64,
+    /// What describes them.
+    pub profile: Profile,
+    /// The role before, and the one from now on.
+    pub role: (Role, Role),
+    /// Whether signing in ends.
+    pub disables: bool,
+}
+
+/// Every user of the tenant.
+pub fn known_users(tx: &Tx<'_>, tenant: &TenantId) -> Result<Vec<KnownUser>, DbError> {
+    let mut known: Vec<KnownUser> = Vec::new();
+    loop {
+        let after = known.last().map(|user| user.id);
+        let page = queries::page(tx, tenant, after, limits::KNOWN_USERS_PER_READ)?;
+        let is_last = page.len() < limits::KNOWN_USERS_PER_READ as usize;
+        known.extend(page);
+        if is_last {
+            return Ok(known);
+        }
+    }
+}
+
+/// How many users the tenant has.
+pub fn count_users(tx: &Tx<'_>, tenant: &TenantId) -> Result<u64, DbError> {
+    queries::count(tx, tenant)
+}
+
+/// Creates a user; one whose address, user name or registry's id is taken is left out, which only [`count_users`] tells.
+pub fn send_user(tx: &Tx<'_>, new: &NewUser) -> Result<(), DbError> {
+    super::queries::send_insert(tx, new)
+}
+
+/// Makes a user as the registry has them; false when the row was changed by somebody else meanwhile.
+pub fn change_from_registry(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    change: &RegistryChange,
+    now_ms: i64,
+) -> Result<bool, DbError> {
+    if !queries::is_unchanged(tx, tenant, change.id, change.seen_at_ms)? {
+        return Ok(false);
+    }
+    if super::queries::is_taken(tx, tenant, change.id, &change.profile)? {
+        return Ok(false);
+    }
+    super::queries::set_profile(tx, tenant, change.id, &change.profile, now_ms)?;
+    let (before, role) = change.role;
+    if before != role || change.disables {
+        let status = if change.disables { Status::Disabled } else { Status::Active };
+        super::queries::set_role_and_status(tx, tenant, change.id, role, status, now_ms)?;
+    }
+    Ok(true)
+}

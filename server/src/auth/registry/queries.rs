@@ -1,0 +1,52 @@
+//! The SQL about many users at once.
+
+use super::super::users::{Person, Profile, Status};
+use super::KnownUser;
+use crate::db::{DbError, Tx};
+use crate::ids::{TenantId, UserId};
+use crate::params;
+
+/// Users in the order of their ids.
+pub(super) fn page(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    after: Option<UserId>,
+    limit: u32,
+) -> Result<Vec<KnownUser>, DbError> {
+    let sql = "SELECT id, email, username, display_name, given_name, family_name, section, external_id, role, status,
+            email_confirmed_at, updated_at
+        FROM users
+        WHERE tenant_id = ?1 AND id > ?2
+        ORDER BY id
+        LIMIT ?3";
+    let after = after.map(|id| id.to_string()).unwrap_or_default();
+    tx.query(sql, params![tenant.as_str(), &after, limit], |row| {
+        let person = Person {
+            given_name: row.get(4)?,
+            family_name: row.get(5)?,
+            section: row.get(6)?,
+            external_id: row.get(7)?,
+        };
+        let status: Status = row.get(9)?;
+        let confirmed: Option<i64> = row.get(10)?;
+        Ok(KnownUser {
+            id: row.get(0)?,
+            profile: Profile { email: row.get(1)?, username: row.get(2)?, display_name: row.get(3)?, person },
+            role: row.get(8)?,
+            status,
+            confirmed: confirmed.is_some(),
+            updated_at_ms: row.get(11)?,
+        })
+    })
+}
+
+pub(super) fn count(tx: &Tx<'_>, tenant: &TenantId) -> Result<u64, DbError> {
+    let sql = "SELECT count(*) FROM users WHERE tenant_id = ?1";
+    Ok(tx.query_one(sql, params![tenant.as_str()], |row| row.get(0))?.unwrap_or(0))
+}
+
+pub(super) fn is_unchanged(tx: &Tx<'_>, tenant: &TenantId, id: UserId, seen_at_ms: i64) -> Result<bool, DbError> {
+    let sql = "SELECT 1 FROM users WHERE tenant_id = ?1 AND id = ?2 AND updated_at = ?3";
+    let id = id.to_string();
+    Ok(tx.query_one(sql, params![tenant.as_str(), &id, seen_at_ms], |row| row.get::<i64>(0))?.is_some())
+}

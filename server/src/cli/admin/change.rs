@@ -1,0 +1,76 @@
+//! `muster admin set-role`, `disable` and `enable`.
+
+use clap::Args;
+
+use super::{actor, tell, with_database};
+use crate::accounts;
+use crate::app::StartError;
+use crate::auth::{self, Role, Status, Updated, User, UserChange};
+use crate::clock::{Clock, SystemClock};
+use crate::config::DataConfig;
+use crate::db::{Db, DbError};
+
+/// An account.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Whom {
+    #[command(flatten)]
+    pub(super) data: DataConfig,
+
+    /// Its e-mail address, user name or id.
+    pub(super) account: String,
+}
+
+/// An account and a role.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct SetRole {
+    #[command(flatten)]
+    whom: Whom,
+
+    /// guest, student, lecturer, reviewer, staff or admin.
+    role: Role,
+}
+
+/// Runs `set-role`.
+pub(super) fn set_role(set_role: &SetRole) -> Result<(), StartError> {
+    let change = UserChange { role: Some(set_role.role), ..UserChange::default() };
+    let (before, after) = apply(&set_role.whom, change)?;
+    match before.role == after.role {
+        true => tell(&format!("{} is {} already\n", after.email, after.role)),
+        false => tell(&format!("{}: {} -> {}; every sign-in has ended\n", after.email, before.role, after.role)),
+    }
+}
+
+/// Runs `disable`.
+pub(super) fn disable(whom: &Whom) -> Result<(), StartError> {
+    let (_, after) = apply(whom, UserChange { status: Some(Status::Disabled), ..UserChange::default() })?;
+    tell(&format!("{} is disabled; every sign-in has ended\n", after.email))
+}
+
+/// Runs `enable`.
+pub(super) fn enable(whom: &Whom) -> Result<(), StartError> {
+    let (_, after) = apply(whom, UserChange { status: Some(Status::Active), ..UserChange::default() })?;
+    tell(&format!("{} is active\n", after.email))
+}
+
+fn apply(whom: &Whom, change: UserChange) -> Result<(User, User), StartError> {
+    match with_database(&whom.data, |db| write(db, &whom.account, change))? {
+        Updated::Done(users) => Ok(*users),
+        Updated::Unknown => Err(StartError::Other(format!("there is no account {}", whom.account))),
+        Updated::LastAdmin => {
+            let text = "this is the last active admin, without whom nobody could administer the institution; make \
+                        another one first: muster admin create";
+            Err(StartError::Other(text.to_owned()))
+        }
+        Updated::Taken => Err(StartError::Other("another account has that".to_owned())),
+    }
+}
+
+fn write(db: &Db, name: &str, change: UserChange) -> Result<Updated, StartError> {
+    let (actor, name, now_ms) = (actor(), name.to_owned(), SystemClock.now_ms());
+    let written =
+        db.write_blocking::<_, DbError, _>(move |tx| match auth::find_by_any_name(tx, &actor.tenant, &name)? {
+            Some(user) => accounts::change(tx, &actor, user.id, &change, now_ms),
+            None => Ok(Updated::Unknown),
+        });
+    Ok(written?)
+}

@@ -1,0 +1,57 @@
+//! What this module keeps in memory: the key that seals the outbox, the sender, and how mail leaves.
+
+use lettre::message::Mailbox;
+
+use super::transport::Transport;
+use crate::app::{App, StartError};
+use crate::blobs::crypt::{Context, KEY_BYTES, OpenError, Purpose, SubjectKey};
+use crate::clock::Entropy;
+use crate::config::{Config, ConfigError};
+use crate::error::{AppError, AppResult};
+use crate::keys;
+
+/// Lives in the `App`.
+pub struct Mailer {
+    key: SubjectKey,
+    pub(super) from: Mailbox,
+    pub(super) transport: Transport,
+}
+
+impl Mailer {
+    /// Reads the key, or makes it at the first start, and the settings. Blocks.
+    ///
+    /// # Errors
+    /// When a setting is wrong or the key cannot be read.
+    pub fn open(config: &Config, entropy: &dyn Entropy) -> Result<Self, StartError> {
+        let dir = config.data.keys_dir();
+        let unreadable = |error| StartError::Io(dir.join("mail.key").display().to_string(), error);
+        let stored = keys::load_or_create(&dir, "mail.key", KEY_BYTES, entropy).map_err(unreadable)?;
+        let mut key = zeroize::Zeroizing::new([0; KEY_BYTES]);
+        key.copy_from_slice(&stored);
+        let from = config.mail.mail_from.parse();
+        let from = from.map_err(|_| ConfigError::Invalid("MAIL_FROM", "expected an address".to_owned()))?;
+        Ok(Self { key: SubjectKey::from_bytes(*key), from, transport: Transport::open(config)? })
+    }
+
+    pub(super) fn of(app: &App) -> AppResult<&Self> {
+        app.slice::<Self>().ok_or_else(|| AppError::internal("the app was built without its mailer"))
+    }
+
+    /// Bound to the message and the address, so that no row of the outbox can be sent to anybody else.
+    pub(super) fn seal(&self, id: &[u8], to: &str, plain: &[u8], entropy: &dyn Entropy) -> Vec<u8> {
+        self.key.seal(&context(&hex(id), to), plain, &|bytes| entropy.fill(bytes))
+    }
+
+    pub(super) fn unseal(&self, id: &[u8], to: &str, sealed: &[u8]) -> Result<Vec<u8>, OpenError> {
+        self.key.open(&context(&hex(id), to), sealed)
+    }
+}
+
+/// The id as it stands in the Message-ID.
+pub(super) fn hex(id: &[u8]) -> String {
+    data_encoding::HEXLOWER.encode(id)
+}
+
+fn context<'a>(id: &'a str, to: &'a str) -> Context<'a> {
+    Context { purpose: Purpose::Mail, tenant: "", subject: to, name: id }
+}

@@ -1,0 +1,140 @@
+//! What is to be said to whom. A message is sealed before it reaches a transaction: its link is a secret.
+
+use serde::{Deserialize, Serialize};
+
+use super::limits;
+use super::mailer::Mailer;
+use crate::app::App;
+use crate::error::{AppError, AppResult};
+
+/// What a message says.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(tag = "template", rename_all = "snake_case")]
+pub enum Template {
+    /// Somebody asked for a new password.
+    PasswordReset {
+        /// Where to set it.
+        link: String,
+        /// Until when the link works.
+        expires_at_ms: i64,
+    },
+    /// Does somebody read mail at this address?
+    ConfirmEmail {
+        /// Where to say so.
+        link: String,
+        /// Until when the link works.
+        expires_at_ms: i64,
+    },
+    /// Something happened to the account that its owner must know.
+    SecurityNotice {
+        /// What.
+        event: Notice,
+    },
+    /// Somebody signed up with an address that has an account.
+    AlreadyRegistered,
+}
+
+/// What happened to an account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Notice {
+    /// By somebody who was signed in.
+    PasswordChanged,
+    /// By a link in a mail.
+    PasswordReset,
+    /// A second factor is asked for from now on.
+    MfaEnabled,
+    /// A second factor is no longer asked for.
+    MfaDisabled,
+    /// New backup codes, and the old ones have ended.
+    BackupCodesRegenerated,
+    /// Somebody signed in with a backup code.
+    BackupCodeUsed {
+        /// How many are left.
+        left: u32,
+    },
+    /// Signing in through a provider works from now on.
+    ProviderLinked {
+        /// Its name in the settings.
+        provider: String,
+    },
+    /// Signing in through a provider no longer works.
+    ProviderUnlinked {
+        /// Its name in the settings.
+        provider: String,
+    },
+    /// Every sign-in was ended.
+    SignedOutEverywhere,
+    /// A refresh token was used again that had been replaced: somebody else may have a copy.
+    TokenReused,
+    /// Too many failures to sign in.
+    AccountLocked,
+    /// A device may sign for the user from now on.
+    DeviceBound,
+    /// The account has another e-mail address; this goes to the old one.
+    EmailChanged,
+}
+
+/// The languages in which we write.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Language {
+    /// English.
+    #[default]
+    En,
+}
+
+/// What is sealed: all that a letter is written from.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Content {
+    pub(super) template: Template,
+    pub(super) at_ms: i64,
+    #[serde(default)]
+    pub(super) language: Language,
+}
+
+/// A message that is ready for the outbox.
+pub struct Message {
+    pub(super) id: [u8; 16],
+    pub(super) recipient: String,
+    pub(super) template: &'static str,
+    pub(super) sealed: Vec<u8>,
+    pub(super) give_up_at_ms: i64,
+}
+
+impl Message {
+    /// A message to one address, about something that happens now. Call it before the transaction.
+    ///
+    /// # Errors
+    /// When the app was built without its mailer.
+    pub fn new(app: &App, to: &str, template: Template) -> AppResult<Self> {
+        let (id, at_ms) = (app.new_uuid(), app.now_ms());
+        let (name, give_up_at_ms) = (template.name(), template.give_up_at_ms(at_ms));
+        let content = Content { template, at_ms, language: Language::default() };
+        let plain = zeroize::Zeroizing::new(serde_json::to_vec(&content).map_err(AppError::internal)?);
+        let sealed = Mailer::of(app)?.seal(&id, to, &plain, &*app.entropy);
+        Ok(Self { id, recipient: to.to_owned(), template: name, sealed, give_up_at_ms })
+    }
+}
+
+impl Template {
+    /// Its name in the outbox and in the log.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::PasswordReset { .. } => "password_reset",
+            Self::ConfirmEmail { .. } => "confirm_email",
+            Self::SecurityNotice { .. } => "security_notice",
+            Self::AlreadyRegistered => "already_registered",
+        }
+    }
+
+    /// A link that has run out is not worth sending.
+    fn give_up_at_ms(&self, now_ms: i64) -> i64 {
+        match self {
+            Self::PasswordReset { expires_at_ms, .. } | Self::ConfirmEmail { expires_at_ms, .. } => *expires_at_ms,
+            Self::SecurityNotice { .. } | Self::AlreadyRegistered => {
+                now_ms.saturating_add(limits::NOTICE_LIFETIME.as_millis() as i64)
+            }
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Mail: a row and a job in the transaction that makes a message necessary, and the worker that sends it.
+//!
+//! A caller makes a [`Message`] before its transaction, hands it to [`enqueue`] inside, and calls `AppState::wake_jobs`
+//! after the commit. SMTP cannot send exactly once: a message is sent at least once, always under one Message-ID. No
+//! text that a stranger chose, such as a name, stands in any message, so that nobody can make us send theirs.
+
+mod deliver;
+mod letter;
+mod limits;
+mod mailer;
+mod message;
+mod queries;
+mod transport;
+mod wording;
+
+use crate::app::App;
+use crate::db::{DbError, Tx};
+use crate::ids::TenantId;
+use crate::jobs;
+
+pub use deliver::deliver;
+pub use limits::DELIVER_BATCH_MAX;
+pub use mailer::Mailer;
+pub use message::{Message, Notice, Template};
+pub use queries::{Counts, Troubled, counts, troubled};
+
+/// The job that sends one message.
+pub const MAIL_JOB: &str = "mail";
+
+/// Queues a message in the transaction that makes it necessary.
+///
+/// # Errors
+/// When the database fails; the transaction must fail with it.
+pub fn enqueue(tx: &Tx<'_>, tenant: &TenantId, message: &Message, now_ms: i64) -> Result<(), DbError> {
+    queries::insert(tx, tenant, message, now_ms)?;
+    jobs::enqueue(tx, tenant, MAIL_JOB, &message.id, now_ms)
+}
+
+/// The address of a page with a token, which stands behind `#` so that no server and no proxy on the way sees it.
+pub fn link(app: &App, page: &str, token: &str) -> String {
+    format!("{}/{page}#token={token}", app.config.public_url())
+}

@@ -1,0 +1,469 @@
+//! OneRoster 1.2 and 1.1 as CSV: a set of files that a manifest lists. A class becomes a course, because people are
+//! enrolled in classes; its sourcedId stays with it, so that a class that is renamed stays the same course.
+//!
+//! In 1.2 roles stand in roles.csv, in 1.1 in users.csv: whichever is there counts. Passwords in users.csv are never read.
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::sync::Arc;
+
+use super::error::RosterError;
+use super::limits::Limits;
+use super::people::{Course, Ids, Names, Person, PersonColumns, Place, Roster};
+use super::progress::{Progress, Stage};
+use super::report::{FileRead, Problem};
+use super::source::Source;
+use super::table::{Row, Table};
+use crate::auth::Role;
+use crate::courses;
+
+/// Which part of a kind of thing a file holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// None of it: the file is not read.
+    Absent,
+    /// All of it.
+    Bulk,
+    /// What changed.
+    Delta,
+}
+
+/// Reads a whole roster. `today` is a date such as `2026-09-01`: enrolments that ended before it have ended.
+pub(super) fn read(
+    source: &mut Source,
+    limits: Limits,
+    today: &str,
+    progress: &Progress,
+) -> Result<Roster, RosterError> {
+    let manifest = Manifest::read(source, limits)?;
+    let [people, places] = ["users.csv", "enrollments.csv"].map(Arc::from);
+    let mut reading = Reading {
+        roster: Roster {
+            format: format!("oneroster {}", manifest.version),
+            names: Names { people, places },
+            names_everybody: manifest.mode("users") == Mode::Bulk,
+            names_every_place: manifest.mode("enrollments") == Mode::Bulk,
+            ..Roster::default()
+        },
+        manifest,
+        limits,
+        progress,
+        users: Ids::default(),
+        classes: Ids::default(),
+    };
+    let catalogue = reading.catalogue(source)?;
+    reading.classes(source, &catalogue)?;
+    let roles = reading.roles(source)?;
+    reading.users(source, roles.as_ref())?;
+    reading.enrolments(source, today)?;
+    Ok(reading.roster)
+}
+
+/// What manifest.csv says of the other files.
+struct Manifest {
+    version: String,
+    modes: HashMap<String, Mode>,
+}
+
+impl Manifest {
+    fn read(source: &mut Source, limits: Limits) -> Result<Self, RosterError> {
+        const NAME: &str = "manifest.csv";
+        let invalid = |what: String, fix: &str| RosterError::invalid(NAME, what, fix);
+        let file = source.file(NAME)?.ok_or_else(|| {
+            invalid("the file is not there".to_owned(), "a OneRoster set has a manifest.csv that lists its files")
+        })?;
+        let mut table = Table::open(NAME, file, limits)?;
+        let (name, value) = (table.require("propertyName")?, table.require("value")?);
+        let (mut version, mut modes) = (None, HashMap::new());
+        while let Some(row) = table.next()? {
+            let wrong = |problem: Problem| invalid(format!("line {}: {}", problem.line, problem.what), "correct it");
+            let row = row.map_err(wrong)?;
+            let (name, value) = (row.get(name).map_err(wrong)?, row.get(value).map_err(wrong)?);
+            if name == "oneroster.version" {
+                version = Some(value.to_owned());
+            } else if let Some(file) = name.strip_prefix("file.") {
+                let mode = match value.to_lowercase().as_str() {
+                    "bulk" => Mode::Bulk,
+                    "delta" => Mode::Delta,
+                    "absent" | "" => Mode::Absent,
+                    other => return Err(invalid(format!("{name} is {other}"), "use absent, bulk or delta")),
+                };
+                modes.insert(file.to_owned(), mode);
+            }
+        }
+        let version = version.unwrap_or_default();
+        if !["1.1", "1.2"].iter().any(|known| version.starts_with(known)) {
+            return Err(invalid(format!("oneroster.version is {version:?}"), "Muster reads 1.1 and 1.2"));
+        }
+        Ok(Self { version, modes })
+    }
+
+    fn mode(&self, file: &str) -> Mode {
+        self.modes.get(file).copied().unwrap_or(Mode::Absent)
+    }
+}
+
+/// What a course of the catalogue gives to its classes.
+type Catalogue = HashMap<Box<str>, (String, String)>;
+/// The role of each user; `None` for one that says nothing to Muster.
+type Roles = HashMap<Box<str>, Option<Role>>;
+
+struct Reading<'a> {
+    roster: Roster,
+    manifest: Manifest,
+    limits: Limits,
+    progress: &'a Progress,
+    users: Ids,
+    classes: Ids,
+}
+
+impl Reading<'_> {
+    /// The table of a file that the manifest lists.
+    fn table<'s>(&self, source: &'s mut Source, name: &str) -> Result<Option<Table<Box<dyn Read + 's>>>, RosterError> {
+        if self.manifest.mode(name) == Mode::Absent {
+            return Ok(None);
+        }
+        let file_name = format!("{name}.csv");
+        match source.file(&file_name)? {
+            Some(file) => Table::open(&file_name, file, self.limits).map(Some),
+            None => {
+                let what = "manifest.csv lists the file, and it is not there";
+                Err(RosterError::invalid(&file_name, what, "add it, or say absent in manifest.csv"))
+            }
+        }
+    }
+
+    fn done(&mut self, name: &str, rows: u64) {
+        self.roster.files.push(FileRead { name: format!("{name}.csv"), rows });
+    }
+
+    /// Titles and codes of courses, by sourcedId.
+    fn catalogue(&mut self, source: &mut Source) -> Result<Catalogue, RosterError> {
+        let mut catalogue = Catalogue::new();
+        let Some(mut table) = self.table(source, "courses")? else { return Ok(catalogue) };
+        let (id, title) = (table.require("sourcedId")?, table.require("title")?);
+        let code = table.column(&["courseCode"]);
+        while let Some(row) = table.next()? {
+            let read = row.and_then(|row| Ok((row.get(id)?, row.get_if(code)?, row.get(title)?)));
+            match read {
+                Ok((id, code, title)) => {
+                    catalogue.insert(id.into(), (code.to_owned(), title.to_owned()));
+                }
+                Err(problem) => {
+                    self.roster.bad_courses += 1;
+                    self.roster.problems.push(problem);
+                }
+            }
+        }
+        let rows = table.rows();
+        self.done("courses", rows);
+        Ok(catalogue)
+    }
+
+    fn classes(&mut self, source: &mut Source, catalogue: &Catalogue) -> Result<(), RosterError> {
+        let Some(mut table) = self.table(source, "classes")? else { return Ok(()) };
+        let columns = ClassColumns {
+            id: table.require("sourcedId")?,
+            title: table.require("title")?,
+            course: table.require("courseSourcedId")?,
+            code: table.column(&["classCode"]),
+            status: table.column(&["status"]),
+        };
+        while let Some(row) = table.next()? {
+            match row.and_then(|row| columns.read(&row, catalogue, &mut self.classes)) {
+                Ok((id, course)) => {
+                    self.classes.keep(&id, self.roster.courses.len());
+                    self.roster.courses.push(course);
+                }
+                Err(problem) => {
+                    self.roster.bad_courses += 1;
+                    self.roster.problems.push(problem);
+                }
+            }
+        }
+        let rows = table.rows();
+        self.done("classes", rows);
+        Ok(())
+    }
+
+    /// Roles by user; `None` when they stand in users.csv.
+    fn roles(&mut self, source: &mut Source) -> Result<Option<Roles>, RosterError> {
+        let Some(mut table) = self.table(source, "roles")? else { return Ok(None) };
+        let (user, role, status) = (table.require("userSourcedId")?, table.require("role")?, table.column(&["status"]));
+        let mut roles = Roles::new();
+        while let Some(row) = table.next()? {
+            let read = row.and_then(|row| Ok((row.get(user)?, role_at(&row, role)?, has_ended(&row, status)?)));
+            match read {
+                Ok((_, _, true)) => {}
+                Ok((user, role, false)) => {
+                    let highest = roles.entry(user.into()).or_insert(role);
+                    *highest = more_useful(*highest, role);
+                }
+                Err(problem) => {
+                    self.roster.bad_users += 1;
+                    self.roster.problems.push(problem);
+                }
+            }
+        }
+        let rows = table.rows();
+        self.done("roles", rows);
+        Ok(Some(roles))
+    }
+
+    fn users(&mut self, source: &mut Source, roles: Option<&Roles>) -> Result<(), RosterError> {
+        let Some(mut table) = self.table(source, "users")? else { return Ok(()) };
+        let columns = UserColumns {
+            id: table.require("sourcedId")?,
+            person: PersonColumns {
+                external_id: Some(table.require("sourcedId")?),
+                email: Some(table.require("email")?),
+                username: table.column(&["username"]),
+                given_name: Some(table.require("givenName")?),
+                family_name: Some(table.require("familyName")?),
+                preferred: (table.column(&["preferredGivenName"]), table.column(&["preferredFamilyName"])),
+                ..PersonColumns::default()
+            },
+            enabled: table.column(&["enabledUser"]),
+            status: table.column(&["status"]),
+            role: table.column(&["role"]),
+            must_have_role: self.manifest.mode("users") == Mode::Bulk,
+        };
+        if roles.is_none() && columns.role.is_none() {
+            let what = "there is neither a column role, as in 1.1, nor a roles.csv, as in 1.2";
+            return Err(RosterError::invalid("users.csv", what, "export the roles too"));
+        }
+        while let Some(row) = table.next()? {
+            match row.and_then(|row| columns.read(&row, roles, &mut self.users)) {
+                Ok(Some((id, person, left_out))) => {
+                    self.users.keep(&id, self.roster.people.len());
+                    self.roster.people.push(person);
+                    self.roster.user_names_left_out += u64::from(left_out);
+                }
+                Ok(None) => self.roster.skipped_rows += 1,
+                Err(problem) => {
+                    self.roster.bad_users += 1;
+                    self.roster.problems.push(problem);
+                }
+            }
+            self.progress.rows(Stage::Read, table.rows());
+        }
+        let rows = table.rows();
+        self.done("users", rows);
+        Ok(())
+    }
+
+    fn enrolments(&mut self, source: &mut Source, today: &str) -> Result<(), RosterError> {
+        let Some(mut table) = self.table(source, "enrollments")? else { return Ok(()) };
+        let columns = PlaceColumns {
+            class: table.require("classSourcedId")?,
+            user: table.require("userSourcedId")?,
+            role: table.require("role")?,
+            status: table.column(&["status"]),
+            end: table.column(&["endDate"]),
+        };
+        while let Some(row) = table.next()? {
+            match row.and_then(|row| self.place(&row, &columns, today)) {
+                Ok(Some(place)) => self.roster.places.push(place),
+                Ok(None) => self.roster.skipped_rows += 1,
+                Err(problem) => {
+                    self.roster.bad_places += 1;
+                    self.roster.problems.push(problem);
+                }
+            }
+            self.progress.rows(Stage::Read, table.rows());
+        }
+        let rows = table.rows();
+        self.done("enrollments", rows);
+        Ok(())
+    }
+
+    /// The place that a row gives; `None` when it says nothing to Muster.
+    fn place(&mut self, row: &Row<'_>, columns: &PlaceColumns, today: &str) -> Result<Option<Place>, Problem> {
+        let (class, user) = (row.get(columns.class)?, row.get(columns.user)?);
+        let teaches = match role_at(row, columns.role)? {
+            Some(Role::Student) => false,
+            Some(Role::Lecturer) => true,
+            _ => return Ok(None),
+        };
+        let end = row.get_if(columns.end)?;
+        let has_ended = has_ended(row, columns.status)? || (!end.is_empty() && end <= today);
+        let course = match (self.classes.get(class), self.manifest.mode("classes")) {
+            (Some(Some(course)), _) => course,
+            (Some(None), _) => return Err(bad_reference(row, columns.class, "class", "classes.csv")),
+            (None, Mode::Bulk) => return Err(no_reference(row, columns.class, "class", "classes.csv")),
+            (None, _) => self.reference_class(class),
+        };
+        let person = match (self.users.get(user), self.manifest.mode("users")) {
+            (Some(Some(person)), _) => person,
+            (Some(None), _) => return Err(bad_reference(row, columns.user, "user", "users.csv")),
+            (None, Mode::Bulk) => return Err(no_reference(row, columns.user, "user", "users.csv")),
+            (None, _) => self.reference_user(user),
+        };
+        Ok(Some(Place { line: row.line, person, course, teaches: Some(teaches), has_ended }))
+    }
+
+    /// A user of whom this set only says that they have a place.
+    fn reference_user(&mut self, id: &str) -> u32 {
+        let index = self.roster.people.len();
+        let external_id = Some(id.to_owned());
+        self.roster.people.push(Person { external_id, is_reference: true, ..Person::default() });
+        self.users.keep(id, index);
+        index as u32
+    }
+
+    fn reference_class(&mut self, id: &str) -> u32 {
+        let index = self.roster.courses.len();
+        let external_id = Some(id.to_owned());
+        self.roster.courses.push(Course { external_id, is_reference: true, ..Course::default() });
+        self.classes.keep(id, index);
+        index as u32
+    }
+}
+
+struct ClassColumns {
+    id: usize,
+    title: usize,
+    course: usize,
+    code: Option<usize>,
+    status: Option<usize>,
+}
+
+impl ClassColumns {
+    fn read(&self, row: &Row<'_>, catalogue: &Catalogue, ids: &mut Ids) -> Result<(String, Course), Problem> {
+        let id = new_id(row, self.id, ids)?;
+        let (in_catalogue, has_ended) = (catalogue.get(row.get(self.course)?), has_ended(row, self.status)?);
+        let sent = row.get(self.title)?;
+        let title = if sent.is_empty() { in_catalogue.map_or("", |(_, title)| title) } else { sent };
+        let title = courses::parse_title(title)
+            .map_err(|error| row.problem(Some(self.title), error.message(), "give the class a title"))?;
+        let own = row.get_if(self.code)?;
+        let code = if own.is_empty() { in_catalogue.map_or("", |(code, _)| code) } else { own };
+        let code = code_of(if code.is_empty() { &id } else { code });
+        let external_id = Some(id.clone());
+        Ok((id, Course { external_id, code, title: Some(title), has_ended, is_reference: false }))
+    }
+}
+
+/// The nearest code that Muster can store: other signs become hyphens.
+fn code_of(text: &str) -> String {
+    let plain = |c: char| if c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | ' ') { c } else { '-' };
+    let text: String = text.trim().chars().map(plain).take(courses::CODE_CHARS_MAX).collect();
+    courses::parse_code(&text).unwrap_or_else(|_| format!("{}-1", text.to_uppercase()))
+}
+
+struct UserColumns {
+    id: usize,
+    person: PersonColumns,
+    enabled: Option<usize>,
+    status: Option<usize>,
+    role: Option<usize>,
+    must_have_role: bool,
+}
+
+impl UserColumns {
+    /// The person, their id, and whether a user name was left out; `None` for somebody who is nothing to Muster.
+    fn read(
+        &self,
+        row: &Row<'_>,
+        roles: Option<&Roles>,
+        ids: &mut Ids,
+    ) -> Result<Option<(String, Person, bool)>, Problem> {
+        let id = new_id(row, self.id, ids)?;
+        let named = roles.and_then(|roles| roles.get(id.as_str()).copied());
+        let role = match (named, self.role) {
+            (Some(role), _) => role,
+            (None, Some(column)) if !row.get(column)?.is_empty() => role_at(row, column)?,
+            (None, _) if self.must_have_role => {
+                return Err(row.problem(
+                    Some(self.id),
+                    "nothing says which role the user has",
+                    "add a row to roles.csv",
+                ));
+            }
+            (None, _) => {
+                let (person, left_out) = self.person.read(row)?;
+                let has_left = self.has_left(row)?;
+                return Ok(Some((id, Person { has_left, ..person }, left_out)));
+            }
+        };
+        let Some(role) = role else { return Ok(None) };
+        let (person, left_out) = self.person.read(row)?;
+        let has_left = self.has_left(row)?;
+        Ok(Some((id, Person { role: Some(role), has_left, ..person }, left_out)))
+    }
+
+    fn has_left(&self, row: &Row<'_>) -> Result<bool, Problem> {
+        let enabled = match row.get_if(self.enabled)?.to_lowercase().as_str() {
+            "true" | "1" | "" => true,
+            "false" | "0" => false,
+            _ => return Err(row.problem(self.enabled, "expected true or false", "correct it")),
+        };
+        Ok(has_ended(row, self.status)? || !enabled)
+    }
+}
+
+struct PlaceColumns {
+    class: usize,
+    user: usize,
+    role: usize,
+    status: Option<usize>,
+    end: Option<usize>,
+}
+
+/// An id that this file has not had yet.
+fn new_id(row: &Row<'_>, column: usize, ids: &mut Ids) -> Result<String, Problem> {
+    let id = row.get(column)?;
+    if id.is_empty() {
+        return Err(row.problem(Some(column), "the id is missing", "every row needs one that stays the same"));
+    }
+    match ids.get(id) {
+        Some(_) => Err(row.problem(Some(column), "an earlier row has the same id", "remove one of the two")),
+        None => {
+            ids.note(id);
+            Ok(id.to_owned())
+        }
+    }
+}
+
+fn has_ended(row: &Row<'_>, column: Option<usize>) -> Result<bool, Problem> {
+    match row.get_if(column)?.to_lowercase().as_str() {
+        "active" | "" => Ok(false),
+        "tobedeleted" | "inactive" => Ok(true),
+        _ => Err(row.problem(column, "expected active or tobedeleted", "correct the status")),
+    }
+}
+
+/// The role as Muster has it; `None` for one that says nothing to Muster. Nobody becomes an admin by a roster.
+fn role_at(row: &Row<'_>, column: usize) -> Result<Option<Role>, Problem> {
+    let text = row.get(column)?;
+    match text.to_lowercase().as_str() {
+        "student" => Ok(Some(Role::Student)),
+        "teacher" => Ok(Some(Role::Lecturer)),
+        "administrator" | "districtadministrator" | "siteadministrator" | "systemadministrator" | "principal" => {
+            Ok(Some(Role::Staff))
+        }
+        "aide" | "counselor" | "guardian" | "parent" | "proctor" | "relative" => Ok(None),
+        other if other.starts_with("ext:") => Ok(None),
+        _ => Err(row.problem(Some(column), format!("{text:?} is no role of OneRoster"), "use student or teacher")),
+    }
+}
+
+fn bad_reference(row: &Row<'_>, column: usize, what: &str, file: &str) -> Problem {
+    let text = format!("the row of this {what} is bad, or says nothing to Muster");
+    row.problem(Some(column), text, format!("correct it in {file} first"))
+}
+
+fn no_reference(row: &Row<'_>, column: usize, what: &str, file: &str) -> Problem {
+    row.problem(Some(column), format!("there is no such {what}"), format!("add it to {file}"))
+}
+
+/// Of somebody's several roles the one that lets them do most with their courses: who teaches must be able to.
+fn more_useful(one: Option<Role>, other: Option<Role>) -> Option<Role> {
+    let use_of = |role: Option<Role>| match role {
+        Some(Role::Lecturer) => 3,
+        Some(Role::Staff) => 2,
+        Some(_) => 1,
+        None => 0,
+    };
+    if use_of(other) > use_of(one) { other } else { one }
+}

@@ -1,0 +1,283 @@
+//! A new password and a confirmed address by links in mail, from the request to the next sign-in.
+
+use std::time::Duration;
+
+use muster_server::auth::{self, DisplayName, Email, NewUser, Person};
+use muster_server::clock::Stopwatch;
+use muster_server::db::DbError;
+use muster_server::ids::{TenantId, UserId};
+use muster_server::{jobs, mail};
+use muster_tests::{PASSWORD, Reply, TestServer, TestServerBuilder};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::audit;
+use crate::smtp::MailServer;
+
+const NOW_MS: i64 = 1_763_640_000_000;
+const REQUEST: &str = "/api/v1/auth/password-reset/request";
+const CONFIRM: &str = "/api/v1/auth/password-reset/confirm";
+const NEW: &str = "a rather new password";
+
+fn with(post: &MailServer) -> TestServerBuilder {
+    TestServer::builder()
+        .manual_clock(NOW_MS)
+        .option("--smtp-host", "127.0.0.1")
+        .option("--smtp-port", &post.port.to_string())
+        .option("--smtp-tls", "none")
+        .option("--public-url", "https://muster.uni.example")
+}
+
+async fn ask(server: &TestServer, email: &str) -> Value {
+    server.anonymous().post(REQUEST, &json!({ "email": email })).await.expect(202)
+}
+
+async fn confirm(server: &TestServer, token: &str, password: &str) -> Reply {
+    server.anonymous().post(CONFIRM, &json!({ "token": token, "new_password": password })).await
+}
+
+async fn sign_in(server: &TestServer, email: &str, password: &str) -> u16 {
+    let reply = server.anonymous().post("/api/v1/auth/login", &json!({ "email": email, "password": password })).await;
+    reply.status.as_u16()
+}
+
+#[tokio::test]
+async fn a_mailed_link_sets_a_password_once_and_ends_every_sign_in() {
+    let post = MailServer::plain();
+    let server = with(&post).start().await;
+    server.create_user("ada@uni.example", "lecturer").await;
+    let ada = server.sign_in("ada@uni.example").await;
+    // Whoever asks may write any host into the request; the link is the owner's to follow.
+    let request = server
+        .anonymous()
+        .request(Method::POST, "/v1/auth/password-reset/request")
+        .header("Host", "evil.example")
+        .header("X-Forwarded-Host", "evil.example")
+        .header("Forwarded", "host=evil.example")
+        .json(&json!({ "email": " Ada@Uni.example " }));
+    Reply::of(request).await.expect(202);
+    let mail = post.nth(1).await;
+    assert_eq!(mail.recipients(), ["ada@uni.example"]);
+    assert_eq!(mail.header("Subject").unwrap(), "Set a new password");
+    assert!(!mail.0.to_string().contains("evil"), "{:?}", mail);
+    let (link, token) = mail.link();
+    assert_eq!(link, format!("https://muster.uni.example/reset-password#token={token}"));
+    assert!(mail.body().contains("until 2025-11-20T12:30:00Z"), "{}", mail.body());
+
+    confirm(&server, &token, "short").await.expect_error(422, "VALIDATION_ERROR");
+    ada.get("/api/v1/auth/me").await.expect(200);
+    let body = json!({ "token": token, "password": NEW });
+    let reply = server.anonymous().post("/v1/auth/password-reset/confirm", &body).await.expect(200);
+    assert!(reply.get("access_token").is_none(), "a new password signs nobody in: {reply}");
+    ada.get("/api/v1/auth/me").await.expect_error(401, "TOKEN_REVOKED");
+    assert_eq!(sign_in(&server, "ada@uni.example", PASSWORD).await, 401);
+    assert_eq!(sign_in(&server, "ada@uni.example", NEW).await, 200);
+    confirm(&server, &token, "yet another password").await.expect_error(400, "RESET_TOKEN_INVALID");
+    assert_eq!(sign_in(&server, "ada@uni.example", NEW).await, 200);
+
+    let noted = audit::rows(&server).await;
+    let noted: Vec<_> = noted.iter().map(|row| (row.action.as_str(), row.result.as_str())).collect();
+    assert_eq!(noted, [("password.reset_request", "queued"), ("password.reset", "ok")]);
+
+    let notice = post.nth(2).await;
+    assert_eq!(notice.header("Subject").unwrap(), "Your password was set anew");
+    assert!(!notice.body().contains("#token="), "{}", notice.body());
+}
+
+#[tokio::test]
+async fn a_link_ends_after_half_an_hour_and_with_the_next_one() {
+    let post = MailServer::plain();
+    let server = with(&post).start().await;
+    server.create_user("ada@uni.example", "student").await;
+    ask(&server, "ada@uni.example").await;
+    let (_, first) = post.nth(1).await.link();
+    ask(&server, "ada@uni.example").await;
+    let (_, second) = post.nth(2).await.link();
+    confirm(&server, &first, NEW).await.expect_error(400, "RESET_TOKEN_INVALID");
+    server.clock().advance(Duration::from_secs(30 * 60) - Duration::from_millis(1));
+    confirm(&server, &second, NEW).await.expect(200);
+    post.nth(3).await;
+
+    ask(&server, "ada@uni.example").await;
+    let (_, third) = post.nth(4).await.link();
+    server.clock().advance(Duration::from_secs(30 * 60));
+    confirm(&server, &third, PASSWORD).await.expect_error(400, "RESET_TOKEN_INVALID");
+    assert_eq!(sign_in(&server, "ada@uni.example", NEW).await, 200);
+}
+
+#[tokio::test]
+async fn of_many_uses_of_one_link_at_once_exactly_one_succeeds() {
+    let post = MailServer::plain();
+    let server = with(&post).start().await;
+    server.create_user("ada@uni.example", "student").await;
+    ask(&server, "ada@uni.example").await;
+    let (_, token) = post.nth(1).await.link();
+    let tries = (0..8).map(|number| {
+        let (client, token) = (server.anonymous(), token.clone());
+        tokio::spawn(async move {
+            let body = json!({ "token": token, "new_password": format!("{NEW} {number}") });
+            client.post(CONFIRM, &body).await.status.as_u16()
+        })
+    });
+    let mut answers = Vec::new();
+    for answer in tries.collect::<Vec<_>>() {
+        answers.push(answer.await.unwrap());
+    }
+    answers.sort_unstable();
+    assert_eq!(answers, [200, 400, 400, 400, 400, 400, 400, 400]);
+}
+
+#[tokio::test]
+async fn nobody_learns_from_the_answer_whether_there_is_an_account() {
+    let post = MailServer::plain();
+    let server = with(&post).start().await;
+    server.create_user("known@uni.example", "student").await;
+    let disabled = server.create_user("disabled@uni.example", "student").await;
+    let admin = server.client("admin").await;
+    admin.patch(&format!("/api/v1/admin/users/{disabled}"), &json!({ "status": "disabled" })).await.expect(200);
+    create_without_password(&server, "provider@uni.example").await;
+    let mut answers = Vec::new();
+    for email in ["nobody@uni.example", "disabled@uni.example", "provider@uni.example", "known@uni.example"] {
+        let reply = server.anonymous().post(REQUEST, &json!({ "email": email })).await;
+        let mut names: Vec<String> = reply.headers.keys().map(ToString::to_string).collect();
+        names.sort();
+        answers.push((reply.status, reply.bytes, names));
+    }
+    assert!(answers.windows(2).all(|pair| pair[0] == pair[1]), "{answers:?}");
+    let mail = post.nth(2).await;
+    let mut to: Vec<String> = post.inbox().iter().map(|mail| mail.recipients()[0].to_owned()).collect();
+    to.sort();
+    assert_eq!(to, ["known@uni.example", "provider@uni.example"]);
+    drop(mail);
+
+    // Who signs in through a provider may set a password, and who is disabled stays so.
+    let of_provider = post.inbox().into_iter().find(|mail| mail.recipients() == ["provider@uni.example"]).unwrap();
+    confirm(&server, &of_provider.link().1, NEW).await.expect(200);
+    assert_eq!(sign_in(&server, "provider@uni.example", NEW).await, 200);
+}
+
+#[tokio::test]
+async fn the_time_of_the_answer_does_not_tell_either() {
+    const EACH: usize = 60;
+    let post = MailServer::plain();
+    let server =
+        with(&post).option("--rl-reset-ip-limit", "100000").option("--rl-reset-email-limit", "100000").start().await;
+    server.create_user("known@uni.example", "student").await;
+    let mut times: [Vec<Duration>; 2] = Default::default();
+    for number in 0..2 * EACH {
+        // Twos in both orders, so that whatever happens to every second request happens to both.
+        let known = number % 4 == 0 || number % 4 == 3;
+        let body = json!({ "email": if known { "known@uni.example" } else { "nobody@uni.example" } });
+        let watch = Stopwatch::start();
+        server.anonymous().post(REQUEST, &body).await.expect(202);
+        times[usize::from(known)].push(watch.elapsed());
+        idle(&server).await;
+    }
+    let [unknown, known] = times.map(|mut times| {
+        times.sort();
+        times[EACH / 2]
+    });
+    let gap = unknown.abs_diff(known).as_secs_f64() / unknown.as_secs_f64();
+    // What is promised is 5 %, and holds on a machine that does nothing else; this is for one that runs other tests.
+    assert!(gap <= 0.3, "unknown {unknown:?}, known {known:?}");
+}
+
+/// Waits until nothing is left to do.
+async fn idle(server: &TestServer) {
+    for _ in 0..1_000 {
+        let left: Result<u64, DbError> = server
+            .app()
+            .db
+            .read(|tx| Ok(jobs::counts(tx, auth::RESET_JOB)?.pending + jobs::counts(tx, mail::MAIL_JOB)?.pending))
+            .await;
+        if left == Ok(0) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    panic!("the jobs are not done");
+}
+
+async fn create_without_password(server: &TestServer, email: &str) {
+    let app = server.app();
+    let new = NewUser {
+        id: UserId::generate(&*app.clock, &*app.entropy),
+        tenant: TenantId::default_tenant(),
+        email: Email::parse(email).unwrap(),
+        username: None,
+        display_name: DisplayName::parse("Somebody").unwrap(),
+        role: "student".parse().unwrap(),
+        person: Person::default(),
+        password_hash: None,
+        created_at_ms: app.now_ms(),
+    };
+    let inserted: Result<bool, DbError> = app.db.write(move |tx| auth::insert(tx, &new)).await;
+    assert_eq!(inserted, Ok(true));
+}
+
+#[tokio::test]
+async fn a_link_that_is_wrong_in_any_way_has_one_answer() {
+    let post = MailServer::plain();
+    let server = with(&post).start().await;
+    let id = server.create_user("ada@uni.example", "student").await;
+    ask(&server, "ada@uni.example").await;
+    let (_, token) = post.nth(1).await.link();
+    let other = if token.starts_with('A') { "B" } else { "A" };
+    let mut answers = Vec::new();
+    for wrong in ["", "x", &"A".repeat(43), &"x".repeat(5_000), &format!("{other}{}", &token[1..])] {
+        answers.push(confirm(&server, wrong, NEW).await.expect_error(400, "RESET_TOKEN_INVALID")["message"].clone());
+    }
+    // A token proves what it was made for.
+    let body = json!({ "token": token });
+    server.anonymous().post("/api/v1/auth/confirm-email", &body).await.expect_error(400, "CONFIRMATION_TOKEN_INVALID");
+    // An account that was disabled meanwhile.
+    let admin = server.client("admin").await;
+    admin.patch(&format!("/api/v1/admin/users/{id}"), &json!({ "status": "disabled" })).await.expect(200);
+    answers.push(confirm(&server, &token, NEW).await.expect_error(400, "RESET_TOKEN_INVALID")["message"].clone());
+    assert!(answers.windows(2).all(|pair| pair[0] == pair[1]), "{answers:?}");
+}
+
+#[tokio::test]
+async fn an_address_is_confirmed_by_the_link_that_was_sent_to_it() {
+    let post = MailServer::plain();
+    let server = with(&post).start().await;
+    let ada = server.client("student").await;
+    assert_eq!(ada.get("/api/v1/auth/me").await.expect(200)["email_confirmed_at_ms"], Value::Null);
+    let request = "/api/v1/auth/confirm-email/request";
+    server.anonymous().post(request, &json!({})).await.expect_error(401, "UNAUTHORIZED");
+    assert_eq!(ada.post(request, &json!({})).await.expect(202)["status"], "sent");
+    let mail = post.nth(1).await;
+    let (link, token) = mail.link();
+    assert_eq!(link, format!("https://muster.uni.example/confirm-email#token={token}"));
+    let path = "/api/v1/auth/confirm-email";
+    confirm(&server, &token, NEW).await.expect_error(400, "RESET_TOKEN_INVALID");
+    assert_eq!(server.anonymous().post(path, &json!({ "token": token })).await.expect(200)["status"], "confirmed");
+    assert_eq!(ada.get("/api/v1/auth/me").await.expect(200)["email_confirmed_at_ms"], NOW_MS);
+    let again = server.anonymous().post(path, &json!({ "token": token })).await;
+    again.expect_error(400, "CONFIRMATION_TOKEN_INVALID");
+    assert_eq!(ada.post(request, &json!({})).await.expect(202)["status"], "confirmed");
+    assert_eq!(post.inbox().len(), 1);
+    let noted: Vec<_> = audit::rows(&server).await.into_iter().map(|row| row.action).collect();
+    assert_eq!(noted, ["email.confirm_request", "email.confirm"]);
+}
+
+#[tokio::test]
+async fn the_pages_of_the_links_run_our_own_script_only() {
+    let server = TestServer::start().await;
+    for path in ["/reset-password", "/confirm-email", "/account.js", "/account.css"] {
+        let reply = server.anonymous().get(path).await;
+        assert_eq!(reply.status.as_u16(), 200, "{path}");
+        let header = |name: &str| reply.headers[name].to_str().unwrap().to_owned();
+        let policy = header("content-security-policy");
+        assert!(policy.contains("default-src 'none'; script-src 'self'"), "{policy}");
+        assert!(policy.contains("frame-ancestors 'none'") && !policy.contains("unsafe"), "{policy}");
+        assert_eq!(header("referrer-policy"), "no-referrer");
+        let text = String::from_utf8(reply.bytes.clone()).unwrap();
+        if header("content-type").starts_with("text/html") {
+            assert!(text.contains("<script src=\"account.js\" defer></script>"), "{path}");
+            assert_eq!(text.matches("<script").count(), 1, "{path}");
+            let handler = |(at, _)| text[at + 3..].trim_start_matches(char::is_alphabetic).starts_with('=');
+            assert!(!text.contains("style=") && !text.match_indices(" on").any(handler), "{path}");
+        }
+    }
+}

@@ -27,14 +27,14 @@ use crate::app::App;
 use crate::clock::Clock;
 use crate::config::RateConfig;
 use crate::error::{AppError, AppResult};
-use crate::http::ClientIp;
+use crate::http::{ClientIp, RequestFacts};
 use crate::ids::UserId;
 
 /// Ends of paths that answer without being counted: whether the server lives must be known also when it is busy, and
 /// who renews a token proves more than an address does, and is counted by user.
 const UNCOUNTED: &[&str] = &["/health", "/health/full", "/ready", "/metrics", "/auth/refresh"];
 /// The same for whole branches: a bound device proves itself with its key.
-const UNCOUNTED_BRANCHES: &[&str] = &["/auth/device/"];
+const UNCOUNTED_BRANCHES: &[&str] = &["/auth/device-token"];
 
 type Bucket = RateLimiter<NotKeyed, InMemoryState, Elapsed, NoOpMiddleware<Nanos>>;
 
@@ -144,6 +144,7 @@ async fn owner(app: &App, parts: &mut Parts) -> AppResult<Option<Owner>> {
             Ok(signed_in) => {
                 let id = signed_in.user.id;
                 // The handler's extractor finds it there and need not verify the token again.
+                RequestFacts::note_user(parts, id);
                 parts.extensions.insert(signed_in);
                 return Ok(Some(Owner::User(id)));
             }
@@ -198,15 +199,7 @@ mod tests {
 
     #[test]
     fn whether_the_server_lives_is_answered_uncounted() {
-        for path in [
-            "/",
-            "/health",
-            "/v1/health",
-            "/api/v1/ready",
-            "/health/full",
-            "/api/v1/auth/refresh",
-            "/auth/device/token",
-        ] {
+        for path in ["/", "/health", "/v1/health", "/api/v1/ready", "/health/full", "/api/v1/auth/refresh"] {
             assert!(is_uncounted(path), "{path}");
         }
         for path in ["/api/v1/auth/login", "/v1/auth/signup", "/openapi.json", "/healthy", "/api/v1/students"] {

@@ -14,6 +14,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use totp_rs::{Algorithm, Totp};
 
+use crate::smtp::MailServer;
+
 const NOW_MS: i64 = 1_763_640_000_000;
 const STEP_S: u64 = 30;
 const ADA: &str = "ada@uni.example";
@@ -24,10 +26,8 @@ const ENROLL: &str = "/api/v1/auth/mfa/enroll";
 const REGENERATE: &str = "/api/v1/auth/mfa/backup-codes/regenerate";
 const STATUS: &str = "/api/v1/auth/mfa";
 
-/// A server whose limits on passwords are out of the way.
 fn server() -> TestServerBuilder {
-    let roomy = TestServer::builder().manual_clock(NOW_MS);
-    roomy.option("--rl-login-ip-limit", "10000").option("--rl-login-email-limit", "10000")
+    TestServer::builder().manual_clock(NOW_MS)
 }
 
 /// Somebody with an authenticator app.
@@ -550,6 +550,36 @@ async fn every_step_is_noted() {
         ("mfa.reset", None, "not_enabled"),
     ];
     assert_eq!(seen, expected);
+}
+
+#[tokio::test]
+async fn the_owner_is_told_by_mail() {
+    let post = MailServer::plain();
+    let port = post.port.to_string();
+    let mailing = server().option("--smtp-host", "127.0.0.1").option("--smtp-port", &port).option("--smtp-tls", "none");
+    let server = mailing.option("--public-url", "https://muster.uni.example").start().await;
+    let admin = server.client("admin").await;
+    let ada = enrol(&server, ADA).await;
+    assert_eq!(subject(&post, 1).await, "Two-step sign-in is on");
+    complete_with_backup(&server, &mfa_token(&server, ADA).await, &ada.backup_codes[0]).await.expect(200);
+    assert_eq!(subject(&post, 2).await, "A backup code was used");
+    assert!(post.nth(2).await.body().contains("Codes left: 9."));
+    ada.client.post(REGENERATE, &json!({ "code": "000000" })).await.expect_error(403, "MFA_CODE_INVALID");
+    ada.client.post(REGENERATE, &json!({ "code": ada.code(&server, 1) })).await.expect(200);
+    assert_eq!(subject(&post, 3).await, "New backup codes");
+    admin.post(&format!("/api/v1/admin/users/{}/reset-mfa", ada.client.user_id()), &json!({})).await.expect(204);
+    assert_eq!(subject(&post, 4).await, "Two-step sign-in is off");
+    let (app, _) = begin(&ada.client).await;
+    ada.client.post(CONFIRM, &json!({ "code": code(&app, &server, 0) })).await.expect(200);
+    assert_eq!(subject(&post, 5).await, "Two-step sign-in is on");
+    ada.client.post(DISABLE, &json!({ "password": PASSWORD })).await.expect(204);
+    assert_eq!(subject(&post, 6).await, "Two-step sign-in is off");
+}
+
+async fn subject(post: &MailServer, number: usize) -> String {
+    let mail = post.nth(number).await;
+    assert_eq!(mail.recipients(), [ADA]);
+    mail.header("Subject").unwrap()
 }
 
 #[tokio::test]

@@ -29,6 +29,7 @@ mod lost_tail;
 mod mail;
 mod password_reset;
 mod mfa;
+mod mfa_keys;
 mod mobile;
 mod mobile_relay;
 mod operations;

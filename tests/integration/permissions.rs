@@ -33,6 +33,8 @@ const PUBLIC: &[(&str, &str)] = &[
     ("POST", "/auth/password-reset/confirm"),
     ("POST", "/auth/confirm-email"),
     ("POST", "/auth/mfa/complete"),
+    ("POST", "/auth/mfa/required/enroll"),
+    ("POST", "/auth/mfa/required/confirm"),
     ("POST", "/auth/device/challenge"),
     ("POST", "/auth/device/token"),
     ("GET", "/reset-password"),

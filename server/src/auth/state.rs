@@ -57,7 +57,7 @@ impl AuthState {
         let ttl = if alone { limits::PRINCIPAL_TTL } else { limits::PRINCIPAL_TTL_SHARED };
         let principals = Cache::builder().max_capacity(limits::PRINCIPALS_MAX).time_to_live(ttl).build();
         let refresh_keys = RefreshKeys::new(&pepper);
-        let mfa = MfaState::open(config, entropy)?;
+        let mfa = MfaState::open(config, &pepper, entropy)?;
         let counter_key = pepper.key("counters");
         Ok(Self { token_key, pepper, refresh_keys, principals, hashing: Hashing::new(), mfa, counter_key })
     }

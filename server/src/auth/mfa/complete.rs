@@ -23,7 +23,7 @@ use crate::ids::{TenantId, uuid_text};
 
 /// What somebody gets who proved the first factor and has a second one.
 #[derive(Serialize, ToSchema)]
-pub(in crate::auth) struct MfaRequired {
+pub(crate) struct MfaRequired {
     /// Always true.
     mfa_required: bool,
     /// Send it to `/auth/mfa/complete` with a code. It opens nothing else.

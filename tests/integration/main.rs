@@ -1,12 +1,15 @@
 //! The server through its public door, a file per slice.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where its premise fails")]
 
+mod admin;
 mod audit;
 mod audit_search;
 mod audit_walk;
 mod auth;
 mod blobs;
+mod canary;
 mod class_sessions;
+mod config;
 mod connection;
 mod courses;
 mod db_contract;
@@ -18,6 +21,7 @@ mod devices;
 mod faces;
 mod faces_http;
 mod forks;
+mod health;
 mod hostile;
 mod http;
 mod jobs;
@@ -27,9 +31,11 @@ mod password_reset;
 mod mfa;
 mod mobile;
 mod mobile_relay;
+mod operations;
 mod power_cut;
 mod quarantine;
 mod relay;
+mod rates;
 mod rebuild;
 mod nodes;
 mod permissions;
@@ -37,7 +43,11 @@ mod oidc;
 mod oidc_accounts;
 mod review;
 mod revocation;
+mod security_checks;
+mod roster;
+mod roster_cli;
 mod smtp;
+mod sign_in;
 mod storm;
 mod sync;
 mod tamper;

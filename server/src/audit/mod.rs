@@ -158,8 +158,6 @@ actions! {
     UserDisable = "user.disable",
     /// An account was enabled again.
     UserEnable = "user.enable",
-    /// The second factor of an account was removed by somebody else.
-    UserMfaReset = "user.mfa_reset",
     /// A roster was imported.
     RosterImport = "roster.import",
     /// A sign-in was refused.

@@ -6,6 +6,7 @@
 mod auth_session;
 mod confirm_email;
 mod current_user;
+mod default_accounts;
 mod fields;
 mod hashing;
 mod imported_hashes;
@@ -30,6 +31,7 @@ mod sign_in;
 mod state;
 mod token;
 mod undelivered;
+mod traffic;
 mod users;
 
 use utoipa_axum::router::OpenApiRouter;
@@ -39,6 +41,7 @@ use crate::app::App;
 
 pub use auth_session::issue_token;
 pub use current_user::{Allowed, CurrentUser, MaybeUser};
+pub use default_accounts::{DEMO_ACCOUNTS, open_to_everybody};
 pub use fields::{DisplayName, Email, PersonName, Username};
 pub use hashing::{generate_password, hash_password_blocking};
 pub use mfa::{MfaReset, check_mfa_key, reset_mfa};
@@ -47,9 +50,10 @@ pub use permission::Permission;
 pub use registry::{KnownUser, RegistryChange, change_from_registry, count_users, known_users, send_user};
 pub use role::Role;
 pub use state::AuthState;
+pub use traffic::{Traffic, limit as limit_traffic};
 pub use users::{
-    Filter, NewUser, Person, Profile, Status, Updated, User, UserChange, Users, find, find_by_any_name, find_by_email,
-    insert, list, none_exists, update,
+    Filter, NO_SECTION, NewUser, Person, Profile, Status, Updated, User, UserChange, Users, find, find_by_any_name,
+    find_by_email, insert, list, none_exists, update,
 };
 
 pub(crate) use auth_session::{ClientClass, Tokens, begin_on_phone, end_on_phones, look_again};

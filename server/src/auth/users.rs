@@ -15,6 +15,9 @@ use crate::db::{Cell, DbError, FromCell, Tx};
 use crate::error::AppResult;
 use crate::ids::{TenantId, UserId};
 
+/// Where a student is taught until somebody says.
+pub const NO_SECTION: &str = "_";
+
 /// What a university's registry knows of a person.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Person {

@@ -3,12 +3,15 @@
 use axum::{Router, middleware};
 use utoipa::openapi::path::{HttpMethod, Operation, PathItem};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder, SecurityRequirement};
+use utoipa::openapi::{
+    ComponentsBuilder, ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, Response, ResponseBuilder,
+    SecurityRequirement,
+};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::App;
 use crate::{
-    accounts, attendance, audit_search, auth, class_sessions, courses, devices, docs, face, health, http, roster,
+    accounts, attendance, audit_search, auth, class_sessions, courses, devices, docs, face, health, http, oidc, roster,
     settings, sync, uploads,
 };
 
@@ -24,7 +27,8 @@ pub fn router(app: App) -> Router {
     let (router, openapi) = described().split_for_parts();
     let router = router.merge(aliases(app.config.web.prefix())).merge(auth::pages());
     let router = router.merge(docs::routes(openapi_json(openapi))).merge(health::metrics_route());
-    let router = router.route_layer(middleware::from_fn(http::note_route));
+    let limited = middleware::from_fn_with_state(app.clone(), auth::limit_traffic);
+    let router = router.layer(limited).route_layer(middleware::from_fn(http::note_route));
     // Checked before the app was built: a setting that cannot be read did not come this far.
     let router = match http::cors(&app.config.web) {
         Ok(Some(cors)) => router.layer(cors),
@@ -46,6 +50,7 @@ fn slices() -> OpenApiRouter<App> {
         .merge(health::routes())
         .merge(auth::routes())
         .merge(auth::admin_routes())
+        .merge(oidc::routes())
         .merge(accounts::routes())
         .merge(courses::routes())
         .merge(roster::routes())
@@ -66,7 +71,7 @@ fn described() -> OpenApiRouter<App> {
 /// The same handlers under the literal paths of the systems that Muster replaces, and all of them under API_PREFIX.
 fn aliases(prefix: Option<&str>) -> Router<App> {
     let health: Router<App> = health::routes().into();
-    let auth: Router<App> = auth::routes().into();
+    let auth: Router<App> = auth::routes().merge(oidc::routes()).into();
     let device: Router<App> = devices::auth_routes().into();
     let both = health.merge(auth).merge(device).merge(auth::alias_routes());
     let everything = || Router::from(slices()).merge(auth::alias_routes());
@@ -99,7 +104,13 @@ fn openapi_json(mut openapi: OpenApi) -> String {
     })
 }
 
-/// Handlers of different slices may have one name; their operations may not.
+/// What every other answer looks like.
+fn failure() -> Response {
+    let envelope = ContentBuilder::new().schema(Some(Ref::from_schema_name("ErrorEnvelope"))).build();
+    ResponseBuilder::new().description("a failure, in the envelope").content("application/json", envelope).build()
+}
+
+/// Handlers of different slices may have one name; their operations may not. And any of them may fail.
 fn name_operations(openapi: &mut OpenApi) {
     for item in openapi.paths.paths.values_mut() {
         for (_, operation) in operations_mut(item) {
@@ -108,6 +119,7 @@ fn name_operations(openapi: &mut OpenApi) {
             {
                 *id = format!("{tag}_{id}");
             }
+            operation.responses.responses.entry("default".to_owned()).or_insert_with(|| failure().into());
         }
     }
 }

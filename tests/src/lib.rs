@@ -5,10 +5,12 @@ pub mod device;
 pub mod handset;
 pub mod lecture;
 pub mod models;
+pub mod oidc;
 pub mod phone;
 pub mod pocket;
 pub mod postgres;
 pub mod process;
+pub mod roster;
 mod server;
 pub mod wire;
 

@@ -78,6 +78,11 @@ impl FromRequestParts<App> for SignedIn {
     type Rejection = AppError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, AppError> {
+        // The limit of traffic has verified the token already.
+        if let Some(signed_in) = parts.extensions.get::<Self>() {
+            RequestFacts::note_user(parts, signed_in.user.id);
+            return Ok(signed_in.clone());
+        }
         let token = bearer(parts)?.ok_or_else(|| AppError::unauthorized("UNAUTHORIZED", "sign in first"))?;
         let signed_in = authenticate(app, token).await?;
         RequestFacts::note_user(parts, signed_in.user.id);
@@ -97,14 +102,10 @@ impl FromRequestParts<App> for MaybeUser {
     type Rejection = AppError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, AppError> {
-        match bearer(parts)? {
-            Some(token) => {
-                let signed_in = authenticate(app, token).await?;
-                RequestFacts::note_user(parts, signed_in.user.id);
-                Ok(Self(Some(signed_in.user)))
-            }
-            None => Ok(Self(None)),
+        if bearer(parts)?.is_none() {
+            return Ok(Self(None));
         }
+        CurrentUser::from_request_parts(parts, app).await.map(|user| Self(Some(user)))
     }
 }
 
@@ -121,7 +122,7 @@ impl<P: Permission> FromRequestParts<App> for Allowed<P> {
     }
 }
 
-fn bearer(parts: &Parts) -> AppResult<Option<&str>> {
+pub(super) fn bearer(parts: &Parts) -> AppResult<Option<&str>> {
     let Some(value) = parts.headers.get(header::AUTHORIZATION) else { return Ok(None) };
     let invalid = || AppError::unauthorized("TOKEN_INVALID", "expected Authorization: Bearer and a token");
     let (scheme, token) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or_else(invalid)?;
@@ -129,7 +130,7 @@ fn bearer(parts: &Parts) -> AppResult<Option<&str>> {
 }
 
 /// The token says who; memory, or else the database, says whether that still holds.
-async fn authenticate(app: &App, token: &str) -> AppResult<SignedIn> {
+pub(super) async fn authenticate(app: &App, token: &str) -> AppResult<SignedIn> {
     let state = AuthState::of(app)?;
     let verified = state.token_key.verify(token, app.clock.now_s())?;
     let principal = match state.principals.get(&verified.user) {

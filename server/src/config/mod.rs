@@ -236,6 +236,7 @@ impl Config {
             self.data.check(),
             self.tokens.check(env),
             self.mfa.check(env),
+            self.oauth.check(env),
             self.rates.check(),
             self.mail.check(env),
             self.web.check(env),

@@ -9,8 +9,8 @@ pub mod oidc;
 pub mod phone;
 pub mod pocket;
 pub mod postgres;
-pub mod process;
 pub mod roster;
+pub mod process;
 mod server;
 pub mod wire;
 

@@ -80,7 +80,6 @@ impl FromRequestParts<App> for SignedIn {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, AppError> {
         // The limit of traffic has verified the token already.
         if let Some(signed_in) = parts.extensions.get::<Self>() {
-            RequestFacts::note_user(parts, signed_in.user.id);
             return Ok(signed_in.clone());
         }
         let token = bearer(parts)?.ok_or_else(|| AppError::unauthorized("UNAUTHORIZED", "sign in first"))?;

@@ -239,8 +239,6 @@ impl Config {
             self.oauth.check(env),
             self.rates.check(),
             self.oauth.check(env),
-            self.web.trusted_proxies().map(drop),
-            self.web.campus_networks().map(drop),
             self.mail.check(env),
             self.web.check(env),
             self.check_images(),

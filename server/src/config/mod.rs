@@ -236,7 +236,6 @@ impl Config {
             self.data.check(),
             self.tokens.check(env),
             self.mfa.check(env),
-            self.oauth.check(env),
             self.rates.check(),
             self.oauth.check(env),
             self.mail.check(env),

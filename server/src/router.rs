@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::http::header;
+use axum::middleware;
 use axum::routing::get;
 use utoipa::openapi::path::{HttpMethod, Operation, PathItem};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -15,8 +16,8 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::App;
 use crate::{
-    accounts, attendance, audit_search, auth, class_sessions, courses, devices, face, health, roster, settings, sync,
-    uploads,
+    accounts, attendance, audit_search, auth, class_sessions, courses, devices, face, health, oidc, roster, settings,
+    sync, uploads,
 };
 
 /// The prefix that documentation and our own clients use.
@@ -32,7 +33,9 @@ pub fn router(app: App) -> Router {
         let description = Arc::clone(&description);
         async move { ([(header::CONTENT_TYPE, "application/json")], description.as_ref().clone()) }
     });
-    router.merge(aliases()).merge(auth::pages()).route("/openapi.json", openapi_route).with_state(app)
+    let limited = middleware::from_fn_with_state(app.clone(), auth::limit_traffic);
+    let all = router.merge(aliases()).merge(auth::pages()).route("/openapi.json", openapi_route);
+    all.layer(limited).with_state(app)
 }
 
 /// The description alone, for tests and for documentation.
@@ -48,6 +51,7 @@ fn slices() -> OpenApiRouter<App> {
         .merge(health::routes())
         .merge(auth::routes())
         .merge(auth::admin_routes())
+        .merge(oidc::routes())
         .merge(accounts::routes())
         .merge(courses::routes())
         .merge(roster::routes())
@@ -68,7 +72,7 @@ fn described() -> OpenApiRouter<App> {
 /// The same handlers under the literal paths of the systems that Muster replaces.
 fn aliases() -> Router<App> {
     let health: Router<App> = health::routes().into();
-    let auth: Router<App> = auth::routes().into();
+    let auth: Router<App> = auth::routes().merge(oidc::routes()).into();
     let device: Router<App> = devices::auth_routes().into();
     let both = health.merge(auth).merge(device).merge(auth::alias_routes());
     Router::new().merge(both.clone()).nest("/v1", both)

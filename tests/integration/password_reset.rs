@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use muster_server::auth::{self, DisplayName, Email, NewUser, Person};
+use muster_server::clock::Stopwatch;
 use muster_server::db::DbError;
 use muster_server::ids::{TenantId, UserId};
+use muster_server::{jobs, mail};
 use muster_tests::{PASSWORD, Reply, TestServer, TestServerBuilder};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -152,6 +154,48 @@ async fn nobody_learns_from_the_answer_whether_there_is_an_account() {
     let of_provider = post.inbox().into_iter().find(|mail| mail.recipients() == ["provider@uni.example"]).unwrap();
     confirm(&server, &of_provider.link().1, NEW).await.expect(200);
     assert_eq!(sign_in(&server, "provider@uni.example", NEW).await, 200);
+}
+
+#[tokio::test]
+async fn the_time_of_the_answer_does_not_tell_either() {
+    const EACH: usize = 60;
+    let post = MailServer::plain();
+    let server =
+        with(&post).option("--rl-reset-ip-limit", "100000").option("--rl-reset-email-limit", "100000").start().await;
+    server.create_user("known@uni.example", "student").await;
+    let mut times: [Vec<Duration>; 2] = Default::default();
+    for number in 0..2 * EACH {
+        // Twos in both orders, so that whatever happens to every second request happens to both.
+        let known = number % 4 == 0 || number % 4 == 3;
+        let body = json!({ "email": if known { "known@uni.example" } else { "nobody@uni.example" } });
+        let watch = Stopwatch::start();
+        server.anonymous().post(REQUEST, &body).await.expect(202);
+        times[usize::from(known)].push(watch.elapsed());
+        idle(&server).await;
+    }
+    let [unknown, known] = times.map(|mut times| {
+        times.sort();
+        times[EACH / 2]
+    });
+    let gap = unknown.abs_diff(known).as_secs_f64() / unknown.as_secs_f64();
+    // What is promised is 5 %, and holds on a machine that does nothing else; this is for one that runs other tests.
+    assert!(gap <= 0.3, "unknown {unknown:?}, known {known:?}");
+}
+
+/// Waits until nothing is left to do.
+async fn idle(server: &TestServer) {
+    for _ in 0..1_000 {
+        let left: Result<u64, DbError> = server
+            .app()
+            .db
+            .read(|tx| Ok(jobs::counts(tx, auth::RESET_JOB)?.pending + jobs::counts(tx, mail::MAIL_JOB)?.pending))
+            .await;
+        if left == Ok(0) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    panic!("the jobs are not done");
 }
 
 async fn create_without_password(server: &TestServer, email: &str) {

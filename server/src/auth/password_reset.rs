@@ -24,6 +24,7 @@ use crate::http::{Json, RequestId};
 use crate::ids::TenantId;
 use crate::jobs::{self, Job};
 use crate::mail::{self, Message, Notice, Template};
+use crate::telemetry::SecurityEvent;
 
 /// The job that looks for the account and queues the mail.
 pub const RESET_JOB: &str = "password-reset";
@@ -158,6 +159,7 @@ pub(super) async fn confirm_reset(
         app.db.write(move |tx| set(tx, &presented, &hash, &message, &request_id, now_ms)).await;
     let user = user?.ok_or_else(invalid)?;
     remember(&app, &user)?;
+    app.security_event(SecurityEvent::PasswordChanged, request.as_str(), Some(&user.id.to_string()));
     app.wake_jobs();
     Ok(Json(Said { message: "the password is set; sign in with it" }))
 }

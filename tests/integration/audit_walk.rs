@@ -36,7 +36,7 @@ const TOLD_ELSEWHERE: &[(&str, &str, &str, &str)] = &[
     ("POST", "/auth/password-reset/request", "password_reset.rs", "password.reset_request"),
     ("POST", "/auth/password-reset/confirm", "password_reset.rs", "password.reset"),
     ("POST", "/auth/confirm-email", "password_reset.rs", "email.confirm"),
-    ("POST", "/auth/oauth/exchange", "oidc.rs", "auth.sign_in"),
+    ("POST", "/auth/oauth/exchange", "oidc_accounts.rs", "oauth.sign_in"),
     ("POST", "/auth/oauth/link", "oidc_accounts.rs", "oauth.link"),
     ("POST", "/auth/oauth/{provider}/link", "oidc_accounts.rs", "oauth.link"),
     ("DELETE", "/auth/oauth/{provider}/link", "oidc_accounts.rs", "oauth.unlink"),
@@ -277,7 +277,7 @@ async fn signing_in(teller: &mut Teller<'_>) {
     for (path, email) in [("/auth/register", "eve@uni.example"), ("/auth/signup", "eva@uni.example")] {
         let body = json!({"email": email, "password": "quite a long password", "name": "Eve"});
         let sign_up = server.anonymous().request(reqwest::Method::POST, &format!("/v1{path}")).json(&body);
-        let nobody = server.anonymous().as_user("");
+        let nobody = server.anonymous().as_user("anonymous");
         teller.leaves(&nobody, ("POST", path), sign_up, "auth.sign_up").await;
     }
     let phone = &teller.world.student;

@@ -37,6 +37,29 @@ async fn unknown_paths_and_methods_get_the_envelope() {
 }
 
 #[tokio::test]
+async fn a_wrong_method_is_told_the_right_ones_and_head_is_get_without_its_body() {
+    let server = TestServer::start().await;
+    let client = server.anonymous();
+    for (method, path, allowed) in [
+        (Method::PUT, "/api/v1/auth/login", "POST"),
+        (Method::TRACE, "/api/v1/health", "GET,HEAD"),
+        (Method::DELETE, "/api/v1/courses/x", "GET,HEAD"),
+    ] {
+        let reply = Reply::of(client.request(method, path)).await;
+        assert_eq!(reply.headers["allow"], allowed, "{path}");
+        reply.expect_error(405, "METHOD_NOT_ALLOWED");
+    }
+    let (get, head) = (client.get("/health").await, Reply::of(client.request(Method::HEAD, "/health")).await);
+    assert_eq!((get.status, head.status), (head.status, get.status));
+    assert_eq!((head.bytes.len(), &head.headers["content-type"]), (0, &get.headers["content-type"]));
+    let head = Reply::of(client.request(Method::HEAD, "/api/v1/auth/me")).await;
+    assert_eq!((head.status.as_u16(), head.bytes.len()), (401, 0));
+    for path in ["/api/v1", "/api/v1/", "/api/v2/health", "/v1/courses", "/api/v1/health/", "/api/v1/%2e%2e/health"] {
+        client.get(path).await.expect_error(404, "NOT_FOUND");
+    }
+}
+
+#[tokio::test]
 async fn every_reply_carries_the_security_headers() {
     let server = TestServer::start().await;
     for path in ["/health", "/nothing"] {

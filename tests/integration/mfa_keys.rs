@@ -7,7 +7,7 @@ use muster_server::app::AppBuilder;
 use muster_server::cli::serve;
 use muster_server::config::Config;
 use muster_server::db::{DbError, Tx};
-use muster_tests::{Data, PASSWORD, TestServer, postgres};
+use muster_tests::{Data, PASSWORD, postgres};
 use serde_json::json;
 use totp_rs::Totp;
 

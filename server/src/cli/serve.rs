@@ -193,7 +193,6 @@ pub fn build_on(builder: AppBuilder, store: Arc<dyn BlobStore>) -> Result<App, S
         .with(legacy_ids)
         .with(Imports::default())
         .with(networks)
-        .with(traffic)
         .build()?;
     auth::check_mfa_key(&app)?;
     if let (Some(key), Some(file)) = (app.slice::<ServerKey>(), app.slice::<HeadFile>()) {

@@ -14,6 +14,7 @@ mod login;
 mod mailed_token;
 mod me;
 mod mfa;
+mod notices;
 mod pages;
 mod password;
 mod password_reset;
@@ -54,6 +55,7 @@ pub use users::{
 
 pub(crate) use auth_session::{Tokens, begin_on_phone, end_on_phones, look_again};
 pub(crate) use hashing::hash_password;
+pub(crate) use notices::notify;
 pub(crate) use pepper::{HashKey, hash_key};
 pub(crate) use users::remember;
 

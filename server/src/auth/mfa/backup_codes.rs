@@ -14,10 +14,12 @@ use super::{active_enrolment, owner_of};
 use crate::app::App;
 use crate::audit::{self, Action, Event};
 use crate::auth::current_user::CurrentUser;
+use crate::auth::notify;
 use crate::auth::state::AuthState;
 use crate::config::Secret;
 use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::http::{Json, RequestId};
+use crate::mail::Notice;
 
 /// No two of these look alike: Crockford's base32.
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
@@ -68,6 +70,8 @@ pub(super) async fn regenerate(
             let judged = attempt.judge(tx)?;
             if judged == Judgement::Right {
                 queries::replace_codes(tx, &attempt.owner, &hashes, now_ms)?;
+                let owner = &attempt.owner;
+                notify(tx, &owner.tenant, owner.user, Notice::BackupCodesRegenerated, now_ms)?;
             }
             let result = match judged {
                 Judgement::Right => "ok",

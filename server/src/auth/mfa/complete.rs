@@ -20,6 +20,7 @@ use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::http::{Json, RequestId};
 use crate::ids::{TenantId, uuid_text};
+use crate::mail::{self, Notice};
 
 /// What somebody gets who proved the first factor and has a second one.
 #[derive(Serialize, ToSchema)]
@@ -151,7 +152,9 @@ fn judge(tx: &Tx<'_>, claims: &Claims, attempt: &Attempt, request_id: &str, now_
     }
     queries::use_token(tx, &claims.jti, (claims.exp + TOKEN_LEEWAY_S) * 1000, now_ms)?;
     if attempt.is_backup_code() {
-        let left = queries::codes_left(tx, owner)?.to_string();
+        let left = queries::codes_left(tx, owner)?;
+        mail::notify(tx, &owner.tenant, &user.email, Notice::BackupCodeUsed { left }, now_ms)?;
+        let left = left.to_string();
         let event = Event { action: Action::MfaBackupUsed, kind: "user", id: &actor.id, reason: None, result: &left };
         audit::record(tx, &actor, &event, now_ms)?;
     }

@@ -10,10 +10,12 @@ use super::{active_enrolment, owner_of, prove_password, queries};
 use crate::app::App;
 use crate::audit::{self, Action, Actor, Event};
 use crate::auth::current_user::CurrentUser;
+use crate::auth::notify;
 use crate::config::Secret;
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::http::{Json, RequestId};
+use crate::mail::Notice;
 
 /// Either the password or a code.
 #[derive(Deserialize, ToSchema)]
@@ -60,6 +62,7 @@ pub(super) async fn disable(
         let judged = attempt.as_ref().map_or(Ok(Judgement::Right), |attempt: &Attempt| attempt.judge(tx))?;
         if judged == Judgement::Right {
             queries::remove(tx, &owner)?;
+            notify(tx, &owner.tenant, owner.user, Notice::MfaDisabled, now_ms)?;
         }
         note(tx, &actor, by_password, judged, now_ms)?;
         Ok::<_, AppError>(judged)

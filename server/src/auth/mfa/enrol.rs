@@ -13,12 +13,14 @@ use super::{already_active, enrolment_of, owner_of, prove_password, qr};
 use crate::app::App;
 use crate::audit::{self, Action, Actor, Event};
 use crate::auth::current_user::CurrentUser;
+use crate::auth::notify;
 use crate::auth::state::AuthState;
 use crate::auth::users;
 use crate::config::Secret;
 use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::http::{Json, RequestId};
 use crate::ids::uuid_text;
+use crate::mail::Notice;
 
 /// Proof that it is not somebody at an unlocked screen.
 #[derive(Deserialize, ToSchema)]
@@ -182,6 +184,8 @@ async fn activate(app: &App, owner: &Owner, actor: Actor, code: Secret) -> AppRe
             if judged == Judgement::Right {
                 queries::confirm(tx, &attempt.owner, attempt.enrolment(), now_ms)?;
                 queries::replace_codes(tx, &attempt.owner, &hashes, now_ms)?;
+                let owner = &attempt.owner;
+                notify(tx, &owner.tenant, owner.user, Notice::MfaEnabled, now_ms)?;
             }
             let result = match judged {
                 Judgement::Right => "ok",

@@ -7,12 +7,14 @@ use super::queries::{self, Owner};
 use crate::app::App;
 use crate::audit::{self, Action, Actor, Event};
 use crate::auth::current_user::Allowed;
+use crate::auth::notify;
 use crate::auth::permission::UsersWrite;
 use crate::auth::users;
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::http::{Path, RequestId};
 use crate::ids::UserId;
+use crate::mail::Notice;
 
 /// What a reset found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +38,9 @@ pub fn reset_mfa(tx: &Tx<'_>, actor: &Actor, user: UserId, now_ms: i64) -> Resul
     }
     let was_active = queries::remove(tx, &owner)?;
     queries::forget_failures(tx, &owner)?;
+    if was_active {
+        notify(tx, &owner.tenant, user, Notice::MfaDisabled, now_ms)?;
+    }
     let result = if was_active { "ok" } else { "not_enabled" };
     let event = Event { action: Action::MfaReset, kind: "user", id: &user.to_string(), reason: None, result };
     audit::record(tx, actor, &event, now_ms)?;

@@ -105,6 +105,11 @@ impl AppBuilder {
         &*self.entropy
     }
 
+    /// The clock, for state that is made before the `App`.
+    pub fn clock_source(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.clock)
+    }
+
     /// Adds state that one slice keeps in memory; it finds it again by its type with `App::slice`.
     pub fn with<T: Any + Send + Sync>(mut self, state: T) -> Self {
         self.slices.insert(TypeId::of::<T>(), Box::new(state));

@@ -1,6 +1,7 @@
 //! The server through its public door, a file per slice.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where its premise fails")]
 
+mod admin;
 mod audit;
 mod audit_search;
 mod audit_walk;
@@ -30,12 +31,19 @@ mod mobile_relay;
 mod power_cut;
 mod quarantine;
 mod relay;
+mod rates;
 mod rebuild;
 mod nodes;
 mod permissions;
+mod oidc;
+mod oidc_accounts;
 mod review;
 mod revocation;
+mod security_checks;
+mod roster;
+mod roster_cli;
 mod smtp;
+mod sign_in;
 mod storm;
 mod sync;
 mod tamper;

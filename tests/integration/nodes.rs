@@ -33,7 +33,8 @@ struct Process {
 impl Process {
     fn start(data: &Data, url: &str) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_load"))
-            .args(["serve", "--port", "0", "--data-dir"])
+            .args(["serve", "--rl-user-limit", "1000000", "--rl-anonymous-ip-limit", "1000000"])
+            .args(["--port", "0", "--data-dir"])
             .arg(data.path())
             .args(postgres::options(url))
             .stderr(Stdio::piped())

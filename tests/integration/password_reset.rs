@@ -11,6 +11,7 @@ use muster_tests::{PASSWORD, Reply, TestServer, TestServerBuilder};
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::audit;
 use crate::smtp::MailServer;
 
 const NOW_MS: i64 = 1_763_640_000_000;
@@ -73,6 +74,10 @@ async fn a_mailed_link_sets_a_password_once_and_ends_every_sign_in() {
     assert_eq!(sign_in(&server, "ada@uni.example", NEW).await, 200);
     confirm(&server, &token, "yet another password").await.expect_error(400, "RESET_TOKEN_INVALID");
     assert_eq!(sign_in(&server, "ada@uni.example", NEW).await, 200);
+
+    let noted = audit::rows(&server).await;
+    let noted: Vec<_> = noted.iter().map(|row| (row.action.as_str(), row.result.as_str())).collect();
+    assert_eq!(noted, [("password.reset_request", "queued"), ("password.reset", "ok")]);
 
     let notice = post.nth(2).await;
     assert_eq!(notice.header("Subject").unwrap(), "Your password was set anew");
@@ -252,6 +257,8 @@ async fn an_address_is_confirmed_by_the_link_that_was_sent_to_it() {
     again.expect_error(400, "CONFIRMATION_TOKEN_INVALID");
     assert_eq!(ada.post(request, &json!({})).await.expect(202)["status"], "confirmed");
     assert_eq!(post.inbox().len(), 1);
+    let noted: Vec<_> = audit::rows(&server).await.into_iter().map(|row| row.action).collect();
+    assert_eq!(noted, ["email.confirm_request", "email.confirm"]);
 }
 
 #[tokio::test]

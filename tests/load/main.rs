@@ -1,11 +1,15 @@
-//! Load: what a storm, thousands of slow sockets, a whole campus that reconnects, a cold page, an idle exchange and a
-//! growing log cost a real `muster serve`, measured from outside.
+//! Load: what a storm, thousands of slow sockets, a whole campus that reconnects, a cold page, an idle exchange, a
+//! growing log, a large audit log and a large roster cost a real `muster serve`, measured from outside; and whether the
+//! time of an answer tells who has an account.
 //!
 //! `cargo run --release -p muster-tests --bin load -- storm` after `cargo build --release`. The figures of one run stand
 //! beside each other; figures of different machines, or of a busy one, do not compare.
 
+mod audit;
 mod figures;
 mod floor;
+mod import;
+mod oracle;
 mod page;
 mod process;
 mod reconnect;
@@ -19,6 +23,9 @@ pub(crate) use muster_tests::campus::Result;
 
 const USAGE: &str = "usage: load storm [--rounds N] [--students N] [--pull] | load page | load idle
        load slow [--sockets N] [--seconds N] | load reconnect [--phones N] [--seconds N] | load scale [--changes N]
+       load audit [--rows N]
+       load oracle [--each N]
+       load import [--students N]
 --database postgresql://user@host/postgres runs the server, and the floor, on databases that it makes there.
 MUSTER names the server's binary; default: `muster` beside this one. This one does some of its work too: `load serve`,
 `load admin` and `load roster` are `muster serve`, `muster admin` and `muster roster`.";
@@ -53,6 +60,7 @@ fn run(arguments: &[String]) -> Result<()> {
             students: number("--students", 200)?,
             pull: arguments.iter().any(|argument| argument == "--pull"),
         }),
+        Some("oracle") => oracle::run(number("--each", 400)?),
         Some("page") => page::cold_page(),
         Some("idle") => page::idle(),
         Some("slow") => {
@@ -62,7 +70,9 @@ fn run(arguments: &[String]) -> Result<()> {
             phones: number("--phones", 2_000)?,
             seconds: number("--seconds", 10)?,
         }),
+        Some("import") => import::run(number("--students", 100_000)?),
         Some("scale") => scale::run(number("--changes", 1_000_000)?),
+        Some("audit") => audit::run(number("--rows", 1_000_000)?),
         _ => Err(USAGE.into()),
     }
 }

@@ -37,13 +37,14 @@ pub(crate) struct Memory {
 }
 
 impl Server {
-    /// Starts the release binary on a free port over `data`, with default settings; its log goes to a file in there.
+    /// Starts the release binary on a free port over `data`, with default settings but those limits that would stop one client that asks for many; its log goes to a file in there.
     pub(crate) fn start(data: &Data) -> Result<Self> {
         let binary = binary()?;
         let log = data.path().join("server.log");
         let watch = Stopwatch::start();
         let mut child = Command::new(&binary)
-            .args(["serve", "--port", "0", "--data-dir"])
+            .args(["serve", "--rl-user-limit", "1000000", "--rl-anonymous-ip-limit", "1000000"])
+            .args(["--port", "0", "--data-dir"])
             .arg(data.path())
             .args(data.database().map(|database| postgres::options(&database.url())).into_iter().flatten())
             .stderr(fs::File::create(&log)?)
@@ -109,6 +110,13 @@ pub(crate) fn cpu_s(pid: u32) -> Result<f64> {
     Ok(ticks as f64 / TICKS_PER_S)
 }
 
+/// The most memory that a process has held so far, in KiB.
+pub(crate) fn peak_kib(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
+
 /// Runs a command of the server's binary over `data`; what it prints goes where ours goes.
 pub(crate) fn command(arguments: &[&str], data: &Path) -> Result<()> {
     let status = Command::new(binary()?).args(arguments).arg("--data-dir").arg(data).status()?;
@@ -118,7 +126,8 @@ pub(crate) fn command(arguments: &[&str], data: &Path) -> Result<()> {
     }
 }
 
-fn binary() -> Result<PathBuf> {
+/// The server's binary.
+pub(crate) fn binary() -> Result<PathBuf> {
     if let Some(named) = std::env::var_os("MUSTER") {
         return Ok(named.into());
     }

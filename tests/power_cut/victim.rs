@@ -215,7 +215,8 @@ fn serve(setup: &Setup, data: &Path) -> Result<Command> {
     };
     let mut command = Command::new(program);
     command.env_clear().env(FAULT, &setup.fault).stdin(Stdio::null());
-    command.args(["serve", "--port", "0", "--access-token-expire-minutes", "60", "--data-dir"]).arg(data);
+    command.args(["serve", "--port", "0", "--access-token-expire-minutes", "60", "--rl-user-limit", "1000000"]);
+    command.arg("--data-dir").arg(data);
     Ok(command)
 }
 

@@ -5,9 +5,11 @@ pub mod device;
 pub mod handset;
 pub mod lecture;
 pub mod models;
+pub mod oidc;
 pub mod phone;
 pub mod pocket;
 pub mod postgres;
+pub mod roster;
 mod server;
 pub mod wire;
 

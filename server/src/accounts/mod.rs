@@ -10,7 +10,7 @@ use utoipa_axum::routes;
 
 use crate::app::App;
 use crate::audit::{self, Action, Actor, Event};
-use crate::auth::{self, NewUser, Status, Updated, UserChange};
+use crate::auth::{self, NewUser, Person, Status, Updated, UserChange};
 use crate::db::{DbError, Tx};
 use crate::ids::UserId;
 
@@ -52,13 +52,18 @@ pub fn change(tx: &Tx<'_>, actor: &Actor, id: UserId, change: &UserChange, now_m
         let action = if after.status == Status::Active { Action::UserEnable } else { Action::UserDisable };
         note(tx, actor, (action, id), (None, "done"), now_ms)?;
     }
-    let described = |user: &User| (user.username.clone(), user.display_name.clone(), user.person.clone());
     if before.email != after.email {
         note(tx, actor, (Action::UserUpdate, id), (Some("email"), "done"), now_ms)?;
     } else if described(before) != described(after) {
         note(tx, actor, (Action::UserUpdate, id), (None, "done"), now_ms)?;
     }
     Ok(updated)
+}
+
+/// The section that every student has comes and goes with the role.
+fn described(user: &User) -> (Option<&str>, &str, Person) {
+    let section = user.person.section.clone().filter(|section| section != auth::NO_SECTION);
+    (user.username.as_deref(), &user.display_name, Person { section, ..user.person.clone() })
 }
 
 /// Notes what was done to an account.

@@ -78,6 +78,10 @@ impl FromRequestParts<App> for SignedIn {
     type Rejection = AppError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, AppError> {
+        // The limit of traffic has verified the token already.
+        if let Some(user) = parts.extensions.get::<Self>() {
+            return Ok(user.clone());
+        }
         let token = bearer(parts)?.ok_or_else(|| AppError::unauthorized("UNAUTHORIZED", "sign in first"))?;
         authenticate(app, token).await
     }
@@ -95,10 +99,10 @@ impl FromRequestParts<App> for MaybeUser {
     type Rejection = AppError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, AppError> {
-        match bearer(parts)? {
-            Some(token) => authenticate(app, token).await.map(|signed_in| Self(Some(signed_in.user))),
-            None => Ok(Self(None)),
+        if bearer(parts)?.is_none() {
+            return Ok(Self(None));
         }
+        CurrentUser::from_request_parts(parts, app).await.map(|user| Self(Some(user)))
     }
 }
 
@@ -115,7 +119,7 @@ impl<P: Permission> FromRequestParts<App> for Allowed<P> {
     }
 }
 
-fn bearer(parts: &Parts) -> AppResult<Option<&str>> {
+pub(super) fn bearer(parts: &Parts) -> AppResult<Option<&str>> {
     let Some(value) = parts.headers.get(header::AUTHORIZATION) else { return Ok(None) };
     let invalid = || AppError::unauthorized("TOKEN_INVALID", "expected Authorization: Bearer and a token");
     let (scheme, token) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or_else(invalid)?;
@@ -123,7 +127,7 @@ fn bearer(parts: &Parts) -> AppResult<Option<&str>> {
 }
 
 /// The token says who; memory, or else the database, says whether that still holds.
-async fn authenticate(app: &App, token: &str) -> AppResult<SignedIn> {
+pub(super) async fn authenticate(app: &App, token: &str) -> AppResult<SignedIn> {
     let state = AuthState::of(app)?;
     let verified = state.token_key.verify(token, app.clock.now_s())?;
     let principal = match state.principals.get(&verified.user) {

@@ -35,6 +35,11 @@ pub(super) const MFA_FAILURES_MAX: u32 = 5;
 /// Window of wrong second factors.
 pub(super) const MFA_FAILURES_WINDOW: Duration = Duration::from_secs(15 * 60);
 
+/// Users and addresses whose requests are counted.
+pub(super) const BUCKETS_MAX: u64 = 200_000;
+/// A bucket that nobody takes from for this long is full again.
+pub(super) const BUCKET_TIME_TO_IDLE: Duration = Duration::from_secs(120);
+
 /// Users whose role and epoch are kept in memory.
 pub(super) const PRINCIPALS_MAX: u64 = 100_000;
 /// How long another process's change of a user may go unnoticed; our own is noticed at once.

@@ -31,6 +31,7 @@ mod sign_in;
 mod state;
 mod token;
 mod undelivered;
+mod traffic;
 mod users;
 
 use utoipa_axum::router::OpenApiRouter;
@@ -48,16 +49,18 @@ pub use permission::Permission;
 pub use registry::{KnownUser, RegistryChange, change_from_registry, count_users, known_users, send_user};
 pub use role::Role;
 pub use state::AuthState;
+pub use traffic::{Traffic, limit as limit_traffic};
 pub use users::{
-    Filter, NewUser, Person, Profile, Status, Updated, User, UserChange, Users, find, find_by_any_name, find_by_email,
-    insert, list, none_exists, update,
+    Filter, NO_SECTION, NewUser, Person, Profile, Status, Updated, User, UserChange, Users, find, find_by_any_name,
+    find_by_email, insert, list, none_exists, update,
 };
 
-pub(crate) use auth_session::{Tokens, begin_on_phone, end_on_phones, look_again};
+pub(crate) use auth_session::{ClientClass, Tokens, begin_on_phone, end_on_phones, look_again};
 pub(crate) use hashing::hash_password;
 pub(crate) use notices::notify;
 pub(crate) use pepper::{HashKey, hash_key};
-pub(crate) use users::remember;
+pub(crate) use sign_in::{Method, SignIn, SignInReply, complete as complete_sign_in};
+pub(crate) use users::{confirm_email, has_password, remember};
 
 /// `/auth/...`
 pub fn routes() -> OpenApiRouter<App> {

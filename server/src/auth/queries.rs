@@ -4,7 +4,7 @@ use super::auth_session;
 use super::limits;
 use super::role::Role;
 use super::state::Principal;
-use super::users::{Filter, NewUser, Person, Profile, Status, User};
+use super::users::{Filter, NO_SECTION, NewUser, Person, Profile, Status, User};
 use crate::db::{DbError, Row, Tx, Value};
 use crate::ids::{AuthSessionId, TenantId, UserId};
 use crate::params;
@@ -13,9 +13,6 @@ const COLUMNS: &str = "id, tenant_id, email, username, display_name, role, statu
     family_name, section, external_id, email_confirmed_at";
 /// How many they are; what a query adds stands behind them.
 const COLUMNS_COUNT: usize = 14;
-
-/// Where a student is taught until somebody says.
-const NO_SECTION: &str = "_";
 
 fn user(row: &Row<'_>) -> Result<User, DbError> {
     let (role, section): (Role, Option<String>) = (row.get(5)?, row.get(11)?);
@@ -33,6 +30,11 @@ fn user(row: &Row<'_>) -> Result<User, DbError> {
         person: Person { given_name: row.get(9)?, family_name: row.get(10)?, section, external_id: row.get(12)? },
         email_confirmed_at_ms: row.get(13)?,
     })
+}
+
+/// The section as it is stored: the one that every student has is none.
+fn section(person: &Person) -> Option<&str> {
+    person.section.as_deref().filter(|section| *section != NO_SECTION)
 }
 
 /// What tokens of a user are checked against.
@@ -202,7 +204,7 @@ fn with_values<T>(new: &NewUser, then: impl FnOnce(&[Value<'_>]) -> T) -> T {
         new.created_at_ms,
         new.person.given_name.as_deref(),
         new.person.family_name.as_deref(),
-        new.person.section.as_deref(),
+        section(&new.person),
         new.person.external_id.as_deref(),
         &search
     ])
@@ -244,7 +246,7 @@ pub(super) fn set_profile(
             &profile.display_name,
             person.given_name.as_deref(),
             person.family_name.as_deref(),
-            person.section.as_deref(),
+            section(person),
             person.external_id.as_deref(),
             &search,
             now_ms
@@ -337,6 +339,17 @@ pub(super) fn set_names(
     let sql = "UPDATE users
         SET display_name = ?3, given_name = ?4, family_name = ?5, updated_at = ?6
         WHERE tenant_id = ?1 AND id = ?2";
-    let id = id.to_string();
-    Ok(tx.execute(sql, params![tenant.as_str(), &id, display_name, given_name, family_name, now_ms])? == 1)
+    let text = id.to_string();
+    let params = params![tenant.as_str(), &text, display_name, given_name, family_name, now_ms];
+    let changed = tx.execute(sql, params)? == 1;
+    if let Some(user) = by_id(tx, tenant, id)? {
+        set_search(tx, tenant, id, &Profile::of(&user).search_text())?;
+    }
+    Ok(changed)
+}
+
+/// Has a search find the user by new names.
+fn set_search(tx: &Tx<'_>, tenant: &TenantId, id: UserId, search: &str) -> Result<(), DbError> {
+    let sql = "UPDATE users SET search = ?3 WHERE tenant_id = ?1 AND id = ?2";
+    tx.send(sql, params![tenant.as_str(), &id.to_string(), search])
 }

@@ -15,6 +15,9 @@ use crate::db::{Cell, DbError, FromCell, Tx};
 use crate::error::AppResult;
 use crate::ids::{TenantId, UserId};
 
+/// Where a student is taught until somebody says.
+pub const NO_SECTION: &str = "_";
+
 /// What a university's registry knows of a person.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Person {
@@ -260,6 +263,16 @@ pub fn find(tx: &Tx<'_>, tenant: &TenantId, id: UserId) -> Result<Option<User>, 
 /// A user of the tenant, by e-mail address.
 pub fn find_by_email(tx: &Tx<'_>, tenant: &TenantId, email: &Email) -> Result<Option<User>, DbError> {
     queries::by_email(tx, tenant, email.as_str())
+}
+
+/// Notes that somebody reads mail at the user's address.
+pub(crate) fn confirm_email(tx: &Tx<'_>, tenant: &TenantId, id: UserId, now_ms: i64) -> Result<(), DbError> {
+    queries::confirm_email(tx, tenant, id, now_ms)
+}
+
+/// Whether the user can sign in by a password.
+pub(crate) fn has_password(tx: &Tx<'_>, tenant: &TenantId, id: UserId) -> Result<bool, DbError> {
+    Ok(queries::password_hash(tx, tenant, id)?.is_some())
 }
 
 /// A user of the tenant, by id, e-mail address or user name.

@@ -147,6 +147,8 @@ fn config(arguments: &Demo, folder: &Path, models_dir: Option<&Path>) -> Result<
         ("--port", arguments.port.to_string()),
         ("--env", "dev".to_owned()),
         ("--log-level", arguments.log_level.clone()),
+        // Everybody of the story sits behind one address, as on a campus.
+        ("--campus-networks", "127.0.0.0/8".to_owned()),
     ];
     let settings = settings.into_iter().flat_map(|(name, value)| [name.to_owned(), value]);
     Ok(Config::from_arguments(settings)?)

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use super::admin;
 use crate::app::{App, AppBuilder, StartError};
 use crate::audit::{self, AuditHeadFile};
-use crate::auth::{self, AuthState};
+use crate::auth::{self, AuthState, Traffic};
 use crate::blobs::{BlobError, BlobStore, DiskStore, S3Config, S3Store, crypt::MasterKey};
 use crate::config::{Config, Environment, Secret, StorageBackend};
 use crate::devices::LegacyIds;
@@ -18,6 +18,7 @@ use crate::face::Faces;
 use crate::jobs::{self, Handlers};
 use crate::log::{self, HeadFile, Movements, ServerKey};
 use crate::mail::{self, Mailer};
+use crate::oidc::OidcState;
 use crate::roster::Imports;
 use crate::{attendance, devices, face, face_engine, http, limits, router, sync, telemetry};
 
@@ -154,10 +155,18 @@ fn build(builder: AppBuilder) -> Result<App, StartError> {
 pub fn build_on(builder: AppBuilder, store: Arc<dyn BlobStore>) -> Result<App, StartError> {
     builder.config().check()?;
     let auth_state = AuthState::open(builder.config(), builder.entropy_source())?;
+    let oidc = OidcState::open(builder.config(), builder.entropy_source())?;
     let legacy_ids = LegacyIds::open(builder.config(), builder.entropy_source())?;
     let networks = http::ClientNetworks::of(&builder.config().web)?;
-    let app =
-        furnish(builder, store)?.with(auth_state).with(legacy_ids).with(Imports::default()).with(networks).build()?;
+    let traffic = Traffic::new(&builder.config().rates, builder.clock_source());
+    let app = furnish(builder, store)?
+        .with(auth_state)
+        .with(oidc)
+        .with(legacy_ids)
+        .with(Imports::default())
+        .with(networks)
+        .with(traffic)
+        .build()?;
     auth::check_mfa_key(&app)?;
     if let (Some(key), Some(file)) = (app.slice::<ServerKey>(), app.slice::<HeadFile>()) {
         log::check_at_start(&app, key, file)?;

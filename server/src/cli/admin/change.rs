@@ -5,7 +5,7 @@ use clap::Args;
 use super::{actor, tell, with_database};
 use crate::accounts;
 use crate::app::StartError;
-use crate::auth::{self, Role, Status, Updated, User, UserChange};
+use crate::auth::{self, MfaReset, Role, Status, Updated, User, UserChange};
 use crate::clock::{Clock, SystemClock};
 use crate::config::DataConfig;
 use crate::db::{Db, DbError};
@@ -52,10 +52,32 @@ pub(super) fn enable(whom: &Whom) -> Result<(), StartError> {
     tell(&format!("{} is active\n", after.email))
 }
 
+/// Runs `reset-mfa`.
+pub(super) fn reset_mfa(whom: &Whom) -> Result<(), StartError> {
+    let (actor, name, now_ms) = (actor(), whom.account.clone(), SystemClock.now_ms());
+    let reset = with_database(&whom.data, |db| {
+        let written =
+            db.write_blocking::<_, DbError, _>(move |tx| match auth::find_by_any_name(tx, &actor.tenant, &name)? {
+                Some(user) => auth::reset_mfa(tx, &actor, user.id, now_ms),
+                None => Ok(MfaReset::NoSuchUser),
+            });
+        Ok(written?)
+    })?;
+    match reset {
+        MfaReset::Done => tell(&format!("{} signs in without a second factor now\n", whom.account)),
+        MfaReset::NotEnabled => tell(&format!("{} had no second factor\n", whom.account)),
+        MfaReset::NoSuchUser => Err(unknown(whom)),
+    }
+}
+
+fn unknown(whom: &Whom) -> StartError {
+    StartError::Other(format!("there is no account {}", whom.account))
+}
+
 fn apply(whom: &Whom, change: UserChange) -> Result<(User, User), StartError> {
     match with_database(&whom.data, |db| write(db, &whom.account, change))? {
         Updated::Done(users) => Ok(*users),
-        Updated::Unknown => Err(StartError::Other(format!("there is no account {}", whom.account))),
+        Updated::Unknown => Err(unknown(whom)),
         Updated::LastAdmin => {
             let text = "this is the last active admin, without whom nobody could administer the institution; make \
                         another one first: muster admin create";

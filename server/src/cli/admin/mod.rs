@@ -32,6 +32,8 @@ pub(super) enum Admin {
     Disable(change::Whom),
     /// Give an account its access back.
     Enable(change::Whom),
+    /// Take the second factor of an account away, for somebody who lost the app and the backup codes.
+    ResetMfa(change::Whom),
 }
 
 /// Runs the command.
@@ -42,6 +44,7 @@ pub(super) fn run(admin: Admin) -> Result<(), StartError> {
         Admin::SetRole(set_role) => change::set_role(&set_role),
         Admin::Disable(whom) => change::disable(&whom),
         Admin::Enable(whom) => change::enable(&whom),
+        Admin::ResetMfa(whom) => change::reset_mfa(&whom),
     }
 }
 

@@ -24,7 +24,7 @@ use crate::mail::{self, Message, Notice};
 
 /// What somebody gets who proved the first factor and has a second one.
 #[derive(Serialize, ToSchema)]
-pub(in crate::auth) struct MfaRequired {
+pub(crate) struct MfaRequired {
     /// Always true.
     mfa_required: bool,
     /// Whether there is no second factor yet, and the role needs one.

@@ -166,17 +166,6 @@ async fn enrolling_needs_the_password() {
 }
 
 #[tokio::test]
-async fn fifty_confirmations_at_once_hand_out_one_list_of_backup_codes() {
-    let server = server().start().await;
-    server.create_user(ADA, "lecturer").await;
-    let client = server.sign_in(ADA).await;
-    let (app, _) = begin(&client).await;
-    let body = json!({ "code": code(&app, &server, 0) });
-    let replies = join_all((0..50).map(|_| client.post(CONFIRM, &body))).await;
-    assert_eq!((count(&replies, 200), count(&replies, 409)), (1, 49));
-}
-
-#[tokio::test]
 async fn a_sign_in_is_complete_with_both_factors_and_not_before() {
     let server = server().start().await;
     let ada = enrol(&server, ADA).await;

@@ -256,3 +256,14 @@ async fn other_parameters_reach_the_app_and_stay_with_it() {
     let token = mfa_token(&again, ADA).await;
     complete(&again, &token, &ada.code(&again, 1)).await.expect(200);
 }
+
+#[tokio::test]
+async fn fifty_confirmations_at_once_hand_out_one_list_of_backup_codes() {
+    let server = server().start().await;
+    server.create_user(ADA, "lecturer").await;
+    let client = server.sign_in(ADA).await;
+    let (app, _) = begin(&client).await;
+    let body = json!({ "code": code(&app, &server, 0) });
+    let replies = join_all((0..50).map(|_| client.post(CONFIRM, &body))).await;
+    assert_eq!((count(&replies, 200), count(&replies, 409)), (1, 49));
+}

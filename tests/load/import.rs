@@ -177,7 +177,8 @@ async fn write_meanwhile(office: &Office, done: &AtomicBool) -> Result<Vec<Durat
 }
 
 async fn search(office: &Office) -> Result<()> {
-    let searches: [(&str, fn(usize) -> String); 6] = [
+    type Search = fn(usize) -> String;
+    let searches: [(&str, Search); 6] = [
         ("by address", |number| format!("q=s{:06}@student", number * 499 % 100_000)),
         ("by registry's id", |number| format!("q=s-{:06}", number * 499 % 100_000)),
         ("by two words", |number| format!("q=ada+{}", number * 496 % 100_000)),

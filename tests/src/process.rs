@@ -44,12 +44,11 @@ impl ServerProcess {
             if let Some(address) = listening.and_then(|line| line["address"].as_str()?.parse().ok()) {
                 return Self { child, address };
             }
-            if let Some(status) = child.try_wait().expect("a status") {
-                panic!("the server ended with {status}: {text}");
-            }
+            let ended = child.try_wait().expect("a status");
+            assert!(ended.is_none(), "the server ended with {ended:?}: {text}");
         }
         let _ = child.kill();
-        panic!("the server does not listen");
+        unreachable!("the server does not listen")
     }
 
     /// The URL of a path.

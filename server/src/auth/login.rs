@@ -81,7 +81,7 @@ pub(super) async fn login(
 
 enum Judged {
     /// With the hash that a stronger one should replace, if there is such.
-    Right(User, Option<String>),
+    Right(Box<User>, Option<String>),
     /// For the audit log; the client is not told.
     Wrong(&'static str),
 }
@@ -109,8 +109,8 @@ async fn judge(
         (Some(_), _) if hash.is_none() => Judged::Wrong("no_password"),
         (Some(_), Verified::Wrong) => Judged::Wrong("wrong"),
         (Some(user), _) if user.status != Status::Active => Judged::Wrong("disabled"),
-        (Some(user), Verified::Right) => Judged::Right(user, None),
-        (Some(user), Verified::Weak) => Judged::Right(user, hash),
+        (Some(user), Verified::Right) => Judged::Right(Box::new(user), None),
+        (Some(user), Verified::Weak) => Judged::Right(Box::new(user), hash),
     })
 }
 

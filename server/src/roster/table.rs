@@ -237,7 +237,10 @@ mod tests {
     use super::*;
     use crate::roster::limits::LIMITS;
 
-    fn rows(text: &[u8], limits: Limits) -> Result<Vec<Result<(u64, Vec<String>), Problem>>, RosterError> {
+    /// The line of a row and its fields, or what is wrong with it.
+    type Read = Result<(u64, Vec<String>), Problem>;
+
+    fn rows(text: &[u8], limits: Limits) -> Result<Vec<Read>, RosterError> {
         let mut table = Table::open("a.csv", text, limits)?;
         let mut rows = Vec::new();
         while let Some(row) = table.next()? {

@@ -4,6 +4,7 @@ use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -123,7 +124,7 @@ impl AppBuilder {
         keys::create_private_dir(&data.data_dir)
             .map_err(|error| StartError::Io(data.data_dir.display().to_string(), error))?;
         let db = open_database(data, self.clock.now_ms())?;
-        let metrics = Metrics::new();
+        let metrics = Metrics::new().with_database(db.meters());
         Ok(App(Arc::new(AppState {
             config: self.config,
             db,
@@ -150,7 +151,9 @@ pub fn open_database(data: &DataConfig, now_ms: i64) -> Result<Db, StartError> {
         keys::create_private_dir(parent).map_err(|error| StartError::Io(parent.display().to_string(), error))?;
     }
     let (unsafe_settings, async_standby) = data.allowances()?;
-    Ok(Db::open(&database, Allowances { unsafe_settings, async_standby }, now_ms)?)
+    let db = Db::open(&database, Allowances { unsafe_settings, async_standby }, now_ms)?;
+    db.log_slower_than(Duration::from_millis(data.db_slow_query_ms));
+    Ok(db)
 }
 
 impl Deref for App {

@@ -123,6 +123,11 @@ pub fn iso_utc(time_ms: i64) -> String {
     jiff::Timestamp::from_millisecond(time_ms).map(|time| time.to_string()).unwrap_or_default()
 }
 
+/// The same with three digits of milliseconds, always, so that lines sort as texts.
+pub fn iso_utc_ms(time_ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(time_ms).map(|time| format!("{time:.3}")).unwrap_or_default()
+}
+
 /// Reads ISO 8601 with an offset into Unix milliseconds.
 pub fn parse_iso(text: &str) -> Option<i64> {
     text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond)

@@ -37,6 +37,7 @@ pub mod sync;
 pub mod recovery;
 
 pub mod health;
+pub mod docs;
 pub mod router;
 pub mod demo;
 pub mod cli;

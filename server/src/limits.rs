@@ -113,6 +113,8 @@ pub const HEADERS_MAX: usize = 64;
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
 /// Characters of an `X-Request-ID` that is taken over.
 pub const REQUEST_ID_CHARS_MAX: usize = 64;
+/// Bytes of a path without a route that are logged.
+pub const LOGGED_PATH_BYTES_MAX: usize = 120;
 /// Rows in one page of a list.
 pub const PAGE_ROWS_MAX: u32 = 200;
 /// Rows in one page of a list when the client does not say.

@@ -1,11 +1,6 @@
 //! Every route of the server under its prefixes, and the OpenAPI description that is made from them.
 
-use std::sync::Arc;
-
-use axum::Router;
-use axum::http::header;
-use axum::middleware;
-use axum::routing::get;
+use axum::{Router, middleware};
 use utoipa::openapi::path::{HttpMethod, Operation, PathItem};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{
@@ -16,26 +11,30 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::App;
 use crate::{
-    accounts, attendance, audit_search, auth, class_sessions, courses, devices, face, health, oidc, roster, settings,
-    sync, uploads,
+    accounts, attendance, audit_search, auth, class_sessions, courses, devices, docs, face, health, http, oidc, roster,
+    settings, sync, uploads,
 };
 
 /// The prefix that documentation and our own clients use.
 pub const CANONICAL_PREFIX: &str = "/api/v1";
+/// The prefix of one of the systems that Muster replaces.
+const LEGACY_PREFIX: &str = "/v1";
 /// The security scheme of every operation that does not say otherwise.
 const BEARER: &str = "bearer";
 
 /// The server's routes, ready to serve.
 pub fn router(app: App) -> Router {
     let (router, openapi) = described().split_for_parts();
-    let description = Arc::new(openapi_json(openapi));
-    let openapi_route = get(move || {
-        let description = Arc::clone(&description);
-        async move { ([(header::CONTENT_TYPE, "application/json")], description.as_ref().clone()) }
-    });
-    let limited = middleware::from_fn_with_state(app.clone(), auth::limit_traffic);
-    let all = router.merge(aliases()).merge(auth::pages()).route("/openapi.json", openapi_route);
-    all.layer(limited).with_state(app)
+    let router = router.merge(aliases(app.config.web.prefix())).merge(auth::pages());
+    let router = router.merge(docs::routes(openapi_json(openapi))).merge(health::metrics_route());
+    let router = router.route_layer(middleware::from_fn(http::note_route));
+    let router = router.layer(middleware::from_fn_with_state(app.clone(), auth::limit_traffic));
+    // Checked before the app was built: a setting that cannot be read did not come this far.
+    let router = match http::cors(&app.config.web) {
+        Ok(Some(cors)) => router.layer(cors),
+        _ => router,
+    };
+    router.with_state(app)
 }
 
 /// The description alone, for tests and for documentation.
@@ -69,13 +68,19 @@ fn described() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(base()).merge(health::root_routes()).nest(CANONICAL_PREFIX, slices())
 }
 
-/// The same handlers under the literal paths of the systems that Muster replaces.
-fn aliases() -> Router<App> {
+/// The same handlers under the literal paths of the systems that Muster replaces, and all of them under API_PREFIX.
+fn aliases(prefix: Option<&str>) -> Router<App> {
     let health: Router<App> = health::routes().into();
     let auth: Router<App> = auth::routes().merge(oidc::routes()).into();
     let device: Router<App> = devices::auth_routes().into();
     let both = health.merge(auth).merge(device).merge(auth::alias_routes());
-    Router::new().merge(both.clone()).nest("/v1", both)
+    let everything = || Router::from(slices()).merge(auth::alias_routes());
+    let router = Router::new().merge(both.clone());
+    match prefix {
+        None | Some(CANONICAL_PREFIX) => router.nest(LEGACY_PREFIX, both),
+        Some(LEGACY_PREFIX) => router.nest(LEGACY_PREFIX, everything()),
+        Some(prefix) => router.nest(LEGACY_PREFIX, both).nest(prefix, everything()),
+    }
 }
 
 fn base() -> OpenApi {

@@ -12,6 +12,7 @@ const NOW_MS: i64 = 1_763_640_000_000;
 const PUBLIC: &[(&str, &str)] = &[
     ("get", "/"),
     ("get", "/api/v1/health"),
+    ("get", "/api/v1/health/full"),
     ("get", "/api/v1/ready"),
     ("post", "/api/v1/auth/device/challenge"),
     ("post", "/api/v1/auth/device/token"),

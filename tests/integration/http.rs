@@ -43,8 +43,12 @@ async fn every_reply_carries_the_security_headers() {
         let headers = server.anonymous().get(path).await.headers;
         assert_eq!(headers["x-content-type-options"], "nosniff");
         assert_eq!(headers["x-frame-options"], "DENY");
-        assert_eq!(headers["referrer-policy"], "no-referrer");
-        assert!(headers.contains_key("permissions-policy"));
+        assert_eq!(headers["referrer-policy"], "strict-origin-when-cross-origin");
+        assert_eq!(headers["permissions-policy"], "camera=(), microphone=(), geolocation=(), interest-cohort=()");
+        assert!(
+            headers["content-security-policy"].to_str().unwrap().starts_with("default-src 'none'; frame-ancestors")
+        );
+        assert!(!headers.contains_key("strict-transport-security"), "this is no production, and not encrypted");
         assert_eq!(headers["cache-control"], "no-store");
     }
 }

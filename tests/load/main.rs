@@ -28,10 +28,10 @@ const USAGE: &str = "usage: load storm [--rounds N] [--students N] [--pull] | lo
        load import [--students N]
 --database postgresql://user@host/postgres runs the server, and the floor, on databases that it makes there.
 MUSTER names the server's binary; default: `muster` beside this one. This one does some of its work too: `load serve`,
-`load admin` and `load roster` are `muster serve`, `muster admin` and `muster roster`.";
+`load config`, `load admin` and `load roster` are `muster serve`, `muster config`, `muster admin` and `muster roster`.";
 
 fn main() -> ExitCode {
-    if std::env::args().nth(1).is_some_and(|word| ["serve", "admin", "roster"].contains(&word.as_str())) {
+    if std::env::args().nth(1).is_some_and(|word| ["serve", "config", "admin", "roster"].contains(&word.as_str())) {
         return muster_server::cli::run();
     }
     let arguments: Vec<String> = std::env::args().skip(1).collect();

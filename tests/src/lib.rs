@@ -10,6 +10,7 @@ pub mod phone;
 pub mod pocket;
 pub mod postgres;
 pub mod roster;
+pub mod process;
 mod server;
 pub mod wire;
 

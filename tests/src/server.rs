@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::{fs, io};
 
-use muster_server::app::{App, AppBuilder, ManualClock};
+use muster_server::app::{App, AppBuilder, ManualClock, StartError};
 use muster_server::auth::{self, DisplayName, Email, NewUser, Person};
 use muster_server::cli::serve::{self, Running};
 use muster_server::clock::{Clock, SystemEntropy};
@@ -141,7 +141,18 @@ pub struct TestServerBuilder {
     data: Option<Data>,
     connection_limits: Option<ConnectionLimits>,
     limits_as_shipped: bool,
+    production: bool,
 }
+
+/// What ENV=prod needs, whatever a test is about.
+pub const PRODUCTION: [(&str, &str); 6] = [
+    ("--env", "prod"),
+    ("--jwt-secret", "8f0aa1c6d2b94e57931c60d7be2f4a85"),
+    ("--token-pepper", "c1d93b7f60e24a18b5d7720fa64e98c3"),
+    ("--mfa-encryption-key", "pq3Yw0m1kHqT9bJx5uVfZs2LrGd8NcAeQyXoKtWiB7E="),
+    ("--public-url", "https://muster.uni.example"),
+    ("--mail-transport", "file"),
+];
 
 /// All clients of a test come from one address, and most tests are not about how many they are.
 const ROOMY_LIMITS: &[&str] = &[
@@ -170,6 +181,13 @@ impl TestServerBuilder {
     /// A command line option of `muster serve` with its value.
     pub fn option(mut self, name: &str, value: &str) -> Self {
         self.arguments.extend([name.to_owned(), value.to_owned()]);
+        self
+    }
+
+    /// Like a server that is meant: ENV=prod, and every secret that this needs.
+    pub fn production(mut self) -> Self {
+        self.arguments.extend(PRODUCTION.iter().flat_map(|(name, value)| [(*name).to_owned(), (*value).to_owned()]));
+        self.production = true;
         self
     }
 
@@ -203,9 +221,24 @@ impl TestServerBuilder {
     }
 
     /// Starts it on a free port.
+    ///
+    /// # Panics
+    /// When it does not start.
     pub async fn start(self) -> TestServer {
+        self.try_start().await.expect("the server starts")
+    }
+
+    /// The same, for servers that may not start.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn try_start(self) -> Result<TestServer, StartError> {
         let data = self.data.unwrap_or_else(Data::fresh);
         let mut arguments = self.arguments;
+        if self.production && data.is_sqlite() {
+            let file = data.path().join("muster.db");
+            arguments.extend(["--database-url".to_owned(), format!("sqlite://{}", file.display())]);
+        }
         if let Some(database) = &data.database {
             arguments.extend(postgres::options(&database.url()));
         }
@@ -222,9 +255,9 @@ impl TestServerBuilder {
         if let Some(limits) = self.connection_limits {
             builder = builder.connection_limits(limits);
         }
-        let running = serve::start(builder).await.expect("the server starts");
+        let running = serve::start(builder).await?;
         let http = reqwest::Client::builder().no_proxy().pool_idle_timeout(POOL_IDLE).build().expect("a client");
-        TestServer { running: Some(running), data: Some(data), clock: self.clock, http, users: AtomicU32::new(1) }
+        Ok(TestServer { running: Some(running), data: Some(data), clock: self.clock, http, users: AtomicU32::new(1) })
     }
 }
 

@@ -15,7 +15,7 @@ use super::{queries, token};
 use crate::app::App;
 use crate::audit::Actor;
 use crate::error::{AppError, AppResult};
-use crate::http::RequestId;
+use crate::http::{RequestFacts, RequestId};
 use crate::ids::{AuthSessionId, TenantId, UserId};
 
 /// Somebody who is signed in.
@@ -79,11 +79,13 @@ impl FromRequestParts<App> for SignedIn {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, AppError> {
         // The limit of traffic has verified the token already.
-        if let Some(user) = parts.extensions.get::<Self>() {
-            return Ok(user.clone());
+        if let Some(signed_in) = parts.extensions.get::<Self>() {
+            return Ok(signed_in.clone());
         }
         let token = bearer(parts)?.ok_or_else(|| AppError::unauthorized("UNAUTHORIZED", "sign in first"))?;
-        authenticate(app, token).await
+        let signed_in = authenticate(app, token).await?;
+        RequestFacts::note_user(parts, signed_in.user.id);
+        Ok(signed_in)
     }
 }
 

@@ -124,8 +124,7 @@ async fn note_failure(
 ) -> AppResult<()> {
     let actor = locks::anonymous(tenant, request);
     let (id, now_ms) = (shown(account, attempt), app.now_ms());
-    let event_type = Action::SignInFail.as_str();
-    tracing::info!(event_type, request_id = request.as_str(), account = id, reason, "Refused a sign-in");
+    tracing::info!(request_id = request.as_str(), account = id, reason, "Refused a sign-in");
     app.db
         .write(move |tx| {
             let event =

@@ -6,6 +6,7 @@
 mod auth_session;
 mod confirm_email;
 mod current_user;
+mod default_accounts;
 mod fields;
 mod hashing;
 mod imported_hashes;
@@ -41,6 +42,7 @@ use crate::app::App;
 
 pub use auth_session::issue_token;
 pub use current_user::{Allowed, CurrentUser, MaybeUser};
+pub use default_accounts::{DEMO_ACCOUNTS, open_to_everybody};
 pub use fields::{DisplayName, Email, PersonName, Username};
 pub use hashing::{generate_password, hash_password_blocking};
 pub use mfa::{MfaReset, check_mfa_key, reset_mfa};

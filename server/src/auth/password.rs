@@ -21,6 +21,7 @@ use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::http::{Json, RequestId};
 use crate::ids::{TenantId, UserId};
 use crate::mail::Notice;
+use crate::telemetry::SecurityEvent;
 
 /// The old and the new password.
 #[derive(Deserialize, ToSchema)]
@@ -66,6 +67,7 @@ pub(super) async fn change_password(
     let new_hash = hashing::hash_password(&app, change.new_password).await?;
     let user = replace(&app, &current, old_hash.unwrap_or_default(), new_hash, &request).await?;
     remember(&app, &user)?;
+    app.security_event(SecurityEvent::PasswordChanged, request.as_str(), Some(&user.id.to_string()));
     let sign_in = SignIn { class: change.client, method: Method::Password, request };
     auth_session::begin(&app, &user, &sign_in).await.map(Json)
 }

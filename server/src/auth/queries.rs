@@ -84,6 +84,12 @@ pub(super) fn password_hash(tx: &Tx<'_>, tenant: &TenantId, id: UserId) -> Resul
     tx.query_one(sql, params![tenant.as_str(), &id.to_string()], |row| row.get(0)).map(|hash| hash.and_then(password))
 }
 
+/// The hashes of the passwords that accounts with this address have, in all tenants.
+pub(super) fn password_hashes(tx: &Tx<'_>, email: &str) -> Result<Vec<String>, DbError> {
+    let sql = "SELECT password_hash FROM users WHERE email = ?1 AND password_hash <> '' LIMIT ?2";
+    tx.query(sql, params![email, crate::limits::PAGE_ROWS_MAX], |row| row.get(0))
+}
+
 pub(super) fn by_id(tx: &Tx<'_>, tenant: &TenantId, id: UserId) -> Result<Option<User>, DbError> {
     let sql = format!("SELECT {COLUMNS} FROM users WHERE tenant_id = ?1 AND id = ?2");
     tx.query_one(&sql, params![tenant.as_str(), &id.to_string()], user)

@@ -27,7 +27,7 @@ use crate::app::App;
 use crate::clock::Clock;
 use crate::config::RateConfig;
 use crate::error::{AppError, AppResult};
-use crate::http::ClientIp;
+use crate::http::{ClientIp, RequestFacts};
 use crate::ids::UserId;
 
 /// Ends of paths that answer without being counted: whether the server lives must be known also when it is busy, and
@@ -144,6 +144,7 @@ async fn owner(app: &App, parts: &mut Parts) -> AppResult<Option<Owner>> {
             Ok(signed_in) => {
                 let id = signed_in.user.id;
                 // The handler's extractor finds it there and need not verify the token again.
+                RequestFacts::note_user(parts, id);
                 parts.extensions.insert(signed_in);
                 return Ok(Some(Owner::User(id)));
             }

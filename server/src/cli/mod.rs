@@ -2,6 +2,7 @@
 
 mod admin;
 mod audit;
+pub mod config;
 pub mod demo;
 mod migrate;
 pub mod models;
@@ -10,9 +11,12 @@ mod roster;
 pub mod serve;
 mod verify;
 
+use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::config::{Resolved, Sources};
 
 /// Attendance and exam evidence that survives a dead network, a wrong clock and a dishonest phone.
 #[derive(Debug, Parser)]
@@ -39,6 +43,9 @@ enum Command {
     Audit(audit::Audit),
     /// Make every projection again from the log and compare, with the server stopped.
     Rebuild(rebuild::Rebuild),
+    /// Look at the settings.
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
     /// Manage accounts without a running server.
     #[command(subcommand)]
     Admin(admin::Admin),
@@ -49,23 +56,65 @@ enum Command {
 
 /// Reads the arguments, runs the command and says how it ended.
 pub fn run() -> ExitCode {
+    let sources = Sources::of_process_in(Path::new("."));
+    let command = Cli::command();
+    let resolved = Resolved::new(&sources, &command);
+    let matches = resolved.apply(command).get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    if !matches!(cli.command, Command::Config(_)) {
+        let problems = problems_of(&resolved, &matches);
+        if !problems.is_empty() {
+            complain(&problems.join("\n"));
+            return ExitCode::from(USAGE);
+        }
+    }
+    match perform(cli.command, &sources, &resolved) {
+        Ok(code) => code,
+        Err(error) => {
+            complain(&error.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The status of a program that was called wrongly, as clap has it.
+const USAGE: u8 = 2;
+
+fn perform(command: Command, sources: &Sources, resolved: &Resolved) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let done = |()| ExitCode::SUCCESS;
-    let result: Result<ExitCode, Box<dyn std::error::Error>> = match Cli::parse().command {
-        Command::Serve(serve) => serve::run(*serve).map(done).map_err(Into::into),
+    match command {
+        Command::Serve(serve) => serve::run(*serve, &resolved.warnings()).map(done).map_err(Into::into),
         Command::Migrate(migrate) => migrate::run(&migrate).map(done).map_err(Into::into),
         Command::Demo(demo) => demo::run(&demo),
         Command::Models(models) => models::run(models),
         Command::Verify(verify) => verify::run(&verify),
         Command::Audit(audit) => audit::run(&audit),
         Command::Rebuild(rebuild) => rebuild::run(&rebuild),
+        Command::Config(command) => config::run(&command, sources),
         Command::Admin(admin) => admin::run(admin).map(done).map_err(Into::into),
         Command::Roster(roster) => roster::run(&roster),
-    };
-    match result {
-        Ok(code) => code,
-        Err(error) => {
-            let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("muster: {error}\n"));
-            ExitCode::FAILURE
-        }
     }
+}
+
+/// Values of the environment that this command would use and cannot read; those of other commands do not matter now.
+fn problems_of(resolved: &Resolved, matches: &ArgMatches) -> Vec<String> {
+    let mut used = Vec::new();
+    let (mut command, mut matches) = (Cli::command(), matches);
+    loop {
+        for argument in command.get_arguments() {
+            let given = matches.value_source(argument.get_id().as_str());
+            if given != Some(clap::parser::ValueSource::CommandLine) {
+                used.extend(argument.get_env().and_then(|name| name.to_str()).map(str::to_owned));
+            }
+        }
+        let Some((name, below)) = matches.subcommand() else { break };
+        let Some(found) = command.find_subcommand(name).cloned() else { break };
+        (command, matches) = (found, below);
+    }
+    let matters = |name: &String| name == ".env" || used.contains(name);
+    resolved.problems.iter().filter(|(name, _)| matters(name)).map(|(name, text)| format!("{name}: {text}")).collect()
+}
+
+fn complain(text: &str) {
+    let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("muster: {text}\n"));
 }

@@ -13,8 +13,10 @@ use crate::auth::{self, AuthState, Traffic};
 use crate::blobs::{BlobError, BlobStore, DiskStore, S3Config, S3Store, crypt::MasterKey};
 use crate::config::{Config, Environment, Secret, StorageBackend};
 use crate::devices::LegacyIds;
+use crate::error::AppError;
 use crate::evidence::Vault;
 use crate::face::Faces;
+use crate::health::ImageStoreHealth;
 use crate::jobs::{self, Handlers};
 use crate::log::{self, HeadFile, Movements, ServerKey};
 use crate::mail::{self, Mailer};
@@ -30,8 +32,10 @@ pub struct Serve {
 }
 
 /// Serves until SIGTERM or ctrl-c.
-pub(super) fn run(serve: Serve) -> Result<(), StartError> {
+pub(super) fn run(serve: Serve, warnings: &[String]) -> Result<(), StartError> {
+    serve.config.check()?;
     telemetry::start(&serve.config.data).map_err(StartError::Other)?;
+    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -40,8 +44,8 @@ pub(super) fn run(serve: Serve) -> Result<(), StartError> {
         let limits = http::connections_within(limits::CONNECTION);
         let running = start(AppBuilder::new(serve.config).connection_limits(limits)).await?;
         if running.app.config.data.env == Environment::Dev {
-            let db = running.app.db.clone();
-            let created = tokio::task::spawn_blocking(move || admin::create_first(&db)).await;
+            let app = running.app.clone();
+            let created = tokio::task::spawn_blocking(move || admin::create_first(&app.db)).await;
             created.map_err(|error| StartError::Other(error.to_string()))??;
         }
         tracing::info!(address = %running.address, "Listening");
@@ -88,7 +92,8 @@ fn furnish(builder: AppBuilder, store: Arc<dyn BlobStore>) -> Result<AppBuilder,
         .with(head_file)
         .with(audit_heads)
         .with(faces)
-        .with(Faces::new()))
+        .with(Faces::new())
+        .with(ImageStoreHealth::default()))
 }
 
 /// The store of images that the settings name. Blocks.
@@ -117,6 +122,7 @@ pub async fn start(builder: AppBuilder) -> Result<Running, StartError> {
     let app = tokio::task::spawn_blocking(move || build(builder))
         .await
         .map_err(|error| StartError::Other(error.to_string()))??;
+    accounts_that_everybody_knows(&app).await?;
     let (host, port) = (app.config.host.clone(), app.config.port);
     let listening = |error| StartError::Io(format!("{host}:{port}"), error);
     let listener = http::listen(&host, port).await.map_err(listening)?;
@@ -128,6 +134,27 @@ pub async fn start(builder: AppBuilder) -> Result<Running, StartError> {
     let audit_heads = tokio::spawn(audit::keep_published(app.clone()));
     tokio::spawn(log::pass_on_movements(app.clone()));
     Ok(Running { app, address, http, jobs, heads, audit_heads })
+}
+
+/// With ENV=prod there are none, or there is no server; with ENV=dev they are made if somebody asks for them.
+async fn accounts_that_everybody_knows(app: &App) -> Result<(), StartError> {
+    let failed = |error: AppError| StartError::Other(error.to_string());
+    if app.config.seed_demo_accounts {
+        let app = app.clone();
+        let made = tokio::task::spawn_blocking(move || admin::create_demo_accounts(&app.db)).await;
+        made.map_err(|error| StartError::Other(error.to_string()))??;
+    }
+    if app.config.data.env != Environment::Prod {
+        return Ok(());
+    }
+    let open = auth::open_to_everybody(app).await.map_err(failed)?;
+    if open.is_empty() {
+        return Ok(());
+    }
+    Err(StartError::Other(format!(
+        "ENV=prod does not start while everybody knows the passwords of these accounts; change or disable them: {}",
+        open.join(", ")
+    )))
 }
 
 /// Which slice does which kind of work after a commit.

@@ -6,7 +6,7 @@ use axum::http::Uri;
 use clap::{Args, ValueEnum};
 use lettre::message::Mailbox;
 
-use super::{ConfigError, Environment, Secret};
+use super::{ConfigError, Environment, Secret, require};
 
 /// How mail leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -93,33 +93,41 @@ impl MailConfig {
 
     /// Refuses settings with which mail would not leave, or would leave in the wrong hands.
     pub(super) fn check(&self, env: Environment) -> Result<(), ConfigError> {
-        let invalid = |name, text: &str| Err(ConfigError::Invalid(name, text.to_owned()));
+        let from = self.mail_from.parse::<Mailbox>().is_ok();
+        ConfigError::all([
+            self.check_public_url(env),
+            require(from, "MAIL_FROM", "expected an address such as Muster <muster@uni.example>"),
+            self.check_transport(env),
+        ])
+    }
+
+    fn check_public_url(&self, env: Environment) -> Result<(), ConfigError> {
         let prod = env == Environment::Prod;
-        match self.public_url() {
-            None if prod => return invalid("PUBLIC_URL", "needed with ENV=prod, because links in mail begin with it"),
-            Some(url) if !is_base(url, prod) => {
-                let scheme = if prod { "https" } else { "http or https" };
-                return invalid(
-                    "PUBLIC_URL",
-                    &format!("expected an {scheme} address such as https://muster.uni.example"),
-                );
-            }
-            _ => {}
-        }
-        if self.mail_from.parse::<Mailbox>().is_err() {
-            return invalid("MAIL_FROM", "expected an address such as Muster <muster@uni.example>");
-        }
+        let Some(url) = self.public_url() else {
+            return require(!prod, "PUBLIC_URL", "needed with ENV=prod, because links in mail begin with it");
+        };
+        let scheme = if prod { "https" } else { "http or https" };
+        let expected = format!("expected an {scheme} address such as https://muster.uni.example");
+        require(is_base(url, prod), "PUBLIC_URL", &expected)
+    }
+
+    fn check_transport(&self, env: Environment) -> Result<(), ConfigError> {
+        let prod = env == Environment::Prod;
         match self.transport() {
-            MailTransport::Smtp if self.host().is_none() => invalid("SMTP_HOST", "needed with MAIL_TRANSPORT=smtp"),
-            MailTransport::File if prod && self.mail_transport.is_none() => invalid(
+            MailTransport::Smtp if self.host().is_none() => {
+                require(false, "SMTP_HOST", "needed with MAIL_TRANSPORT=smtp")
+            }
+            MailTransport::Smtp => self.check_credentials(),
+            MailTransport::File => require(
+                !prod || self.mail_transport.is_some(),
                 "SMTP_HOST",
                 "needed with ENV=prod, unless MAIL_TRANSPORT=file says that mail stays in a folder",
             ),
-            MailTransport::Console if env != Environment::Dev => {
-                invalid("MAIL_TRANSPORT", "console is for ENV=dev only, because links in mail are secrets")
-            }
-            MailTransport::Smtp => self.check_credentials(),
-            _ => Ok(()),
+            MailTransport::Console => require(
+                env == Environment::Dev,
+                "MAIL_TRANSPORT",
+                "console is for ENV=dev only, because links in mail are secrets",
+            ),
         }
     }
 
@@ -152,7 +160,7 @@ mod tests {
 
     fn check(arguments: &[&str]) -> Result<(), String> {
         let config = Config::from_arguments(arguments.iter().map(|argument| (*argument).to_owned()))?;
-        config.check().map_err(|error| error.to_string())
+        config.mail.check(config.data.env).map_err(|error| error.to_string())
     }
 
     const PROD: [&str; 4] = ["--env", "prod", "--public-url", "https://muster.uni.example"];

@@ -1,54 +1,36 @@
 //! Every setting, its environment name and its default. A value that cannot be right stops the start.
 
-use std::fmt;
 use std::path::PathBuf;
-use std::str::FromStr;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, ValueEnum};
 use thiserror::Error;
-use zeroize::Zeroizing;
 
+mod data;
 mod mail;
 mod mfa;
+mod names;
 mod networks;
 mod oauth;
 mod rates;
+mod report;
+mod secret;
 mod sign_up;
+mod sources;
 mod tokens;
 mod web;
 
+pub use data::{ASYNC_STANDBY_WORDS, DataConfig, DatabaseUrl, Environment, LogFormat, UNSAFE_POSTGRES_WORDS};
 pub use mail::{MailConfig, MailTransport, SmtpTls};
 pub use mfa::{MfaConfig, MfaKey};
 pub use oauth::OauthConfig;
 pub use rates::RateConfig;
+pub use report::{Ignored, Origin, Report, Row, example};
+use secret::DISTINCT_BYTES_MIN;
+pub use secret::Secret;
 pub use sign_up::SignUp;
+pub use sources::{Place, Resolved, Setting, Sources};
 pub use tokens::{JWT_SECRET_BYTES_MIN, TOKEN_PEPPER_BYTES_MIN, TokenConfig};
-pub use web::WebConfig;
-
-/// What ALLOW_UNSAFE_POSTGRES must say.
-pub const UNSAFE_POSTGRES_WORDS: &str = "yes, acknowledged records may be lost on a crash";
-/// What ALLOW_ASYNC_STANDBY must say.
-pub const ASYNC_STANDBY_WORDS: &str = "yes, acknowledged records may be lost on failover";
-
-/// Where the server runs, which decides what it tolerates.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Environment {
-    /// A developer's machine: accounts may be generated and printed.
-    Dev,
-    /// Like production, for trying.
-    Staging,
-    /// Refuses weak secrets and demo data.
-    Prod,
-}
-
-/// How a log line looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// For machines.
-    Json,
-}
+pub use web::{Origins, WebConfig};
 
 /// Where images are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -57,76 +39,6 @@ pub enum StorageBackend {
     Local,
     /// A bucket.
     S3,
-}
-
-/// A value that is never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Zeroizing<String>);
-
-impl Secret {
-    /// Keeps a value to itself, and wipes it at the end.
-    pub fn new(value: String) -> Self {
-        Self(Zeroizing::new(value))
-    }
-
-    /// The value, for the code that needs it.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(..)")
-    }
-}
-
-impl FromStr for Secret {
-    type Err = std::convert::Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self::new(text.to_owned()))
-    }
-}
-
-impl<'de> serde::Deserialize<'de> for Secret {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer).map(Self::new)
-    }
-}
-
-/// What every command needs to find the data.
-#[derive(Debug, Clone, Args)]
-pub struct DataConfig {
-    /// Folder of the database, the images, the keys and the models.
-    #[arg(long, env = "DATA_DIR", default_value = "muster-data")]
-    pub data_dir: PathBuf,
-
-    /// `sqlite:///path/to/file` or `postgresql://user:password@host/database`. Default: a file in DATA_DIR.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    pub database_url: Option<Secret>,
-
-    /// Runs on a PostgreSQL with fsync=off or full_page_writes=off, if it says "yes, acknowledged records may be lost on
-    /// a crash".
-    #[arg(long, env = "ALLOW_UNSAFE_POSTGRES")]
-    pub allow_unsafe_postgres: Option<String>,
-
-    /// Lets several servers rely on an asynchronous standby, if it says "yes, acknowledged records may be lost on
-    /// failover".
-    #[arg(long, env = "ALLOW_ASYNC_STANDBY")]
-    pub allow_async_standby: Option<String>,
-
-    /// Where the server runs.
-    #[arg(long, env = "ENV", value_enum, default_value = "dev")]
-    pub env: Environment,
-
-    /// What is logged: error, warn, info, debug, trace, or a filter per module.
-    #[arg(long, env = "LOG_LEVEL", default_value = "info")]
-    pub log_level: String,
-
-    /// How a log line looks.
-    #[arg(long, env = "LOG_FORMAT", value_enum, default_value = "text")]
-    pub log_format: LogFormat,
 }
 
 /// Every setting of `muster serve`.
@@ -171,6 +83,11 @@ pub struct Config {
     /// Browsers and proxies.
     #[command(flatten)]
     pub web: WebConfig,
+
+    /// Makes the accounts admin@example.com and student@example.com with passwords that everybody knows; with ENV=dev
+    /// only.
+    #[arg(long, env = "SEED_DEMO_ACCOUNTS", default_value_t = false, action = ArgAction::Set)]
+    pub seed_demo_accounts: bool,
 
     /// Key that wraps the keys of people's evidence, 32 bytes in base64. Default: made once and kept in DATA_DIR/keys.
     #[arg(long, env = "MASTER_KEY", hide_env_values = true)]
@@ -219,69 +136,72 @@ pub enum ConfigError {
     /// The text after the colon says what to do.
     #[error("{0}: {1}")]
     Invalid(&'static str, String),
+    /// More than one of them, so that nobody starts the server once per mistake.
+    #[error("{} settings cannot be right:{}", .0.len(), .0.iter().map(|each| format!("\n  {each}")).collect::<String>())]
+    Several(Vec<Self>),
 }
 
-/// Which database to open.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DatabaseUrl {
-    /// A file.
-    Sqlite(PathBuf),
-    /// A database of a PostgreSQL server. The address may hold a password.
-    Postgres(Secret),
-}
-
-impl DataConfig {
-    /// Reads DATABASE_URL.
-    pub fn database(&self) -> Result<DatabaseUrl, ConfigError> {
-        let invalid = |text: &str| Err(ConfigError::Invalid("DATABASE_URL", text.to_owned()));
-        let Some(secret) = &self.database_url else {
-            return Ok(DatabaseUrl::Sqlite(self.data_dir.join("muster.db")));
-        };
-        let url = secret.reveal();
-        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            return Ok(DatabaseUrl::Postgres(secret.clone()));
+impl ConfigError {
+    /// The mistakes, one by one.
+    pub fn each(&self) -> Vec<&Self> {
+        match self {
+            Self::Invalid(..) => vec![self],
+            Self::Several(errors) => errors.iter().flat_map(Self::each).collect(),
         }
-        match url.strip_prefix("sqlite://") {
-            Some("" | "/") | None => {
-                invalid("expected sqlite:///path/to/file or postgresql://user:password@host/database")
+    }
+
+    /// What went wrong in any of several checks.
+    fn all(checks: impl IntoIterator<Item = Result<(), Self>>) -> Result<(), Self> {
+        let mut errors = Vec::new();
+        for error in checks.into_iter().filter_map(Result::err) {
+            match error {
+                Self::Several(several) => errors.extend(several),
+                one @ Self::Invalid(..) => errors.push(one),
             }
-            Some(path) => Ok(DatabaseUrl::Sqlite(PathBuf::from(path))),
+        }
+        match errors.len() {
+            0 => Ok(()),
+            1 => Err(errors.remove(0)),
+            _ => Err(Self::Several(errors)),
         }
     }
+}
 
-    /// Dangers that were taken in words.
-    pub fn allowances(&self) -> Result<(bool, bool), ConfigError> {
-        let said = |name, given: &Option<String>, words: &str| match given.as_deref() {
-            None | Some("") => Ok(false),
-            Some(text) if text == words => Ok(true),
-            Some(_) => Err(ConfigError::Invalid(name, format!("to take the risk, it must say \"{words}\""))),
-        };
-        Ok((
-            said("ALLOW_UNSAFE_POSTGRES", &self.allow_unsafe_postgres, UNSAFE_POSTGRES_WORDS)?,
-            said("ALLOW_ASYNC_STANDBY", &self.allow_async_standby, ASYNC_STANDBY_WORDS)?,
-        ))
-    }
-
-    /// Folder of the keys.
-    pub fn keys_dir(&self) -> PathBuf {
-        self.data_dir.join("keys")
-    }
+/// Refuses a setting unless `holds`.
+fn require(holds: bool, name: &'static str, text: &str) -> Result<(), ConfigError> {
+    if holds { Ok(()) } else { Err(ConfigError::Invalid(name, text.to_owned())) }
 }
 
 #[derive(Debug, clap::Parser)]
+#[command(name = "muster serve")]
 struct Arguments {
     #[command(flatten)]
     config: Config,
 }
 
 impl Config {
-    /// Reads options as `muster serve` would, with the environment behind them.
+    /// Reads options as `muster serve` would, with the environment of the process behind them.
     ///
     /// # Errors
     /// The text is what a person at the terminal would have seen.
     pub fn from_arguments(arguments: impl IntoIterator<Item = String>) -> Result<Self, String> {
+        Self::from_sources(&Sources::of_process(), arguments)
+    }
+
+    /// The same, with another environment behind them.
+    ///
+    /// # Errors
+    /// The text names every value that cannot be read.
+    pub fn from_sources(sources: &Sources, arguments: impl IntoIterator<Item = String>) -> Result<Self, String> {
+        let command = Arguments::command();
+        let resolved = Resolved::new(sources, &command);
+        if !resolved.problems.is_empty() {
+            let lines = resolved.problems.iter().map(|(name, text)| format!("{name}: {text}"));
+            return Err(lines.collect::<Vec<_>>().join("\n"));
+        }
         let arguments = std::iter::once("muster serve".to_owned()).chain(arguments);
-        let parsed = <Arguments as clap::Parser>::try_parse_from(arguments);
+        let matches = resolved.apply(command).try_get_matches_from(arguments);
+        let parsed = matches.and_then(|matches| Arguments::from_arg_matches(&matches));
         parsed.map(|parsed| parsed.config).map_err(|error| error.to_string())
     }
 
@@ -309,40 +229,39 @@ impl Config {
         self.upload_max_image_mb as usize * 1024 * 1024
     }
 
-    /// Refuses settings that contradict each other or are too weak.
+    /// Refuses settings that contradict each other or are too weak; all of them at once.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let invalid = |name, text: &str| Err(ConfigError::Invalid(name, text.to_owned()));
-        self.data.database()?;
-        self.data.allowances()?;
-        self.tokens.check(self.data.env)?;
-        self.rates.check()?;
-        self.web.trusted_proxies()?;
-        self.web.campus_networks()?;
-        self.mfa.check(self.data.env)?;
-        self.oauth.check(self.data.env)?;
-        if !(1..=50).contains(&self.upload_max_image_mb) {
-            return invalid("UPLOAD_MAX_IMAGE_MB", "expected 1 to 50");
-        }
-        if self.storage_backend == StorageBackend::S3 {
-            if self.s3_bucket.as_deref().unwrap_or("").is_empty() {
-                return invalid("S3_BUCKET", "needed with STORAGE_BACKEND=s3");
-            }
-            if self.s3_access_key.is_none() || self.s3_secret_key.is_none() {
-                return invalid("S3_ACCESS_KEY", "needed with STORAGE_BACKEND=s3, together with S3_SECRET_KEY");
-            }
-        }
-        self.mail.check(self.data.env)
+        let env = self.data.env;
+        ConfigError::all([
+            self.data.check(),
+            self.tokens.check(env),
+            self.mfa.check(env),
+            self.rates.check(),
+            self.oauth.check(env),
+            self.web.trusted_proxies().map(drop),
+            self.web.campus_networks().map(drop),
+            self.mail.check(env),
+            self.web.check(env),
+            self.check_images(),
+            require(
+                !self.seed_demo_accounts || env == Environment::Dev,
+                "SEED_DEMO_ACCOUNTS",
+                "accounts whose passwords everybody knows are made with ENV=dev only",
+            ),
+        ])
     }
-}
 
-/// Fewest different bytes of a secret that somebody did not just type.
-const DISTINCT_BYTES_MIN: usize = 10;
-
-fn is_guessable(secret: &str) -> bool {
-    let lower = secret.to_lowercase();
-    let distinct = secret.bytes().collect::<std::collections::BTreeSet<_>>().len();
-    let words = ["secret", "change", "password", "example", "default", "your-", "your_", "test", "muster"];
-    distinct < DISTINCT_BYTES_MIN || words.iter().any(|word| lower.contains(word))
+    fn check_images(&self) -> Result<(), ConfigError> {
+        let in_bucket = self.storage_backend == StorageBackend::S3;
+        let is_set = |value: &Option<String>| value.as_deref().is_some_and(|value| !value.is_empty());
+        let has_keys = self.s3_access_key.is_some() && self.s3_secret_key.is_some();
+        let keys_needed = "needed with STORAGE_BACKEND=s3, together with S3_SECRET_KEY";
+        ConfigError::all([
+            require((1..=50).contains(&self.upload_max_image_mb), "UPLOAD_MAX_IMAGE_MB", "expected 1 to 50"),
+            require(!in_bucket || is_set(&self.s3_bucket), "S3_BUCKET", "needed with STORAGE_BACKEND=s3"),
+            require(!in_bucket || has_keys, "S3_ACCESS_KEY", keys_needed),
+        ])
+    }
 }
 
 #[cfg(test)]
@@ -363,17 +282,6 @@ mod tests {
         assert!(config(&["--jwt-secret", "short"]).check().is_err());
         let typed = "change-me-change-me-change-me-change-me";
         assert!(config(&["--jwt-secret", typed]).check().is_ok());
-        assert!(config(&["--env", "prod", "--jwt-secret", typed]).check().is_err());
-        assert!(config(&["--env", "prod", "--jwt-secret", &"a".repeat(64)]).check().is_err());
-        let random = "8f0aa1c6d2b94e57931c60d7be2f4a85";
-        let prod = [
-            ["--env", "prod"],
-            ["--public-url", "https://muster.uni.example"],
-            ["--smtp-host", "mail.uni.example"],
-            ["--mfa-encryption-key", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="],
-        ]
-        .concat();
-        assert!(config(&[&prod[..], &["--jwt-secret", random]].concat()).check().is_ok());
     }
 
     #[test]

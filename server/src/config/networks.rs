@@ -25,6 +25,14 @@ impl WebConfig {
     pub fn campus_networks(&self) -> Result<Vec<IpNet>, ConfigError> {
         networks("CAMPUS_NETWORKS", &self.campus_networks)
     }
+
+    /// Reads METRICS_NETWORKS.
+    ///
+    /// # Errors
+    /// When a part of it is no network.
+    pub fn metrics_networks(&self) -> Result<Vec<IpNet>, ConfigError> {
+        networks("METRICS_NETWORKS", &self.metrics_networks)
+    }
 }
 
 /// A comma-separated list; an address alone is a network of one.

@@ -2,7 +2,8 @@
 
 use clap::Args;
 
-use super::{ConfigError, Environment, Secret, is_guessable};
+use super::secret::is_guessable;
+use super::{ConfigError, Environment, Secret, require};
 
 /// Fewest bytes of a secret that signs tokens.
 pub const JWT_SECRET_BYTES_MIN: usize = 32;
@@ -58,43 +59,47 @@ impl TokenConfig {
     }
 
     /// Refuses secrets that are too weak, and lives that make no sense.
-    pub(super) fn check(&self, environment: Environment) -> Result<(), ConfigError> {
-        let invalid = |name, text: &str| Err(ConfigError::Invalid(name, text.to_owned()));
-        let reveal = |secret: &Option<Secret>| secret.as_ref().map(|secret| secret.reveal().as_bytes().to_vec());
-        let given = [("JWT_SECRET", reveal(&self.jwt_secret)), ("TOKEN_PEPPER", reveal(&self.token_pepper))];
-        for (name, secret) in given {
-            if let Some(secret) = secret {
-                check_secret(name, &secret, environment)?;
-            }
-        }
-        self.previous_secrets().try_for_each(|secret| check_secret("JWT_PREVIOUS_SECRETS", secret, environment))?;
-        if self.token_pepper.is_some() && self.token_pepper == self.jwt_secret {
-            return invalid("TOKEN_PEPPER", "it must not be JWT_SECRET; leave it unset and one is made");
-        }
-        if self.jwt_alg != "HS256" {
-            return invalid("JWT_ALG", "access tokens are signed with HS256 only");
-        }
+    pub(super) fn check(&self, env: Environment) -> Result<(), ConfigError> {
+        let given = self.jwt_previous_secrets.iter().filter(|old| !old.reveal().trim().is_empty());
+        let previous = given.map(|old| strong("JWT_PREVIOUS_SECRETS", Some(old), env));
+        let same = self.token_pepper.is_some() && self.token_pepper == self.jwt_secret;
         let within = |value: u32, most: u32| (1..=most).contains(&value);
-        if !within(self.access_token_expire_minutes, ACCESS_TOKEN_MINUTES_MAX) {
-            return invalid("ACCESS_TOKEN_EXPIRE_MINUTES", "expected 1 to 1440");
-        }
-        if !within(self.refresh_token_expire_days, REFRESH_TOKEN_DAYS_MAX) {
-            return invalid("REFRESH_TOKEN_EXPIRE_DAYS", "expected 1 to 366");
-        }
-        if !within(self.password_reset_expire_minutes, PASSWORD_RESET_MINUTES_MAX) {
-            return invalid("PASSWORD_RESET_EXPIRE_MINUTES", "expected 1 to 1440");
-        }
-        Ok(())
+        ConfigError::all(previous.chain([
+            strong("JWT_SECRET", self.jwt_secret.as_ref(), env),
+            strong("TOKEN_PEPPER", self.token_pepper.as_ref(), env),
+            require(!same, "TOKEN_PEPPER", "it must not be JWT_SECRET"),
+            require(self.jwt_alg == "HS256", "JWT_ALG", "access tokens are signed with HS256 only"),
+            require(
+                within(self.access_token_expire_minutes, ACCESS_TOKEN_MINUTES_MAX),
+                "ACCESS_TOKEN_EXPIRE_MINUTES",
+                "expected 1 to 1440",
+            ),
+            require(
+                within(self.refresh_token_expire_days, REFRESH_TOKEN_DAYS_MAX),
+                "REFRESH_TOKEN_EXPIRE_DAYS",
+                "expected 1 to 366",
+            ),
+            require(
+                within(self.password_reset_expire_minutes, PASSWORD_RESET_MINUTES_MAX),
+                "PASSWORD_RESET_EXPIRE_MINUTES",
+                "expected 1 to 1440",
+            ),
+        ]))
     }
 }
 
-fn check_secret(name: &'static str, secret: &[u8], environment: Environment) -> Result<(), ConfigError> {
-    let invalid = |text: &str| Err(ConfigError::Invalid(name, text.to_owned()));
+/// A secret that is long enough and, where it matters, neither missing nor typed.
+fn strong(name: &'static str, secret: Option<&Secret>, env: Environment) -> Result<(), ConfigError> {
+    let Some(secret) = secret.map(Secret::reveal) else {
+        return require(env != Environment::Prod, name, "ENV=prod needs it: 32 random bytes or more");
+    };
     if secret.len() < JWT_SECRET_BYTES_MIN {
-        return invalid("at least 32 bytes are needed; leave it unset and one is made");
+        let text = "at least 32 bytes are needed; leave it unset outside of production and one is made";
+        return require(false, name, text);
     }
-    if environment == Environment::Prod && std::str::from_utf8(secret).is_ok_and(is_guessable) {
-        return invalid("this can be guessed, and ENV=prod refuses it; use random bytes");
-    }
-    Ok(())
+    require(
+        env != Environment::Prod || !is_guessable(secret),
+        name,
+        "this can be guessed, and ENV=prod refuses it; use random bytes",
+    )
 }

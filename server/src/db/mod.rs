@@ -4,6 +4,7 @@
 
 mod error;
 pub mod faults;
+mod meters;
 mod migrate;
 mod postgres;
 mod queue;
@@ -13,6 +14,7 @@ mod tx;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::broadcast;
 
@@ -22,6 +24,7 @@ pub use postgres::{Allowances, Notice};
 pub use tx::{Cell, FromCell, Row, Tx, Value};
 
 use crate::config::DatabaseUrl;
+use crate::telemetry::DatabaseMeters;
 use postgres::Notices;
 use request::Workers;
 
@@ -138,6 +141,21 @@ impl Db {
     /// Writes that are not committed yet, so that background work can stand back.
     pub fn writer_waiting(&self) -> usize {
         self.0.workers.writer_waiting()
+    }
+
+    /// Reads that wait for a thread.
+    pub fn reads_waiting(&self) -> usize {
+        self.0.workers.reads_waiting()
+    }
+
+    /// What the threads measure.
+    pub fn meters(&self) -> &DatabaseMeters {
+        &self.0.workers.meters().database
+    }
+
+    /// Statements that take longer are logged from now on, without their values.
+    pub fn log_slower_than(&self, limit: Duration) {
+        self.0.workers.meters().log_slower_than(limit);
     }
 
     /// Whether other servers may use this database at the same time.

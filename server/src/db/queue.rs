@@ -95,6 +95,11 @@ impl<T> Queue<T> {
         taken
     }
 
+    /// Those in the queue.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     /// Those in the queue, and those that its only taker works on: a group commit empties the queue at once.
     pub(super) fn unfinished(&self) -> usize {
         self.waiting.load(Ordering::Relaxed) + self.in_hand.load(Ordering::Relaxed)

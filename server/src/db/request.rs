@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
+use tracing::Span;
 
+use super::meters::{self, Meters};
 use super::queue::Queue;
 use super::{DbError, Tx};
 use crate::limits;
@@ -19,6 +21,7 @@ pub(super) struct Workers {
     writes: Arc<Requests>,
     reads: Arc<Requests>,
     handles: Mutex<Vec<JoinHandle<()>>>,
+    meters: Arc<Meters>,
 }
 
 impl Workers {
@@ -27,6 +30,7 @@ impl Workers {
             writes: Arc::new(Queue::new(limits::WRITE_QUEUE_MAX)),
             reads: Arc::new(Queue::new(limits::READ_QUEUE_MAX)),
             handles: Mutex::default(),
+            meters: Arc::default(),
         }
     }
 
@@ -48,6 +52,11 @@ impl Workers {
     }
 
     fn spawn(&mut self, name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), DbError> {
+        let meters = Arc::clone(&self.meters);
+        let body = move || {
+            meters::of_this_thread(meters);
+            body();
+        };
         let handle = std::thread::Builder::new().name(name.to_owned()).spawn(body).map_err(DbError::other)?;
         self.handles.get_mut().unwrap_or_else(PoisonError::into_inner).push(handle);
         Ok(())
@@ -93,6 +102,14 @@ impl Workers {
         self.writes.unfinished()
     }
 
+    pub(super) fn reads_waiting(&self) -> usize {
+        self.reads.waiting()
+    }
+
+    pub(super) fn meters(&self) -> &Meters {
+        &self.meters
+    }
+
     pub(super) fn close(&self) {
         self.reads.close();
         self.writes.close();
@@ -124,6 +141,8 @@ pub(super) trait Request: Send {
 
 struct Pending<T, E, F> {
     work: F,
+    /// The request that asks, so that lines of this thread name it.
+    span: Span,
     result: Option<Result<T, E>>,
     reply: Option<oneshot::Sender<Result<T, E>>>,
 }
@@ -135,6 +154,7 @@ where
     E: From<DbError> + Send,
 {
     fn run(&mut self, tx: &Tx<'_>) -> bool {
+        let _asking = self.span.enter();
         let result = catch_unwind(AssertUnwindSafe(|| (self.work)(tx)))
             .unwrap_or_else(|panic| Err(E::from(DbError::Other(panic_text(&*panic)))));
         let succeeded = result.is_ok();
@@ -165,7 +185,7 @@ where
     E: From<DbError> + Send + 'static,
 {
     let (reply, answer) = oneshot::channel();
-    queue.push(Box::new(Pending { work, result: None, reply: Some(reply) })).await?;
+    queue.push(Box::new(Pending { work, span: Span::current(), result: None, reply: Some(reply) })).await?;
     answer.await.unwrap_or_else(|_| Err(E::from(DbError::Closed)))
 }
 
@@ -176,7 +196,7 @@ where
     E: From<DbError> + Send + 'static,
 {
     let (reply, answer) = oneshot::channel();
-    queue.push_blocking(Box::new(Pending { work, result: None, reply: Some(reply) }))?;
+    queue.push_blocking(Box::new(Pending { work, span: Span::current(), result: None, reply: Some(reply) }))?;
     answer.blocking_recv().unwrap_or_else(|_| Err(E::from(DbError::Closed)))
 }
 

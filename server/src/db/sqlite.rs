@@ -11,7 +11,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::faults::{self, Fault};
 use super::request::{Request, Requests, Workers, fail_all};
-use super::{DbError, Tx};
+use super::{DbError, Tx, meters};
 use crate::clock::Stopwatch;
 use crate::limits;
 
@@ -102,6 +102,7 @@ fn write_loop(connection: &Connection, queue: &Requests, fault: Fault) {
 /// One request in a transaction of its own. The rollback of the transaction takes back exactly what the rollback of
 /// a savepoint around the same work would, so none is needed.
 fn run_alone(connection: &Connection, request: &mut dyn Request, fault: Fault) {
+    let watch = Stopwatch::start();
     if let Err(error) = statement(connection, "BEGIN IMMEDIATE") {
         return request.fail(error);
     }
@@ -117,8 +118,9 @@ fn run_alone(connection: &Connection, request: &mut dyn Request, fault: Fault) {
     }
     if let Err(error) = statement(connection, "COMMIT") {
         roll_back(connection);
-        request.fail(error);
+        return request.fail(error);
     }
+    meters::committed(1, watch);
 }
 
 /// As many of the waiting requests as the time budget allows, in one commit.
@@ -149,6 +151,7 @@ fn run_group(connection: &Connection, waiting: &mut VecDeque<Box<dyn Request>>, 
         roll_back(connection);
         return fail_all(done.into_iter(), &error);
     }
+    meters::committed(done.len(), watch);
     done.into_iter().for_each(|mut request| request.answer());
 }
 

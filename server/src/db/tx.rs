@@ -3,7 +3,7 @@
 use rusqlite::types::{ToSqlOutput, ValueRef};
 
 use super::postgres::{self, Column, Session};
-use super::{ConstraintKind, DbError};
+use super::{ConstraintKind, DbError, meters};
 
 /// One open transaction.
 ///
@@ -28,13 +28,13 @@ impl<'a> Tx<'a> {
     /// Runs a statement and says how many rows it changed.
     pub fn execute(&self, sql: &str, params: &[Value<'_>]) -> Result<u64, DbError> {
         check(params)?;
-        match &self.0 {
+        meters::timed(sql, || match &self.0 {
             Inner::Postgres(session) => session.execute(sql, params),
             Inner::Sqlite(connection) => {
                 let mut statement = connection.prepare_cached(sql)?;
                 Ok(statement.execute(rusqlite::params_from_iter(params))? as u64)
             }
-        }
+        })
     }
 
     /// Runs a statement whose count nobody needs.
@@ -56,7 +56,7 @@ impl<'a> Tx<'a> {
         map: impl FnOnce(&Row<'_>) -> Result<T, DbError>,
     ) -> Result<Option<T>, DbError> {
         check(params)?;
-        match &self.0 {
+        meters::timed(sql, || match &self.0 {
             Inner::Postgres(session) => {
                 session.query(sql, params)?.first().map(|row| map(&Row::postgres(row))).transpose()
             }
@@ -66,7 +66,7 @@ impl<'a> Tx<'a> {
                 let Some(row) = rows.next()? else { return Ok(None) };
                 map(&Row::sqlite(row)).map(Some)
             }
-        }
+        })
     }
 
     /// Every row, in order. Statements bound what they return with LIMIT.
@@ -77,7 +77,7 @@ impl<'a> Tx<'a> {
         mut map: impl FnMut(&Row<'_>) -> Result<T, DbError>,
     ) -> Result<Vec<T>, DbError> {
         check(params)?;
-        match &self.0 {
+        meters::timed(sql, || match &self.0 {
             Inner::Postgres(session) => {
                 session.query(sql, params)?.iter().map(|row| map(&Row::postgres(row))).collect()
             }
@@ -90,7 +90,7 @@ impl<'a> Tx<'a> {
                 }
                 Ok(mapped)
             }
-        }
+        })
     }
 
     /// How many placeholders a statement has and how many columns its rows, if the database understands it.

@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::activity::{Activity, Watched};
-use super::gate::Gate;
+use super::gate::{Counted, Gate};
 use crate::app::App;
 use crate::limits;
 
@@ -45,7 +45,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 /// Serves until the app stops, then waits for requests in flight, at most `limits::SHUTDOWN_GRACE`.
 pub async fn serve(app: App, listener: TcpListener, router: Router) {
     let limits = app.connection_limits;
-    let gate = Arc::new(Gate::new(router, limits.requests_in_flight_max, app.draw()));
+    let gate = Arc::new(Gate::new(app.clone(), router));
     let graceful = GracefulShutdown::new();
     let connections = Arc::new(Semaphore::new(limits.connections_max));
     let mut stopped = pin!(app.stopped());
@@ -60,7 +60,11 @@ pub async fn serve(app: App, listener: TcpListener, router: Router) {
                 Ok(place) => {
                     let activity = Activity::new(limits);
                     let (gate, watcher) = (Arc::clone(&gate), graceful.watcher());
-                    tokio::spawn(connection(gate, socket, peer, activity, watcher, place));
+                    let counted = app.clone();
+                    tokio::spawn(async move {
+                        let _counted = Counted::one_more(&counted.metrics.connections);
+                        connection(gate, socket, peer, activity, watcher, place).await;
+                    });
                 }
                 Err(_) => refuse(&socket),
             },

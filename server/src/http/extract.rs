@@ -67,8 +67,7 @@ impl<S: Send + Sync> FromRequestParts<S> for RequestId {
     type Rejection = AppError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, AppError> {
-        // The gate gives every request its id; one that came without sockets has none.
-        Ok(parts.extensions.get::<Self>().cloned().unwrap_or_else(Self::none))
+        Ok(Self::of(parts))
     }
 }
 

@@ -4,22 +4,30 @@ use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, DefaultBodyLimit};
-use axum::http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use axum::http::request::Parts;
+use axum::http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use axum::response::IntoResponse;
 use futures_util::FutureExt;
 use hyper::body::{Body as HttpBody, Incoming};
+use prometheus_client::metrics::gauge::Gauge;
 use tower::Service;
+use tracing::Instrument;
 
 use super::activity::Activity;
 use super::body::{Reply, Timed};
+use super::facts::RequestFacts;
+use super::headers::{self, Security};
 use super::in_flight::InFlight;
+use crate::app::App;
 use crate::clock::{Stopwatch, mix};
 use crate::error::{AppError, Pending, jittered_retry_after};
 use crate::limits;
+use crate::telemetry::{REQUEST_LOG, SecurityEvent};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -28,9 +36,9 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub struct RequestId(HeaderValue);
 
 impl RequestId {
-    /// Of a request that did not come through the gate.
-    pub(super) fn none() -> Self {
-        Self(HeaderValue::from_static("-"))
+    /// Of this request. The gate gives every request its id; one that came without sockets has none.
+    pub fn of(parts: &Parts) -> Self {
+        parts.extensions.get::<Self>().cloned().unwrap_or(Self(HeaderValue::from_static("-")))
     }
 
     /// Its characters.
@@ -41,16 +49,25 @@ impl RequestId {
 
 /// What all connections share.
 pub(super) struct Gate {
+    app: App,
     router: Router,
+    security: Security,
     in_flight: InFlight,
     in_flight_max: usize,
     request_ids: AtomicU64,
 }
 
 impl Gate {
-    /// `draw` makes the request ids of this process differ from those of any other.
-    pub(super) fn new(router: Router, in_flight_max: usize, draw: u64) -> Self {
-        Self { router, in_flight: InFlight::default(), in_flight_max, request_ids: AtomicU64::new(draw) }
+    /// Request ids begin at random, so that those of this process differ from those of any other.
+    pub(super) fn new(app: App, router: Router) -> Self {
+        Self {
+            router,
+            security: Security::new(&app.config),
+            in_flight: InFlight::default(),
+            in_flight_max: app.connection_limits.requests_in_flight_max,
+            request_ids: AtomicU64::new(app.draw()),
+            app,
+        }
     }
 
     /// Answers one request.
@@ -61,22 +78,29 @@ impl Gate {
         request: Request<Incoming>,
     ) -> Response<Reply> {
         activity.serving();
-        let log = tracing::enabled!(tracing::Level::INFO)
-            .then(|| (Stopwatch::start(), request.method().clone(), request.uri().clone()));
-        let id = self.request_id(&request);
+        let watch = Stopwatch::start();
+        let log = tracing::enabled!(target: REQUEST_LOG, tracing::Level::INFO).then(|| request.uri().clone());
+        let (method, id, facts) = (request.method().clone(), self.request_id(&request), RequestFacts::default());
+        let https_only = self.security.is_for_https_only(peer, request.headers());
+        // At this level, so that every line of a request names it, however little is logged.
+        let span = tracing::error_span!(target: REQUEST_LOG, "request", request_id = id.as_str());
         let response = match self.in_flight.enter(self.in_flight_max) {
-            Some(_place) => self.call(peer, &activity, &id, request).await,
+            Some(_place) => {
+                let _counted = Counted::one_more(&self.app.metrics.requests_in_flight);
+                self.call(peer, &activity, &id, &facts, request).instrument(span).await
+            }
             None => self.overloaded(),
         };
-        let mut response = enveloped(response, &id);
-        add_headers(&mut response, &id, &activity);
-        if let Some((watch, method, uri)) = log {
-            let micros = watch.elapsed().as_micros() as u64;
-            // The path only: a query may carry what nobody should find in a log.
-            tracing::info!(
-                request_id = id.as_str(), %method, path = uri.path(), status = response.status().as_u16(), micros,
-                "Answered"
-            );
+        let mut response = self.enveloped(response, &id, &facts);
+        response.headers_mut().insert(X_REQUEST_ID, id.0.clone());
+        headers::add(response.headers_mut(), https_only);
+        if activity.was_body_late() {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        let (took, status) = (watch.elapsed(), response.status().as_u16());
+        self.app.metrics.answered(method.as_str(), facts.route(), status, took);
+        if let Some(uri) = log {
+            log_answered(&id, &method, &uri, &facts, status, took);
         }
         response.map(|inner| Reply { inner, activity })
     }
@@ -86,6 +110,7 @@ impl Gate {
         peer: SocketAddr,
         activity: &Arc<Activity>,
         id: &RequestId,
+        facts: &RequestFacts,
         request: Request<Incoming>,
     ) -> Response<Body> {
         let mut request = request.map(|body| match body.is_end_stream() {
@@ -93,6 +118,7 @@ impl Gate {
             false => Body::new(Timed::new(body, Arc::clone(activity), self.in_flight.clone())),
         });
         request.extensions_mut().insert(id.clone());
+        request.extensions_mut().insert(facts.clone());
         request.extensions_mut().insert(ConnectInfo(peer));
         DefaultBodyLimit::max(limits::BODY_BYTES_MAX).apply(&mut request);
         let mut router = self.router.clone();
@@ -106,6 +132,32 @@ impl Gate {
             return AppError::new(StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", message).into_response();
         }
         response
+    }
+
+    /// Puts every failure into the envelope, also those that axum made.
+    fn enveloped(&self, mut response: Response<Body>, id: &RequestId, facts: &RequestFacts) -> Response<Body> {
+        let status = response.status();
+        if !status.is_client_error() && !status.is_server_error() {
+            return response;
+        }
+        let pending = response.extensions_mut().remove::<Pending>();
+        let error = match pending {
+            Some(Pending(error)) => error,
+            None if is_plain(&response) => Arc::new(plain_error(status)),
+            None => return response,
+        };
+        log_cause(&error, id);
+        if let Some(event) = SecurityEvent::of_refusal(error.code()) {
+            let user_id = facts.user().map(|user| user.to_string());
+            self.app.security_event(event, id.as_str(), user_id.as_deref());
+        }
+        let (mut parts, _) = response.into_parts();
+        parts.headers.remove(header::CONTENT_LENGTH);
+        parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if status == StatusCode::REQUEST_TIMEOUT {
+            parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        Response::from_parts(parts, Body::from(error.envelope(id.as_str())))
     }
 
     fn overloaded(&self) -> Response<Body> {
@@ -130,28 +182,6 @@ impl Gate {
 fn is_sane(id: &[u8]) -> bool {
     let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     (1..=limits::REQUEST_ID_CHARS_MAX).contains(&id.len()) && id.iter().all(allowed)
-}
-
-/// Puts every failure into the envelope, also those that axum made.
-fn enveloped(mut response: Response<Body>, id: &RequestId) -> Response<Body> {
-    let status = response.status();
-    if !status.is_client_error() && !status.is_server_error() {
-        return response;
-    }
-    let pending = response.extensions_mut().remove::<Pending>();
-    let error = match pending {
-        Some(Pending(error)) => error,
-        None if is_plain(&response) => Arc::new(plain_error(status)),
-        None => return response,
-    };
-    log_cause(&error, id);
-    let (mut parts, _) = response.into_parts();
-    parts.headers.remove(header::CONTENT_LENGTH);
-    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if status == StatusCode::REQUEST_TIMEOUT {
-        parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    Response::from_parts(parts, Body::from(error.envelope(id.as_str())))
 }
 
 fn is_plain(response: &Response<Body>) -> bool {
@@ -187,19 +217,37 @@ fn log_cause(error: &AppError, id: &RequestId) {
     }
 }
 
-fn add_headers(response: &mut Response<Body>, id: &RequestId, activity: &Activity) {
-    let headers = response.headers_mut();
-    headers.insert(X_REQUEST_ID, id.0.clone());
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-policy");
-    headers.insert(
-        PERMISSIONS_POLICY,
-        HeaderValue::from_static("camera=(), microphone=(), geolocation=(), payment=(), usb=()"),
+/// The route's template where there is one: neither it nor a path holds what stands in a query, and a template holds
+/// nothing of the client's at all.
+fn log_answered(id: &RequestId, method: &Method, uri: &Uri, facts: &RequestFacts, status: u16, took: Duration) {
+    let (request_id, user_id) = (id.as_str(), facts.user().map(|user| user.to_string()));
+    let path = facts.route().unwrap_or_else(|| shortened(uri.path()));
+    let latency_ms = took.as_micros() as f64 / 1e3;
+    tracing::info!(
+        target: REQUEST_LOG,
+        request_id, %method, path, status_code = status, latency_ms, user_id,
+        "{method} {path} - {status}"
     );
-    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    if activity.was_body_late() {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+}
+
+/// Enough of a path that leads nowhere.
+fn shortened(path: &str) -> &str {
+    let end = (0..=limits::LOGGED_PATH_BYTES_MAX.min(path.len())).rev().find(|end| path.is_char_boundary(*end));
+    &path[..end.unwrap_or(0)]
+}
+
+/// One more for as long as it lives.
+pub(super) struct Counted<'a>(&'a Gauge);
+
+impl<'a> Counted<'a> {
+    pub(super) fn one_more(gauge: &'a Gauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }

@@ -22,3 +22,5 @@ pub(super) const YIELDS_MAX: u32 = 200;
 pub(super) const ERROR_BYTES_MAX: usize = 500;
 /// Dead jobs that are listed.
 pub(super) const DEAD_LISTED_MAX: u32 = 200;
+/// Kinds of jobs that are counted.
+pub(super) const KINDS_MAX: u32 = 100;

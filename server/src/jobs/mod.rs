@@ -37,6 +37,19 @@ pub struct Counts {
     pub dead: u64,
 }
 
+/// How the jobs of one kind stand at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// Which kind.
+    pub kind: String,
+    /// Due or running.
+    pub due: u64,
+    /// Waiting for their time.
+    pub scheduled: u64,
+    /// Given up.
+    pub dead: u64,
+}
+
 /// A job that was given up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadJob {
@@ -63,6 +76,11 @@ pub fn cancel(tx: &Tx<'_>, tenant: &TenantId, kind: &str, subject: &[u8]) -> Res
 /// How the jobs of one kind stand, in all tenants.
 pub fn counts(tx: &Tx<'_>, kind: &str) -> Result<Counts, DbError> {
     queries::counts(tx, kind)
+}
+
+/// How the jobs of every kind stand, in all tenants.
+pub fn standing(tx: &Tx<'_>, now_ms: i64) -> Result<Vec<Standing>, DbError> {
+    queries::standing(tx, now_ms)
 }
 
 /// The tenant's jobs that were given up, oldest first.

@@ -1,6 +1,6 @@
 //! All SQL about `jobs`.
 
-use super::{Counts, DeadJob, Job, limits};
+use super::{Counts, DeadJob, Job, Standing, limits};
 use crate::db::{DbError, Tx};
 use crate::ids::TenantId;
 use crate::params;
@@ -96,6 +96,21 @@ pub(super) fn counts(tx: &Tx<'_>, kind: &str) -> Result<Counts, DbError> {
         WHERE kind = ?1";
     let counted = tx.query_one(sql, params![kind], |row| Ok(Counts { pending: row.get(0)?, dead: row.get(1)? }))?;
     Ok(counted.unwrap_or_default())
+}
+
+pub(super) fn standing(tx: &Tx<'_>, now_ms: i64) -> Result<Vec<Standing>, DbError> {
+    let sql = "SELECT
+            kind,
+            CAST(sum(CASE WHEN state = 'running' OR (state = 'pending' AND due_at <= ?1) THEN 1 ELSE 0 END) AS BIGINT),
+            CAST(sum(CASE WHEN state = 'pending' AND due_at > ?1 THEN 1 ELSE 0 END) AS BIGINT),
+            CAST(sum(CASE WHEN state = 'dead' THEN 1 ELSE 0 END) AS BIGINT)
+        FROM jobs
+        GROUP BY kind
+        ORDER BY kind
+        LIMIT ?2";
+    tx.query(sql, params![now_ms, limits::KINDS_MAX], |row| {
+        Ok(Standing { kind: row.get(0)?, due: row.get(1)?, scheduled: row.get(2)?, dead: row.get(3)? })
+    })
 }
 
 pub(super) fn dead(tx: &Tx<'_>, tenant: &TenantId) -> Result<Vec<DeadJob>, DbError> {

@@ -48,6 +48,7 @@ impl Handlers {
 /// Works until the app stops; a batch that has begun is finished and settled.
 pub async fn run(app: App, handlers: Handlers) {
     let mut loops = JoinSet::new();
+    app.metrics.job_workers.set(handlers.kinds.len() as i64);
     for (kind, handler) in handlers.kinds {
         loops.spawn(work(app.clone(), kind, handler));
     }
@@ -55,6 +56,7 @@ pub async fn run(app: App, handlers: Handlers) {
         if let Err(error) = ended {
             tracing::error!(%error, "A job loop ended with a panic");
         }
+        app.metrics.job_workers.dec();
     }
 }
 

@@ -51,7 +51,8 @@ pub(super) async fn exchange(
     let incoming = request.pushes.iter().map(incoming).collect();
     let prepared = prepare::prepare(&app, &sender, incoming).await?;
     let outcomes = ingest::ingest(&app, sender, prepared).await?;
-    let fates = outcomes.iter().map(|outcome| fate(server, outcome)).collect();
+    let fates: Vec<Fate> = outcomes.iter().map(|outcome| fate(server, outcome)).collect();
+    fates.iter().for_each(|fate| app.metrics.sync_fate(fate.kind.as_str()));
     let ask_again = ask_again(&app, &user, &request).await?;
     let page = if request.pull { Some(read_page(&app, user, &request).await?) } else { None };
     let anchor = request.device.zip(request.nonce);

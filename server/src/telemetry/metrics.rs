@@ -29,6 +29,8 @@ pub struct Metrics {
     pub requests_in_flight: Gauge,
     /// Open connections.
     pub connections: Gauge,
+    /// Loops that work on jobs, one per kind.
+    pub job_workers: Gauge,
     /// Writes that wait for the database, as of the last look.
     pub writes_waiting: Gauge,
     /// Reads that wait for the database, as of the last look.
@@ -83,6 +85,7 @@ impl Metrics {
             jobs_dead: Family::default(),
             requests_in_flight: Gauge::default(),
             connections: Gauge::default(),
+            job_workers: Gauge::default(),
             writes_waiting: Gauge::default(),
             reads_waiting: Gauge::default(),
         };
@@ -105,6 +108,7 @@ impl Metrics {
         registry.register("sync_changes", "Pushed changes by their fate", self.sync_fates.clone());
         registry.register("jobs_waiting", "Jobs that wait or run", self.jobs_waiting.clone());
         registry.register("jobs_dead", "Jobs that were given up", self.jobs_dead.clone());
+        registry.register("job_workers", "Loops that work on jobs", self.job_workers.clone());
         registry.register("db_writes_waiting", "Writes that wait for the database", self.writes_waiting.clone());
         registry.register("db_reads_waiting", "Reads that wait for the database", self.reads_waiting.clone());
     }
@@ -131,9 +135,9 @@ impl Metrics {
         self.security_events.get_or_create(&EventLabels { event_type: event.as_str() }).inc();
     }
 
-    /// Counts pushed changes of one fate.
-    pub fn sync_fates(&self, fate: &'static str, count: u64) {
-        self.sync_fates.get_or_create(&FateLabels { fate }).inc_by(count);
+    /// Counts a pushed change by its fate.
+    pub fn sync_fate(&self, fate: &'static str) {
+        self.sync_fates.get_or_create(&FateLabels { fate }).inc();
     }
 
     /// Notes how the jobs of one kind stand.

@@ -1,29 +1,69 @@
-//! Where log lines go, and how they look.
+//! What the server says about itself: log lines, security events, metrics.
 
-use std::io::{self, IsTerminal};
-
-use tracing_subscriber::EnvFilter;
-
-use crate::config::{DataConfig, LogFormat};
-
+mod json_lines;
 mod metrics;
+mod rotation;
 mod security;
 
+use std::io::{self, IsTerminal};
+use std::sync::Mutex;
+
+use tracing::Subscriber;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::JsonFields;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, fmt};
+
+use crate::config::{DataConfig, LogFormat};
+use json_lines::JsonLines;
+use rotation::RotatingFile;
+
+pub(crate) use json_lines::REQUEST_LOG;
 pub use metrics::{DatabaseMeters, Metrics};
 pub use security::SecurityEvent;
 
-/// Starts logging to standard error. A second call changes nothing.
+/// Starts logging to standard error and, if one is named, to a file. A second call changes nothing.
 ///
 /// # Errors
-/// When LOG_LEVEL is not a filter.
+/// When LOG_LEVEL is not a filter, or LOG_FILE cannot be opened.
 pub fn start(config: &DataConfig) -> Result<(), String> {
-    let filter = EnvFilter::try_new(&config.log_level).map_err(|error| format!("LOG_LEVEL: {error}"))?;
-    let subscriber =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
-    // Somebody else, a test for example, may have set up logging already; that is theirs to decide.
-    let _ = match config.log_format {
-        LogFormat::Text => subscriber.with_target(false).try_init(),
-        LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
+    let filter = EnvFilter::try_new(filter(&config.log_level)).map_err(|error| format!("LOG_LEVEL: {error}"))?;
+    let console = match config.log_format() {
+        LogFormat::Text => {
+            fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal()).with_target(false).boxed()
+        }
+        LogFormat::Json => json_layer(io::stderr),
     };
+    let file = match &config.log_file {
+        None => None,
+        Some(path) => {
+            let bytes_max = u64::from(config.log_file_max_mb) * 1024 * 1024;
+            let opened = RotatingFile::open(path, bytes_max, config.log_file_backups);
+            let file = opened.map_err(|error| format!("LOG_FILE: {}: {error}", path.display()))?;
+            Some(json_layer(Mutex::new(file)))
+        }
+    };
+    // Somebody else, a test for example, may have set up logging already; that is theirs to decide.
+    let _ = tracing_subscriber::registry().with(console).with(file).with(filter).try_init();
     Ok(())
+}
+
+fn json_layer<S, W>(writer: W) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    fmt::layer().fmt_fields(JsonFields::new()).event_format(JsonLines).with_writer(writer).boxed()
+}
+
+/// A level alone is ours: what libraries say below `info` is theirs to read, and may quote what they carry.
+fn filter(log_level: &str) -> String {
+    match log_level {
+        "debug" | "trace" => ["muster_server", "muster_sync_core", "muster_models"]
+            .iter()
+            .fold("info".to_owned(), |filter, module| format!("{filter},{module}={log_level}")),
+        other => other.to_owned(),
+    }
 }

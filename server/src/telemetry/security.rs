@@ -28,13 +28,15 @@ pub enum SecurityEvent {
     MfaFailure,
     /// A sign-in through another provider was refused.
     OauthFailure,
+    /// A phone that is not bound asked for tokens.
+    DeviceRefused,
     /// Somebody who is signed in asked for what their role may not do.
     PermissionDenied,
 }
 
 impl SecurityEvent {
     /// Every event, so that each has its counter from the start.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::SignInSuccess,
         Self::SignInFailure,
         Self::AccountLocked,
@@ -47,6 +49,7 @@ impl SecurityEvent {
         Self::MfaSuccess,
         Self::MfaFailure,
         Self::OauthFailure,
+        Self::DeviceRefused,
         Self::PermissionDenied,
     ];
 
@@ -65,8 +68,22 @@ impl SecurityEvent {
             Self::MfaSuccess => "mfa.success",
             Self::MfaFailure => "mfa.failure",
             Self::OauthFailure => "oauth.failure",
+            Self::DeviceRefused => "device.refused",
             Self::PermissionDenied => "permission.denied",
         }
+    }
+
+    /// What a refusal with this code is, so that no handler can forget to say it.
+    pub(crate) fn of_refusal(code: &str) -> Option<Self> {
+        Some(match code {
+            "INVALID_CREDENTIALS" => Self::SignInFailure,
+            "RATE_LIMITED" => Self::RateLimited,
+            "MFA_CODE_INVALID" => Self::MfaFailure,
+            "DEVICE_NOT_BOUND" => Self::DeviceRefused,
+            "FORBIDDEN" => Self::PermissionDenied,
+            code if code.starts_with("OAUTH_") => Self::OauthFailure,
+            _ => return None,
+        })
     }
 
     const fn is_a_warning(self) -> bool {

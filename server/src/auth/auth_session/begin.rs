@@ -16,6 +16,7 @@ use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult};
 use crate::http::RequestId;
 use crate::ids::AuthSessionId;
+use crate::telemetry::SecurityEvent;
 
 /// A session that is about to begin: whatever of it needs randomness.
 struct Draft {
@@ -66,10 +67,7 @@ impl Draft {
     }
 
     fn tokens(&self, app: &App, user: &User) -> AppResult<Tokens> {
-        tracing::info!(
-            event_type = "sign_in", request_id = self.request_id, user.id = %user.id, auth_session = %self.session,
-            method = self.method.as_str(), class = self.class.as_str(), "Signed in"
-        );
+        app.security_event(SecurityEvent::SignInSuccess, &self.request_id, Some(&user.id.to_string()));
         Ok(Tokens {
             access_token: access_token(app, user, self.session)?,
             refresh_token: self.token.clone(),

@@ -12,6 +12,7 @@ use crate::error::{AppError, AppResult};
 use crate::http::RequestId;
 use crate::ids::{TenantId, UserId};
 use crate::mail::{self, Notice};
+use crate::telemetry::SecurityEvent;
 
 /// Ends every session of a user, and with them every refresh token. The user's epoch must go up in the same transaction:
 /// that ends the access tokens, and sessions that this does not know of.
@@ -52,10 +53,9 @@ pub(super) async fn end_session(
     let was_active = principal.is_some();
     if let Some(principal) = principal {
         AuthState::of(app)?.remember(row.user, principal);
-        tracing::info!(
-            event_type = "sign_out", request_id = request.as_str(), user.id = %row.user, auth_session = %session,
-            reason = reason.as_str(), "Ended a session"
-        );
+        if reason != EndReason::Reuse {
+            app.security_event(SecurityEvent::SignedOut, request.as_str(), Some(&row.user.to_string()));
+        }
     }
     Ok(was_active)
 }

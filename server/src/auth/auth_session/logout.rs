@@ -22,6 +22,7 @@ use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::http::{Json, RequestId};
 use crate::ids::{TenantId, UserId};
 use crate::mail::{self, Notice};
+use crate::telemetry::SecurityEvent;
 
 /// Which session to end; without it, the one of the access token.
 #[derive(Default, Deserialize, ToSchema)]
@@ -130,7 +131,7 @@ async fn sign_out_everywhere(app: &App, tenant: &TenantId, id: UserId, request: 
     });
     if let Some(user) = ended.await.map_err(AppError::from)? {
         remember(app, &user)?;
-        tracing::info!(event_type = "sign_out_everywhere", request_id = request.as_str(), user.id = %id, "Signed out");
+        app.security_event(SecurityEvent::SignedOut, request.as_str(), Some(&id.to_string()));
     }
     Ok(())
 }

@@ -22,6 +22,7 @@ use crate::config::Secret;
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::http::{Json, RequestId};
+use crate::telemetry::SecurityEvent;
 
 /// The token to replace.
 #[derive(Deserialize, ToSchema)]
@@ -65,12 +66,15 @@ pub(in crate::auth) async fn refresh(
         None => Ok(Outcome::Unknown),
     });
     match renewed.await.map_err(|error: DbError| AppError::from(error))? {
-        Outcome::Renewed(user) => Ok(Json(Tokens {
-            access_token: access_token(&app, &user, session)?,
-            refresh_token: child.to_text(),
-            token_type: "bearer",
-            expires_in: access_token_lifetime_s(&app),
-        })),
+        Outcome::Renewed(user) => {
+            app.security_event(SecurityEvent::TokenRefreshed, request.as_str(), Some(&user.id.to_string()));
+            Ok(Json(Tokens {
+                access_token: access_token(&app, &user, session)?,
+                refresh_token: child.to_text(),
+                token_type: "bearer",
+                expires_in: access_token_lifetime_s(&app),
+            }))
+        }
         Outcome::Expired => {
             Err(AppError::unauthorized("REFRESH_TOKEN_EXPIRED", "this sign-in is too old; sign in again"))
         }
@@ -159,10 +163,7 @@ async fn reused(app: &App, token: &RefreshToken, row: SessionRow, request: &Requ
     if !end_session(app, &row, EndReason::Reuse, request).await? {
         return Ok(revoked());
     }
-    tracing::warn!(
-        event_type = "refresh_token_reuse", request_id = request.as_str(), user.id = %row.user, auth_session = %row.id,
-        "An old refresh token was used again, and its session was ended"
-    );
+    app.security_event(SecurityEvent::TokenReuse, request.as_str(), Some(&row.user.to_string()));
     Ok(AppError::unauthorized("REFRESH_TOKEN_REUSED", "this token was used before; the sign-in was ended for safety"))
 }
 

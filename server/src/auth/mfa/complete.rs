@@ -21,10 +21,11 @@ use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::http::{Json, RequestId};
 use crate::ids::{TenantId, uuid_text};
 use crate::mail::{self, Notice};
+use crate::telemetry::SecurityEvent;
 
 /// What somebody gets who proved the first factor and has a second one.
 #[derive(Serialize, ToSchema)]
-pub(in crate::auth) struct MfaRequired {
+pub(crate) struct MfaRequired {
     /// Always true.
     mfa_required: bool,
     /// Whether there is no second factor yet, and the role needs one.
@@ -128,7 +129,11 @@ pub(super) async fn complete(
     let (request_id, now_ms) = (sign_in.request.as_str().to_owned(), app.now_ms());
     let judge = move |tx: &Tx<'_>| judge(tx, &claims, &attempt, &request_id, now_ms).map_err(AppError::from);
     match app.db.write(judge).await? {
-        Outcome::Complete(user) => auth_session::begin(&app, &user, &sign_in).await.map(Json),
+        Outcome::Complete(user) => {
+            let user_id = user.id.to_string();
+            app.security_event(SecurityEvent::MfaSuccess, sign_in.request.as_str(), Some(&user_id));
+            auth_session::begin(&app, &user, &sign_in).await.map(Json)
+        }
         Outcome::Ended => Err(ended()),
         Outcome::Refused(judgement) => Err(judgement.or(wrong_code).err().unwrap_or_else(ended)),
     }

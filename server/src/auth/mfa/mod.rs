@@ -30,7 +30,6 @@ use super::hashing::{self, Verified};
 use super::queries as accounts;
 use super::rates::locks;
 use super::role::{Role, UnknownRole};
-use super::state::AuthState;
 use super::users::User;
 use crate::app::{App, StartError};
 use crate::audit::Actor;

@@ -16,6 +16,7 @@ use crate::error::{AppError, AppResult};
 use crate::http::{ClientIp, RequestId};
 use crate::ids::{TenantId, UserId};
 use crate::mail::Notice;
+use crate::telemetry::SecurityEvent;
 
 /// Bytes of a key's hash that the audit log shows, enough to see that two entries are about the same address.
 const SHOWN_BYTES: usize = 8;
@@ -114,9 +115,12 @@ pub(in crate::auth) struct Attempt {
     pub(in crate::auth) account_waits_ms: i64,
 }
 
+#[derive(Default)]
 struct Outcome {
     account_waits_ms: i64,
     address_waits_ms: i64,
+    /// What must wait from this try on.
+    locked: Vec<SecurityEvent>,
 }
 
 /// Counts a try of somebody who signs in. A try on an account that waits still counts for the address.
@@ -168,6 +172,13 @@ async fn counted(
     let rules = Rules::account(&app.config.rates);
     let wanted = attempt.clone();
     let outcome = app.db.write(move |tx| count(tx, &wanted, &rules, &lock, now_ms).map_err(AppError::from)).await?;
+    let user_id = match account {
+        Account::User(user) => Some(user.to_string()),
+        Account::Unknown(_) => None,
+    };
+    for event in outcome.locked {
+        app.security_event(event, request.as_str(), user_id.as_deref());
+    }
     if outcome.address_waits_ms > 0 {
         return Err(too_many(outcome.address_waits_ms));
     }
@@ -176,20 +187,22 @@ async fn counted(
 
 /// The commit stands whatever becomes of the request.
 fn count(tx: &Tx<'_>, attempt: &Attempt, rules: &Rules, lock: &LockEvent, now_ms: i64) -> Result<Outcome, DbError> {
+    let mut outcome = Outcome::default();
     if let Some((key, rules)) = &attempt.address {
         let before = queries::failures_of(tx, key)?.unwrap_or_default();
         if before.locked(now_ms) {
-            return Ok(Outcome { account_waits_ms: 0, address_waits_ms: before.locked_until_ms - now_ms });
+            return Ok(Outcome { address_waits_ms: before.locked_until_ms - now_ms, ..outcome });
         }
         let after = before.and_one(rules, now_ms);
         queries::set_failures(tx, key, &after)?;
         if after.locked(now_ms) {
             lock.record(tx, "address", &HEXLOWER.encode(&key[..SHOWN_BYTES]), now_ms)?;
+            outcome.locked.push(SecurityEvent::AddressLocked);
         }
     }
     let before = queries::failures_of(tx, &attempt.account)?.unwrap_or_default();
     if before.locked(now_ms) {
-        return Ok(Outcome { account_waits_ms: before.locked_until_ms - now_ms, address_waits_ms: 0 });
+        return Ok(Outcome { account_waits_ms: before.locked_until_ms - now_ms, ..outcome });
     }
     let after = before.and_one(rules, now_ms);
     queries::set_failures(tx, &attempt.account, &after)?;
@@ -198,8 +211,9 @@ fn count(tx: &Tx<'_>, attempt: &Attempt, rules: &Rules, lock: &LockEvent, now_ms
             notify(tx, &lock.actor.tenant, user, Notice::AccountLocked, now_ms)?;
         }
         lock.record(tx, "account", &lock.account, now_ms)?;
+        outcome.locked.push(SecurityEvent::AccountLocked);
     }
-    Ok(Outcome { account_waits_ms: 0, address_waits_ms: 0 })
+    Ok(outcome)
 }
 
 /// What the audit log says when somebody must wait.

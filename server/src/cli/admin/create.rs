@@ -70,6 +70,23 @@ pub(in crate::cli) fn create_first(db: &Db) -> Result<(), StartError> {
     tell(&format!("created the first account, shown only now:\n  {FIRST_ADMIN}\n  {}\n", password.reveal()))
 }
 
+/// On a developer's machine, makes the two accounts whose passwords everybody knows, unless they are there.
+pub(in crate::cli) fn create_demo_accounts(db: &Db) -> Result<(), StartError> {
+    let tenant = TenantId::default_tenant();
+    for (known, role) in auth::DEMO_ACCOUNTS.iter().zip([Role::Admin, Role::Student]) {
+        let tenant = tenant.clone();
+        let email = Email::parse(known.email).map_err(|error| StartError::Other(error.message().to_owned()))?;
+        let found = db.read_blocking::<_, DbError, _>(move |tx| {
+            auth::find_by_email(tx, &tenant, &email).map(|found| found.is_some())
+        })?;
+        if !found {
+            account(db, known.email, &format!("Demo {role}"), role, &Secret::new(known.password.to_owned()))?;
+            tracing::warn!(role = %role, "Made a demo account whose password everybody knows");
+        }
+    }
+    Ok(())
+}
+
 /// Creates an account of the default tenant.
 pub(in crate::cli) fn account(
     db: &Db,

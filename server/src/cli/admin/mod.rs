@@ -17,7 +17,7 @@ use crate::db::Db;
 use crate::ids::{self, TenantId};
 use crate::telemetry;
 
-pub(super) use create::{account, create_first};
+pub(super) use create::{account, create_demo_accounts, create_first};
 
 /// `muster admin ...`
 #[derive(Debug, Subcommand)]

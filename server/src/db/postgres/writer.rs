@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::super::request::{Request, Requests, fail_all};
-use super::super::{DbError, Tx};
+use super::super::{DbError, Tx, meters};
 use super::link::Link;
 use super::session::Session;
 use super::values::{Cure, Trouble};
@@ -45,9 +45,13 @@ fn run_group(link: &mut Link, waiting: &mut VecDeque<Box<dyn Request>>) {
     let mut group = Group::new();
     let mut careful = false;
     let mut conflicts = 0;
+    let watch = Stopwatch::start();
     loop {
         match attempt(link, &mut group, waiting, careful) {
-            Ok(()) => return group.into_iter().for_each(|mut request| request.answer()),
+            Ok(()) => {
+                meters::committed(group.len(), watch);
+                return group.into_iter().for_each(|mut request| request.answer());
+            }
             Err(Stopped::Request) => careful = true,
             Err(Stopped::Unknown(error)) => {
                 link.drop_session();

@@ -1,8 +1,12 @@
-//! Whether the server lives and whether it can work, and what it is.
+//! Whether the server lives and whether it can work, what it is, and what it counts.
+
+mod full;
+mod images;
+mod metrics;
+mod ready;
 
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -10,18 +14,24 @@ use utoipa_axum::routes;
 
 use crate::app::App;
 use crate::clock::iso_utc;
-use crate::db::{DbError, Tx};
 use crate::http::Json;
 use crate::log::HeadFile;
 
-/// `GET /health` and `GET /ready`, below any prefix.
+pub use images::ImageStoreHealth;
+
+/// `GET /health`, `GET /health/full` and `GET /ready`, below any prefix.
 pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(health)).routes(routes!(ready))
+    OpenApiRouter::new().routes(routes!(health)).routes(routes!(full::full)).routes(routes!(ready::ready))
 }
 
 /// `GET /`.
 pub fn root_routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(root))
+}
+
+/// `GET /metrics`, which is for a program that knows where it is, and not part of the API.
+pub fn metrics_route() -> axum::Router<App> {
+    axum::Router::new().route("/metrics", get(metrics::metrics))
 }
 
 /// The process lives.
@@ -48,31 +58,6 @@ async fn health(State(app): State<App>) -> Json<Health> {
         log: if lost_at.is_some() { "lost_tail" } else { "whole" },
         log_lost_at: lost_at.map(iso_utc),
     })
-}
-
-/// Whether requests can be served.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Readiness {
-    /// `ok` or `down`.
-    status: &'static str,
-    /// The database answers.
-    database: &'static str,
-    /// Writes that wait for the database.
-    writes_waiting: usize,
-}
-
-/// Asks the database one question.
-#[utoipa::path(
-    get, path = "/ready", tag = "health", security(()),
-    responses((status = 200, body = Readiness), (status = 503, body = Readiness))
-)]
-async fn ready(State(app): State<App>) -> Response {
-    let answered = app.db.read(|tx: &Tx<'_>| tx.query_one("SELECT 1", &[], |row| row.get::<i64>(0))).await;
-    let works = matches!(answered, Ok::<_, DbError>(Some(1)));
-    let word = if works { "ok" } else { "down" };
-    let body = Readiness { status: word, database: word, writes_waiting: app.db.writer_waiting() };
-    let status = if works { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(body)).into_response()
 }
 
 /// What answers here.

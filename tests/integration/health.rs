@@ -1,0 +1,133 @@
+//! Whether the server says truly how it stands, and to whom.
+
+use muster_server::db::DbError;
+use muster_tests::{Data, TestServer};
+use serde_json::Value;
+
+const EVERYWHERE: [&str; 3] = ["", "/v1", "/api/v1"];
+
+#[tokio::test]
+async fn every_health_path_of_the_sources_answers() {
+    let server = TestServer::start().await;
+    let client = server.anonymous();
+    for prefix in EVERYWHERE {
+        assert_eq!(client.get(&format!("{prefix}/health")).await.expect(200)["status"], "ok");
+        assert_eq!(client.get(&format!("{prefix}/ready")).await.expect(200)["status"], "ok");
+        assert_eq!(client.get(&format!("{prefix}/health/full")).await.expect(200)["status"], "healthy");
+    }
+    assert_eq!(client.get("/").await.expect(200)["name"], "Muster");
+}
+
+#[tokio::test]
+async fn the_full_health_has_the_components_of_the_source_with_true_values() {
+    let server = TestServer::start().await;
+    let body = server.anonymous().get("/health/full").await.expect(200);
+    assert_eq!(body["environment"], "development");
+    let components = &body["components"];
+    assert_eq!(components["api"], "running");
+    assert_eq!(components["database"], "running");
+    assert_eq!(components["cache"]["enabled"], true);
+    assert_eq!(components["cache"]["backend"], "memory");
+    assert_eq!(components["background_tasks"]["enabled"], true);
+    assert!(components["background_tasks"]["workers"].as_u64().unwrap() >= 4, "{body}");
+    assert_eq!(components["background_tasks"]["pending"], 0);
+    assert_eq!(components["scheduler"]["running"], true);
+    assert_eq!(components["scheduler"]["tasks_count"], 0);
+    add_job(&server, "pending", server.clock_ms() + 3_600_000).await;
+    let body = server.anonymous().get("/health/full").await.expect(200);
+    assert_eq!(body["components"]["scheduler"]["tasks_count"], 1, "{body}");
+}
+
+#[tokio::test]
+async fn in_production_the_components_are_for_admins() {
+    let server = TestServer::builder().production().start().await;
+    let public = server.anonymous().get("/health/full").await.expect(200);
+    assert_eq!(public["status"], "healthy");
+    assert_eq!(public["environment"], "production");
+    assert_eq!(public.get("components"), None);
+    assert_eq!(server.client("student").await.get("/health/full").await.expect(200).get("components"), None);
+    let admin = server.client("admin").await.get("/health/full").await.expect(200);
+    assert_eq!(admin["components"]["database"], "running");
+}
+
+#[tokio::test]
+async fn a_job_that_was_given_up_degrades_and_does_not_stop_the_server() {
+    let server = TestServer::start().await;
+    add_job(&server, "dead", 0).await;
+    let ready = server.anonymous().get("/v1/ready").await.expect(200);
+    assert_eq!((&ready["status"], &ready["jobs"]), (&Value::from("degraded"), &Value::from("failing")));
+    let full = server.anonymous().get("/health/full").await.expect(200);
+    assert_eq!(
+        (&full["status"], &full["components"]["background_tasks"]["dead"]),
+        (&Value::from("degraded"), &Value::from(1))
+    );
+    assert_eq!(server.anonymous().get("/health").await.expect(200)["status"], "ok");
+}
+
+#[tokio::test]
+async fn a_store_of_images_that_is_gone_degrades() {
+    let server = TestServer::builder().manual_clock(1_763_640_000_000).start().await;
+    assert_eq!(server.anonymous().get("/ready").await.expect(200)["images"], "ok");
+    std::fs::remove_dir_all(server.data().path().join("blobs")).unwrap();
+    std::fs::write(server.data().path().join("blobs"), "no folder").unwrap();
+    assert_eq!(server.anonymous().get("/ready").await.expect(200)["images"], "ok", "asked a moment ago");
+    server.clock().advance(std::time::Duration::from_secs(6));
+    let ready = server.anonymous().get("/ready").await.expect(200);
+    assert_eq!((&ready["status"], &ready["images"]), (&Value::from("degraded"), &Value::from("down")));
+}
+
+#[tokio::test]
+async fn without_a_database_the_server_is_down_and_alive() {
+    let server = TestServer::start().await;
+    let db = server.app().db.clone();
+    tokio::task::spawn_blocking(move || db.close()).await.unwrap();
+    let ready = server.anonymous().get("/api/v1/ready").await.expect(503);
+    assert_eq!((&ready["status"], &ready["database"]), (&Value::from("down"), &Value::from("down")));
+    assert_eq!(server.anonymous().get("/health/full").await.expect(200)["status"], "unhealthy");
+    assert_eq!(server.anonymous().get("/v1/health").await.expect(200)["status"], "ok");
+}
+
+#[tokio::test]
+async fn production_does_not_start_while_everybody_knows_a_password() {
+    let demo = TestServer::builder().option("--seed-demo-accounts", "true").start().await;
+    for (email, password) in [("admin@example.com", "Admin123!"), ("student@example.com", "Student123!")] {
+        let login = serde_json::json!({"email": email, "password": password});
+        let reply = demo.anonymous().post("/auth/login", &login).await.expect(200);
+        let me = demo.with_token(reply["access_token"].as_str().unwrap()).get("/auth/me").await.expect(200);
+        assert_eq!(me["role"], email.split('@').next().unwrap());
+    }
+    let data = demo.stop().await;
+    let again = TestServer::builder().option("--seed-demo-accounts", "true").data(data).start().await;
+    let data = again.stop().await;
+    let Err(refused) = TestServer::builder().production().data(copy(&data)).try_start().await else {
+        panic!("a server with demo accounts started in production");
+    };
+    assert!(refused.to_string().contains("admin@example.com, student@example.com"), "{refused}");
+    let renewed = TestServer::builder().data(data).start().await;
+    let changed: Result<(), DbError> = renewed
+        .app()
+        .db
+        .write(|tx| {
+            let sql = "UPDATE users SET password_hash = '' WHERE email IN ('admin@example.com', 'student@example.com')";
+            tx.execute(sql, &[]).map(drop)
+        })
+        .await;
+    changed.unwrap();
+    TestServer::builder().production().data(renewed.stop().await).try_start().await.unwrap();
+}
+
+fn copy(data: &Data) -> Data {
+    data.copy().unwrap()
+}
+
+/// A row as it stands in the queue, of a kind that no worker takes.
+async fn add_job(server: &TestServer, state: &'static str, due_at_ms: i64) {
+    let sql = "INSERT INTO jobs (kind, tenant_id, subject, state, due_at, claim, attempts, first_due_at)
+        VALUES ('test.none', 'default', ?1, ?2, ?3, 0, 0, ?3)";
+    let added: Result<u64, DbError> = server
+        .app()
+        .db
+        .write(move |tx| tx.execute(sql, muster_server::params![state.as_bytes(), state, due_at_ms]))
+        .await;
+    assert_eq!(added, Ok(1));
+}

@@ -330,7 +330,7 @@ async fn a_new_password_does_not_stand_for_the_second_factor() {
 #[tokio::test]
 async fn a_new_password_ends_the_wait_of_an_account_that_others_locked() {
     let post = MailServer::plain();
-    let server = with(&post).start().await;
+    let server = with(&post).option("--rl-login-email-limit", "100").start().await;
     server.create_user("ada@uni.example", "student").await;
     for _ in 0..8 {
         assert_eq!(sign_in(&server, "ada@uni.example", "wrong password").await, 401);

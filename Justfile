@@ -25,6 +25,11 @@ test:
 test-postgres *NAMES:
     cargo run --quiet -p muster-tests --bin with-postgres -- cargo test -p muster-tests --test integration -- {{NAMES}}
 
+# Made-up requests for every operation of the description, against the real program.
+schemathesis:
+    cargo build -p muster-server --bin muster
+    tests/schemathesis/run.py target/debug/muster
+
 # The whole gate.
 check:
     .ci/run

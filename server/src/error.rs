@@ -121,6 +121,11 @@ impl AppError {
         &self.message
     }
 
+    /// What machines are told; null if nothing.
+    pub(crate) fn details(&self) -> &Value {
+        &self.details
+    }
+
     /// What is logged and not told.
     pub(crate) fn cause(&self) -> Option<&str> {
         self.cause.as_deref()

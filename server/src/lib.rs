@@ -22,6 +22,7 @@ pub mod audit;
 pub mod mail;
 
 pub mod auth;
+pub mod oidc;
 pub mod settings;
 pub mod audit_search;
 pub mod accounts;

@@ -7,13 +7,16 @@ use axum::http::header;
 use axum::routing::get;
 use utoipa::openapi::path::{HttpMethod, Operation, PathItem};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder, SecurityRequirement};
+use utoipa::openapi::{
+    ComponentsBuilder, ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, Response, ResponseBuilder,
+    SecurityRequirement,
+};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::App;
 use crate::{
-    accounts, attendance, audit_search, auth, class_sessions, courses, devices, face, health, roster, settings, sync,
-    uploads,
+    accounts, attendance, audit_search, auth, class_sessions, courses, devices, face, health, oidc, roster, settings,
+    sync, uploads,
 };
 
 /// The prefix that documentation and our own clients use.
@@ -45,6 +48,7 @@ fn slices() -> OpenApiRouter<App> {
         .merge(health::routes())
         .merge(auth::routes())
         .merge(auth::admin_routes())
+        .merge(oidc::routes())
         .merge(accounts::routes())
         .merge(courses::routes())
         .merge(roster::routes())
@@ -65,7 +69,7 @@ fn described() -> OpenApiRouter<App> {
 /// The same handlers under the literal paths of the systems that Muster replaces.
 fn aliases() -> Router<App> {
     let health: Router<App> = health::routes().into();
-    let auth: Router<App> = auth::routes().into();
+    let auth: Router<App> = auth::routes().merge(oidc::routes()).into();
     let device: Router<App> = devices::auth_routes().into();
     let both = health.merge(auth).merge(device).merge(auth::alias_routes());
     Router::new().merge(both.clone()).nest("/v1", both)
@@ -92,7 +96,13 @@ fn openapi_json(mut openapi: OpenApi) -> String {
     })
 }
 
-/// Handlers of different slices may have one name; their operations may not.
+/// What every other answer looks like.
+fn failure() -> Response {
+    let envelope = ContentBuilder::new().schema(Some(Ref::from_schema_name("ErrorEnvelope"))).build();
+    ResponseBuilder::new().description("a failure, in the envelope").content("application/json", envelope).build()
+}
+
+/// Handlers of different slices may have one name; their operations may not. And any of them may fail.
 fn name_operations(openapi: &mut OpenApi) {
     for item in openapi.paths.paths.values_mut() {
         for (_, operation) in operations_mut(item) {
@@ -101,6 +111,7 @@ fn name_operations(openapi: &mut OpenApi) {
             {
                 *id = format!("{tag}_{id}");
             }
+            operation.responses.responses.entry("default".to_owned()).or_insert_with(|| failure().into());
         }
     }
 }

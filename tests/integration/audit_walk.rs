@@ -3,9 +3,12 @@
 use std::collections::BTreeSet;
 use std::io::Cursor;
 
+use data_encoding::BASE64;
 use muster_server::audit::AuditRow;
+use muster_sync_core::DeviceKey;
+use muster_sync_core::sync::auth::{CHALLENGE_PATH, answer_challenge};
 use muster_tests::models::{ANNA_IN_SAMPLE_1, models_dir, sample_part};
-use muster_tests::{Client, Reply, TestServer};
+use muster_tests::{Client, PASSWORD, Reply, TestServer};
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 
@@ -16,9 +19,28 @@ use super::world::{PREFIX, World, parameters, routes};
 /// The bytes of an image are what a signed manifest names by their hash.
 const SIGNED: &[(&str, &str)] = &[("POST", "/sync"), ("PUT", "/blobs/{sha256}")];
 
-/// Stories that other files tell: signing in and what belongs to it.
-const TOLD_ELSEWHERE: &[(&str, &str)] =
-    &[("POST", "/auth/login"), ("POST", "/auth/register"), ("POST", "/auth/signup"), ("POST", "/auth/change-password")];
+/// What is posted and changes nothing: the server remembers no challenge before it is answered.
+const CHANGES_NOTHING: &[(&str, &str)] = &[("POST", "/auth/device/challenge")];
+
+/// Stories that are told where their mail, their codes or their providers are: in which file, and which action it looks for.
+const TOLD_ELSEWHERE: &[(&str, &str, &str, &str)] = &[
+    ("POST", "/auth/mfa/enroll", "mfa.rs", "mfa.enroll"),
+    ("POST", "/auth/mfa/enrol", "mfa.rs", "mfa.enroll"),
+    ("POST", "/auth/mfa/confirm", "mfa.rs", "mfa.confirm"),
+    ("POST", "/auth/mfa/complete", "mfa.rs", "mfa.complete"),
+    ("POST", "/auth/mfa/disable", "mfa.rs", "mfa.disable"),
+    ("POST", "/auth/mfa/backup-codes/regenerate", "mfa.rs", "mfa.backup_regenerate"),
+    ("POST", "/auth/mfa/required/enroll", "mfa.rs", "mfa.enroll"),
+    ("POST", "/auth/mfa/required/confirm", "mfa.rs", "mfa.confirm"),
+    ("POST", "/admin/users/{id}/reset-mfa", "mfa.rs", "mfa.reset"),
+    ("POST", "/auth/password-reset/request", "password_reset.rs", "password.reset_request"),
+    ("POST", "/auth/password-reset/confirm", "password_reset.rs", "password.reset"),
+    ("POST", "/auth/confirm-email", "password_reset.rs", "email.confirm"),
+    ("POST", "/auth/oauth/exchange", "oidc.rs", "auth.sign_in"),
+    ("POST", "/auth/oauth/link", "oidc_accounts.rs", "oauth.link"),
+    ("POST", "/auth/oauth/{provider}/link", "oidc_accounts.rs", "oauth.link"),
+    ("DELETE", "/auth/oauth/{provider}/link", "oidc_accounts.rs", "oauth.unlink"),
+];
 
 /// Looks at what is not one's own.
 const LOOKS: &[&str] = &[
@@ -39,7 +61,7 @@ struct Teller<'a> {
 
 impl Teller<'_> {
     async fn rows(&self) -> Vec<AuditRow> {
-        audit::rows(self.world.server()).await
+        audit::all_rows(self.world.server()).await
     }
 
     /// A JSON request to the path with everything that is there; `action` is the one row that it leaves.
@@ -57,6 +79,7 @@ impl Teller<'_> {
         self.leaves(who, (method, template), request, action).await
     }
 
+    /// The same for a request of any kind. What an action brings with it is named after it, with a space between.
     async fn leaves(
         &mut self,
         who: &Client,
@@ -64,13 +87,14 @@ impl Teller<'_> {
         request: reqwest::RequestBuilder,
         action: &str,
     ) -> Value {
+        let actions: Vec<_> = action.split(' ').collect();
         let before = self.rows().await.len();
         let reply = Reply::of(request).await;
         let text = String::from_utf8_lossy(&reply.bytes).into_owned();
         assert!(reply.status.is_success(), "{method} {template}: {} {text}", reply.status);
         let rows = self.rows().await;
         let new: Vec<_> = rows[before..].iter().map(|row| row.action.as_str()).collect();
-        assert_eq!(new, [action], "{method} {template}");
+        assert_eq!(new, actions, "{method} {template}");
         let row = &rows[before];
         assert_eq!(row.actor_id, who.user_id(), "{method} {template}");
         assert_eq!(reply.headers["x-request-id"], row.request_id.as_str(), "{method} {template}");
@@ -96,12 +120,19 @@ async fn every_write_and_every_look_at_somebody_elses_evidence_leaves_exactly_on
     devices(&mut teller).await;
     quarantine(&mut teller).await;
     faces(&mut teller).await;
+    accounts(&mut teller).await;
+    signing_in(&mut teller).await;
 
-    let elsewhere = SIGNED.iter().chain(TOLD_ELSEWHERE);
-    let known: BTreeSet<_> = elsewhere.map(|(method, path)| ((*method).to_owned(), (*path).to_owned())).collect();
     for route in routes(world.server()).await.iter().filter(|route| route.is_write()) {
-        let key = (route.method.clone(), route.template().to_owned());
-        let is_known = known.contains(&key) || teller.told.contains(&key) || route.path.starts_with("/admin/users");
+        let key = (route.method.as_str(), route.template());
+        let told = teller.told.contains(&(route.method.clone(), route.template().to_owned()));
+        let elsewhere = TOLD_ELSEWHERE.iter().find(|(method, path, ..)| (*method, *path) == key);
+        if let Some((.., file, action)) = elsewhere {
+            let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("integration").join(file);
+            let text = std::fs::read_to_string(&path).unwrap();
+            assert!(text.contains(&format!("\"{action}\"")), "{file} does not look for {action}");
+        }
+        let is_known = told || elsewhere.is_some() || SIGNED.contains(&key) || CHANGES_NOTHING.contains(&key);
         assert!(is_known, "{} {} writes, and no story here says which audit row it leaves", route.method, route.path);
     }
     for look in LOOKS {
@@ -159,7 +190,7 @@ async fn devices(teller: &mut Teller<'_>) {
     let student = world.server().client("student").await;
     let first = json!({"imei": "356938035643809"});
     let asked = teller.tells(&student, "POST /students/device/bind", first, "device.ask").await;
-    let hash = |asked: &Value| asked["request"]["id"].as_str().expect("the request's id").to_owned();
+    let hash = |asked: &Value| asked["request"]["hash"].as_str().expect("the request's id").to_owned();
     approve(&admin, &hash(&asked)).await;
     let second = json!({"imei": "490154203237518"});
     student.post(&format!("{PREFIX}/students/device/bind"), &second).await.expect(202);
@@ -200,4 +231,63 @@ async fn faces(teller: &mut Teller<'_>) {
     teller.leaves(&student, ("POST", "/students/enroll-face"), enrol, "face.enrol").await;
     teller.tells(&student, "DELETE /students/face", Value::Null, "face.withdraw").await;
     teller.tells(&admin, "POST /admin/face-reenrolments/{user_id}/approve", Value::Null, "face.approve").await;
+}
+
+async fn accounts(teller: &mut Teller<'_>) {
+    let world = teller.world;
+    let admin = world.admin.clone();
+    let user = json!({"email": "new@uni.example", "display_name": "New", "role": "staff"});
+    teller.tells(&admin, "POST /admin/users", user, "user.create").await;
+    let role = json!({"role": "reviewer"});
+    teller.tells(&admin, "PATCH /admin/users/{id}", role, "user.role").await;
+    let student = json!({"email": "s@uni.example", "display_name": "Student"});
+    teller.tells(&world.staff, "POST /students", student, "user.create").await;
+    let section = json!({"section": "A2"});
+    teller.tells(&world.staff, "PATCH /students/{id}", section, "user.update").await;
+    let roster = "email,name,role,course\nr@uni.example,Roster,student,CS101\n";
+    let import = admin.request(reqwest::Method::POST, &format!("{PREFIX}/admin/roster/import?format=csv"));
+    let import = import.header("content-type", "text/csv").body(roster);
+    teller.leaves(&admin, ("POST", "/admin/roster/import"), import, "roster.import").await;
+}
+
+async fn signing_in(teller: &mut Teller<'_>) {
+    let server = teller.world.server();
+    let email = "ada@uni.example";
+    let ada = server.anonymous().as_user(&server.create_user(email, "student").await);
+    let login = json!({ "email": email, "password": PASSWORD });
+    let tokens = teller.tells(&ada, "POST /auth/login", login.clone(), "auth.sign_in").await;
+    let refresh = json!({ "refresh_token": tokens["refresh_token"] });
+    let tokens = teller.tells(&ada, "POST /auth/refresh", refresh, "auth.refresh").await;
+    let signed_in = |tokens: &Value| {
+        let client = server.with_token(tokens["access_token"].as_str().unwrap());
+        client.as_user(ada.user_id())
+    };
+    let here = signed_in(&tokens);
+    let name = json!({"display_name": "Ada Lovelace"});
+    teller.tells(&here, "PUT /auth/profile", name, "auth.profile_update").await;
+    teller.tells(&here, "POST /auth/confirm-email/request", Value::Null, "email.confirm_request").await;
+    let change = json!({"current_password": PASSWORD, "new_password": "another horse battery"});
+    let changed = "auth.password_change auth.sign_in";
+    let tokens = teller.tells(&here, "POST /auth/change-password", change, changed).await;
+    let here = signed_in(&tokens);
+    teller.tells(&here, "POST /auth/logout-all", Value::Null, "auth.sign_out_everywhere").await;
+    let login = json!({ "email": email, "password": "another horse battery" });
+    let tokens = ada.post(&format!("{PREFIX}/auth/login"), &login).await.expect(200);
+    teller.tells(&signed_in(&tokens), "POST /auth/logout", Value::Null, "auth.sign_out").await;
+    for (path, email) in [("/auth/register", "eve@uni.example"), ("/auth/signup", "eva@uni.example")] {
+        let body = json!({"email": email, "password": "quite a long password", "name": "Eve"});
+        let sign_up = server.anonymous().request(reqwest::Method::POST, &format!("/v1{path}")).json(&body);
+        let nobody = server.anonymous().as_user("");
+        teller.leaves(&nobody, ("POST", path), sign_up, "auth.sign_up").await;
+    }
+    let phone = &teller.world.student;
+    let asked = json!({"device_key": phone.public_key().to_string()});
+    let challenge = server.anonymous().post(CHALLENGE_PATH, &asked).await.expect(200);
+    let key = DeviceKey::from_hex(challenge["server_key"].as_str().unwrap()).unwrap();
+    let bytes = BASE64.decode(challenge["challenge"].as_str().unwrap().as_bytes()).unwrap();
+    let signature = BASE64.encode(&answer_challenge(&phone.key, &key, &bytes).unwrap());
+    let answer = json!({
+        "device_key": phone.public_key().to_string(), "challenge": challenge["challenge"], "signature": signature
+    });
+    teller.tells(&phone.client, "POST /auth/device/token", answer, "auth.sign_in").await;
 }

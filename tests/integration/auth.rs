@@ -23,6 +23,12 @@ const PUBLIC: &[(&str, &str)] = &[
     ("post", "/api/v1/auth/password-reset/confirm"),
     ("post", "/api/v1/auth/confirm-email"),
     ("post", "/api/v1/auth/mfa/complete"),
+    ("post", "/api/v1/auth/mfa/required/enroll"),
+    ("post", "/api/v1/auth/mfa/required/confirm"),
+    ("get", "/api/v1/auth/oauth/providers"),
+    ("get", "/api/v1/auth/oauth/{provider}/start"),
+    ("get", "/api/v1/auth/oauth/{provider}/callback"),
+    ("post", "/api/v1/auth/oauth/exchange"),
 ];
 
 #[tokio::test]

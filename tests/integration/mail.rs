@@ -10,7 +10,7 @@ use muster_server::mail::{self, Message, Notice, Template};
 use muster_tests::{TestServer, TestServerBuilder};
 use serde_json::{Value, json};
 
-use crate::smtp::{MailServer, SMTP_PASSWORD, Tls, USER};
+use crate::smtp::{Encryption, MailServer, SMTP_PASSWORD, USER};
 
 const NOW_MS: i64 = 1_763_640_000_000;
 const DAY: Duration = Duration::from_secs(86_400);
@@ -64,11 +64,11 @@ fn free_port() -> u16 {
 
 #[tokio::test]
 async fn a_notice_arrives_encrypted_from_a_known_sender_with_every_field() {
-    for tls in [Tls::Starttls, Tls::Tls] {
-        let post = MailServer::start(tls, 0, tls == Tls::Starttls);
-        let mut server = through(post.port, if tls == Tls::Tls { "tls" } else { "starttls" })
+    for tls in [Encryption::Starttls, Encryption::Always] {
+        let post = MailServer::start(tls, 0, tls == Encryption::Starttls);
+        let mut server = through(post.port, if tls == Encryption::Always { "tls" } else { "starttls" })
             .option("--smtp-ca-file", post.certificate().to_str().unwrap());
-        if tls == Tls::Starttls {
+        if tls == Encryption::Starttls {
             server = server.option("--smtp-username", USER).option("--smtp-password", SMTP_PASSWORD);
         }
         let server = server.start().await;
@@ -77,7 +77,7 @@ async fn a_notice_arrives_encrypted_from_a_known_sender_with_every_field() {
         assert_eq!(mail.recipients(), ["ada@uni.example"]);
         assert_eq!(mail.0["from"], "muster@uni.example");
         assert_eq!(mail.0["hello"], "muster.uni.example");
-        if tls == Tls::Starttls {
+        if tls == Encryption::Starttls {
             assert_eq!((&mail.0["encrypted"], &mail.0["user"]), (&json!(true), &json!(USER)));
             assert_eq!(
                 post.commands(),
@@ -108,7 +108,7 @@ async fn mail_waits_for_a_mail_server_that_is_down_and_for_a_restart() {
     assert_eq!((&item["state"], &item["recipient"]), (&json!("queued"), &json!("ada@uni.example")));
     assert!(item["last_error"].as_str().unwrap().starts_with("the mail server could not be reached"), "{item}");
     let data = server.stop().await;
-    let post = MailServer::start(Tls::None, port, false);
+    let post = MailServer::start(Encryption::None, port, false);
     let server = through(port, "none").data(data).start().await;
     assert!(post.inbox().is_empty(), "its time has not come");
     server.clock().advance(Duration::from_secs(5));
@@ -178,7 +178,7 @@ async fn a_message_whose_answer_was_lost_is_sent_again_under_the_same_id() {
 
 #[tokio::test]
 async fn nothing_is_sent_in_clear_where_encryption_is_asked_for() {
-    let post = MailServer::start(Tls::None, 0, false);
+    let post = MailServer::start(Encryption::None, 0, false);
     let server = through(post.port, "starttls").start().await;
     notify(&server, "ada@uni.example", Notice::PasswordChanged).await;
     let item = until_tried(&server, 1).await;
@@ -189,7 +189,7 @@ async fn nothing_is_sent_in_clear_where_encryption_is_asked_for() {
 
 #[tokio::test]
 async fn a_mail_server_that_cannot_prove_its_name_gets_nothing() {
-    for (tls, word) in [(Tls::Starttls, "starttls"), (Tls::Tls, "tls")] {
+    for (tls, word) in [(Encryption::Starttls, "starttls"), (Encryption::Always, "tls")] {
         let post = MailServer::start(tls, 0, true);
         let (server, other) = (through(post.port, word), MailServer::start(tls, 0, true));
         let server = server
@@ -227,7 +227,7 @@ async fn neither_credentials_nor_addresses_nor_links_reach_the_log_or_the_databa
         tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || writer.clone()).finish();
     // The test and the server share this one thread.
     let _guard = tracing::subscriber::set_default(subscriber);
-    let post = MailServer::start(Tls::Starttls, 0, true);
+    let post = MailServer::start(Encryption::Starttls, 0, true);
     let wrong = "canary-of-a-wrong-password";
     let server = through(post.port, "starttls")
         .option("--smtp-ca-file", post.certificate().to_str().unwrap())

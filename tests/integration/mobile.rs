@@ -39,9 +39,14 @@ pub(crate) struct Program {
 
 impl Program {
     async fn run(&self, server: &str, arguments: &[&str]) -> Output {
+        self.run_alone(server, &[arguments, &["--email", STUDENT]].concat()).await
+    }
+
+    /// Without an account: the phone has its key and nothing else.
+    async fn run_alone(&self, server: &str, arguments: &[&str]) -> Output {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../mobile-ffi/python/offline_lecture.py");
         let mut command = Command::new("python3");
-        command.arg("-B").arg(script).args(arguments).args(["--server", server, "--email", STUDENT]);
+        command.arg("-B").arg(script).args(arguments).args(["--server", server]);
         command.arg("--binding").arg(self.binding.path()).arg("--store").arg(self.store.path());
         command.env("MUSTER_PASSWORD", PASSWORD);
         tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
@@ -82,8 +87,11 @@ async fn fifty_captures_with_no_server_wait_for_the_approval_and_get_their_recei
     let out = Program::check(phone.run(&server.url(""), &waiting).await);
     assert!(out.contains("50 in quarantine"), "{out}");
 
+    let alone = phone.run_alone(&server.url(""), &["sync"]).await;
+    assert!(String::from_utf8_lossy(&alone.stderr).contains("somebody has to sign in"), "{alone:?}");
     approve(&server).await;
-    let out = Program::check(phone.run(&server.url(""), &["sync"]).await);
+    let out = Program::check(phone.run_alone(&server.url(""), &["sync"]).await);
+    assert!(out.contains("signed in by the device's key, for 900 s"), "{out}");
     assert!(out.contains("pending: 0 changes, 0 in quarantine, 0 refused, 0 images"), "{out}");
     assert_eq!(out.matches("receipt #").count(), 50, "{out}");
 }

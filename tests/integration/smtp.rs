@@ -24,18 +24,18 @@ pub(crate) const SMTP_PASSWORD: &str = "canary-of-the-mail-server";
 
 /// How the server behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Tls {
+pub(crate) enum Encryption {
     None,
     Starttls,
-    Tls,
+    Always,
 }
 
-impl Tls {
+impl Encryption {
     const fn as_str(self) -> &'static str {
         match self {
             Self::None => "none",
             Self::Starttls => "starttls",
-            Self::Tls => "tls",
+            Self::Always => "tls",
         }
     }
 }
@@ -54,11 +54,11 @@ pub(crate) struct Mail(pub(crate) Value);
 impl MailServer {
     /// One that takes everything in clear.
     pub(crate) fn plain() -> Self {
-        Self::start(Tls::None, 0, false)
+        Self::start(Encryption::None, 0, false)
     }
 
     /// One that wants a name and a password.
-    pub(crate) fn start(tls: Tls, port: u16, sign_in: bool) -> Self {
+    pub(crate) fn start(tls: Encryption, port: u16, sign_in: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         fs::write(folder.path().join("certificate.pem"), made.cert.pem()).unwrap();

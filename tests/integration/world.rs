@@ -19,6 +19,8 @@ pub(crate) const PREFIX: &str = "/api/v1";
 /// An id, a hash and a locator of nothing.
 const NO_ID: &str = "00000000-0000-7000-8000-000000000000";
 const NO_LOCATOR: &str = "ZZZZZZ";
+/// The shade of a picture that nobody's record names.
+const UNSENT: u8 = 200;
 
 /// A method and a path as the router knows it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -154,12 +156,12 @@ impl World {
     }
 
     pub(crate) fn selfie_hash(&self) -> String {
-        data_encoding::HEXLOWER.encode(&Sha256::digest(&self.selfie))
+        hash_of(&self.selfie)
     }
 
     /// What a path's parameters may be: the thing that is there, and one that is not.
     pub(crate) fn values(&self, template: &str, parameter: &str) -> Option<(String, String)> {
-        let no_hash = "00".repeat(32);
+        let (no_hash, unsent) = ("00".repeat(32), hash_of(&picture(UNSENT)));
         let known: &[(&str, &str, String, &str)] = &[
             ("/courses/", "id", self.lecture.course.clone(), NO_ID),
             ("/courses/", "user_id", self.student.client.user_id().to_owned(), NO_ID),
@@ -173,7 +175,8 @@ impl World {
             ("/admin/quarantine/", "hash", self.waiting.clone(), &no_hash),
             ("/admin/forks/", "hash", self.fork.clone(), &no_hash),
             ("/admin/face-reenrolments/", "user_id", self.reenrolling.clone(), NO_ID),
-            ("/blobs/", "sha256", self.selfie_hash(), &no_hash),
+            ("/students/", "id", self.student.client.user_id().to_owned(), NO_ID),
+            ("/blobs/", "sha256", self.selfie_hash(), &unsent),
         ];
         let found = known.iter().find(|(prefix, name, ..)| template.starts_with(prefix) && *name == parameter);
         found.map(|(_, _, real, absent)| (real.clone(), (*absent).to_owned()))
@@ -222,7 +225,8 @@ impl World {
             return request;
         }
         if path.starts_with("/api/v1/blobs/") {
-            return request.header("content-type", "application/octet-stream").body(self.selfie.clone());
+            let bytes = if path.ends_with(&self.selfie_hash()) { self.selfie.clone() } else { picture(UNSENT) };
+            return request.header("content-type", "application/octet-stream").body(bytes);
         }
         let people = json!({ "user_ids": [self.other_student.client.user_id()] });
         let known = [
@@ -243,6 +247,10 @@ impl World {
         let body = json!({ "user_ids": [self.student.client.user_id()] });
         self.lecture.lecturer.post(&path, &body).await.expect(200);
     }
+}
+
+fn hash_of(bytes: &[u8]) -> String {
+    data_encoding::HEXLOWER.encode(&Sha256::digest(bytes))
 }
 
 /// The names of a path's parameters.

@@ -1,9 +1,10 @@
 //! Load: what a storm, thousands of slow sockets, a whole campus that reconnects, a cold page, an idle exchange, a
-//! growing log and a large roster cost a real `muster serve`, measured from outside.
+//! growing log, a large audit log and a large roster cost a real `muster serve`, measured from outside.
 //!
 //! `cargo run --release -p muster-tests --bin load -- storm` after `cargo build --release`. The figures of one run stand
 //! beside each other; figures of different machines, or of a busy one, do not compare.
 
+mod audit;
 mod figures;
 mod floor;
 mod import;
@@ -20,7 +21,7 @@ pub(crate) use muster_tests::campus::Result;
 
 const USAGE: &str = "usage: load storm [--rounds N] [--students N] [--pull] | load page | load idle
        load slow [--sockets N] [--seconds N] | load reconnect [--phones N] [--seconds N] | load scale [--changes N]
-       load import [--students N]
+       load audit [--rows N] | load import [--students N]
 --database postgresql://user@host/postgres runs the server, and the floor, on databases that it makes there.
 MUSTER names the server's binary; default: `muster` beside this one. This one does some of its work too: `load serve`,
 `load admin` and `load roster` are `muster serve`, `muster admin` and `muster roster`.";
@@ -66,6 +67,7 @@ fn run(arguments: &[String]) -> Result<()> {
         }),
         Some("import") => import::run(number("--students", 100_000)?),
         Some("scale") => scale::run(number("--changes", 1_000_000)?),
+        Some("audit") => audit::run(number("--rows", 1_000_000)?),
         _ => Err(USAGE.into()),
     }
 }

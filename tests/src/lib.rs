@@ -5,6 +5,7 @@ pub mod device;
 pub mod handset;
 pub mod lecture;
 pub mod models;
+pub mod oidc;
 pub mod phone;
 pub mod pocket;
 pub mod postgres;

@@ -172,6 +172,16 @@ actions! {
     PasswordRehash = "auth.password_rehash",
     /// Somebody changed their own profile.
     ProfileUpdate = "auth.profile_update",
+    /// Somebody proved an identity of a provider, and is signed in or goes on to the second factor.
+    OauthSignIn = "oauth.sign_in",
+    /// An account was made for an identity of a provider.
+    OauthSignUp = "oauth.sign_up",
+    /// A sign-in or a link by a provider came to nothing.
+    OauthRefuse = "oauth.refuse",
+    /// An identity of a provider was linked to an account.
+    OauthLink = "oauth.link",
+    /// The identities of a provider were taken from an account.
+    OauthUnlink = "oauth.unlink",
 }
 
 /// One action.

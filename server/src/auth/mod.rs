@@ -52,10 +52,11 @@ pub use users::{
     find_by_email, insert, list, none_exists, update,
 };
 
-pub(crate) use auth_session::{Tokens, begin_on_phone, end_on_phones, look_again};
+pub(crate) use auth_session::{ClientClass, Tokens, begin_on_phone, end_on_phones, look_again};
 pub(crate) use hashing::hash_password;
 pub(crate) use pepper::{HashKey, hash_key};
-pub(crate) use users::remember;
+pub(crate) use sign_in::{Method, SignIn, SignInReply, complete as complete_sign_in};
+pub(crate) use users::{confirm_email, has_password, remember};
 
 /// `/auth/...`
 pub fn routes() -> OpenApiRouter<App> {

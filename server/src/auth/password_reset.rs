@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use super::fields::Email;
 use super::mailed_token::{MailedToken, Owner, Presented, Purpose};
 use super::users::{self, Status, User, remember};
-use super::{hashing, queries};
+use super::{auth_session, hashing, queries};
 use crate::app::App;
 use crate::audit::{self, Action, Actor, Event};
 use crate::config::Secret;
@@ -176,6 +176,7 @@ fn set(
     if user.status != Status::Active || user.email != owner.email {
         return Ok(None);
     }
+    auth_session::end_all(tx, &owner.tenant, user.id, now_ms)?;
     queries::set_password(tx, &owner.tenant, user.id, hash, now_ms)?;
     // Whoever has the link reads mail there.
     queries::confirm_email(tx, &owner.tenant, user.id, now_ms)?;

@@ -13,13 +13,15 @@ use crate::http::RequestId;
 /// How somebody proved who they are. The words stand in the audit log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Method {
+pub(crate) enum Method {
     /// By a password.
     Password,
     /// By a second factor, after one of the others.
     Mfa,
     /// By the key of a bound device.
     Device,
+    /// By an identity of a provider.
+    Oauth,
 }
 
 impl Method {
@@ -28,22 +30,23 @@ impl Method {
             Self::Password => "password",
             Self::Mfa => "mfa",
             Self::Device => "device",
+            Self::Oauth => "oauth",
         }
     }
 }
 
 /// A sign-in under way.
 #[derive(Debug, Clone)]
-pub(super) struct SignIn {
-    pub(super) class: ClientClass,
-    pub(super) method: Method,
-    pub(super) request: RequestId,
+pub(crate) struct SignIn {
+    pub(crate) class: ClientClass,
+    pub(crate) method: Method,
+    pub(crate) request: RequestId,
 }
 
 /// What the client gets.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
-pub(super) enum SignInReply {
+pub(crate) enum SignInReply {
     /// Somebody is signed in.
     Complete(Tokens),
     /// The second factor is missing; nobody is signed in yet.
@@ -51,7 +54,7 @@ pub(super) enum SignInReply {
 }
 
 /// Signs in a user who proved who they are, as the database has them; or asks for their second factor.
-pub(super) async fn complete(app: &App, user: &User, sign_in: SignIn) -> AppResult<SignInReply> {
+pub(crate) async fn complete(app: &App, user: &User, sign_in: SignIn) -> AppResult<SignInReply> {
     if let Some(required) = mfa::required(app, user, &sign_in).await? {
         return Ok(SignInReply::MfaRequired(required));
     }

@@ -265,6 +265,16 @@ pub fn find_by_email(tx: &Tx<'_>, tenant: &TenantId, email: &Email) -> Result<Op
     queries::by_email(tx, tenant, email.as_str())
 }
 
+/// Notes that somebody reads mail at the user's address.
+pub(crate) fn confirm_email(tx: &Tx<'_>, tenant: &TenantId, id: UserId, now_ms: i64) -> Result<(), DbError> {
+    queries::confirm_email(tx, tenant, id, now_ms)
+}
+
+/// Whether the user can sign in by a password.
+pub(crate) fn has_password(tx: &Tx<'_>, tenant: &TenantId, id: UserId) -> Result<bool, DbError> {
+    Ok(queries::password_hash(tx, tenant, id)?.is_some())
+}
+
 /// A user of the tenant, by id, e-mail address or user name.
 pub fn find_by_any_name(tx: &Tx<'_>, tenant: &TenantId, name: &str) -> Result<Option<User>, DbError> {
     let name = name.trim().to_lowercase();

@@ -18,6 +18,7 @@ use crate::face::Faces;
 use crate::jobs::{self, Handlers};
 use crate::log::{self, HeadFile, Movements, ServerKey};
 use crate::mail::{self, Mailer};
+use crate::oidc::OidcState;
 use crate::roster::Imports;
 use crate::{attendance, devices, face, face_engine, http, limits, router, sync, telemetry};
 
@@ -154,10 +155,16 @@ fn build(builder: AppBuilder) -> Result<App, StartError> {
 pub fn build_on(builder: AppBuilder, store: Arc<dyn BlobStore>) -> Result<App, StartError> {
     builder.config().check()?;
     let auth_state = AuthState::open(builder.config(), builder.entropy_source())?;
+    let oidc = OidcState::open(builder.config(), builder.entropy_source())?;
     let legacy_ids = LegacyIds::open(builder.config(), builder.entropy_source())?;
     let networks = http::ClientNetworks::of(&builder.config().web)?;
-    let app =
-        furnish(builder, store)?.with(auth_state).with(legacy_ids).with(Imports::default()).with(networks).build()?;
+    let app = furnish(builder, store)?
+        .with(auth_state)
+        .with(oidc)
+        .with(legacy_ids)
+        .with(Imports::default())
+        .with(networks)
+        .build()?;
     auth::check_mfa_key(&app)?;
     if let (Some(key), Some(file)) = (app.slice::<ServerKey>(), app.slice::<HeadFile>()) {
         log::check_at_start(&app, key, file)?;

@@ -16,6 +16,8 @@ const DIGITS: std::ops::RangeInclusive<u32> = 6..=8;
 const TOKEN_MINUTES: std::ops::RangeInclusive<u32> = 1..=60;
 /// Backup codes that may be handed out at once.
 const BACKUP_CODES: std::ops::RangeInclusive<u32> = 1..=50;
+/// Roles, by every name that they have.
+const ROLES: [&str; 7] = ["guest", "student", "lecturer", "teacher", "reviewer", "staff", "admin"];
 /// Longest name of the issuer.
 const ISSUER_CHARS_MAX: usize = 64;
 
@@ -50,6 +52,10 @@ pub struct MfaConfig {
     /// Backup codes that are handed out at once.
     #[arg(long, env = "MFA_BACKUP_CODES_COUNT", default_value_t = 10)]
     pub mfa_backup_codes_count: u32,
+
+    /// Roles whose members sign in with a second factor only, comma-separated; who has none yet sets one up to sign in.
+    #[arg(long, env = "MFA_REQUIRED_ROLES", value_delimiter = ',')]
+    pub mfa_required_roles: Vec<String>,
 }
 
 /// A key that encrypts secrets.
@@ -76,6 +82,9 @@ impl MfaConfig {
         if !BACKUP_CODES.contains(&self.mfa_backup_codes_count) {
             return invalid("MFA_BACKUP_CODES_COUNT", "expected 1 to 50");
         }
+        if self.required_roles().any(|role| !ROLES.contains(&role)) {
+            return invalid("MFA_REQUIRED_ROLES", "expected guest, student, lecturer, reviewer, staff or admin");
+        }
         let issuer = &self.mfa_totp_issuer;
         let chars = issuer.chars().count();
         // Authenticator apps take the colon for the end of the name.
@@ -83,6 +92,11 @@ impl MfaConfig {
             return invalid("MFA_TOTP_ISSUER", "expected 1 to 64 characters without a colon");
         }
         Ok(())
+    }
+
+    /// MFA_REQUIRED_ROLES.
+    pub fn required_roles(&self) -> impl Iterator<Item = &str> {
+        self.mfa_required_roles.iter().map(|role| role.trim()).filter(|role| !role.is_empty())
     }
 
     /// MFA_ENCRYPTION_KEY.
@@ -175,6 +189,8 @@ mod tests {
         for issuer in ["", "a:b", &"x".repeat(65)] {
             assert!(check(&["--mfa-totp-issuer", issuer]).is_err(), "{issuer}");
         }
+        assert!(check(&["--mfa-required-roles", "staff,root"]).is_err());
+        assert!(check(&["--mfa-required-roles", "teacher, staff,"]).is_ok());
         assert!(check(&["--mfa-totp-period", "60", "--mfa-totp-digits", "8", "--mfa-totp-issuer", "Uni Bonn"]).is_ok());
     }
 }

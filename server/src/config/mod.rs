@@ -319,6 +319,7 @@ impl Config {
         self.web.trusted_proxies()?;
         self.web.campus_networks()?;
         self.mfa.check(self.data.env)?;
+        self.oauth.check(self.data.env)?;
         if !(1..=50).contains(&self.upload_max_image_mb) {
             return invalid("UPLOAD_MAX_IMAGE_MB", "expected 1 to 50");
         }

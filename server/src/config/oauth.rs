@@ -1,10 +1,16 @@
 //! Settings of sign-in through other providers.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Secret;
+use super::{ConfigError, Environment, Secret};
+
+/// Seconds of everything that a sign-in may take.
+const TTL_S: RangeInclusive<u32> = 30..=3_600;
+/// Seconds that a provider's keys may be kept.
+const KEYS_TTL_S: RangeInclusive<u32> = 60..=86_400;
 
 /// OpenID Connect providers.
 #[derive(Debug, Clone, Args)]
@@ -33,11 +39,13 @@ pub struct OauthConfig {
     #[arg(long, env = "OAUTH_MICROSOFT_REDIRECT_URI")]
     pub oauth_microsoft_redirect_uri: Option<String>,
 
-    /// Directory of one institution at Microsoft: only its people sign in. Default: any.
+    /// Directory of one institution at Microsoft, by its id or name: only its people sign in. Default: `organizations`,
+    /// which is any but private accounts.
     #[arg(long, env = "OAUTH_MICROSOFT_TENANT")]
     pub oauth_microsoft_tenant: Option<String>,
 
-    /// A TOML file with more providers: name, issuer, client_id, client_secret, redirect_uri.
+    /// A TOML file with more providers. Each `[[provider]]` has name, issuer, client_id and client_secret, and perhaps
+    /// label, redirect_uri, kind (`standard` or `entra`), email_trusted and sign_up.
     #[arg(long, env = "OAUTH_PROVIDERS_FILE")]
     pub oauth_providers_file: Option<PathBuf>,
 
@@ -60,4 +68,35 @@ pub struct OauthConfig {
     /// Seconds that a provider's keys are kept.
     #[arg(long, env = "JWKS_CACHE_TTL_SECONDS", default_value_t = 3600)]
     pub jwks_cache_ttl_seconds: u32,
+}
+
+impl OauthConfig {
+    /// The addresses that people may be sent back to, besides the defaults.
+    pub fn allowed_redirect_uris(&self) -> impl Iterator<Item = &str> {
+        self.oauth_allowed_redirect_uris.split(',').map(str::trim).filter(|uri| !uri.is_empty())
+    }
+
+    /// Refuses half a client and times that cannot be meant. What is in OAUTH_PROVIDERS_FILE is read at the start.
+    pub(super) fn check(&self, _environment: Environment) -> Result<(), ConfigError> {
+        let invalid = |name, text: String| Err(ConfigError::Invalid(name, text));
+        let clients = [
+            ("OAUTH_GOOGLE_CLIENT_ID", &self.oauth_google_client_id, &self.oauth_google_client_secret),
+            ("OAUTH_MICROSOFT_CLIENT_ID", &self.oauth_microsoft_client_id, &self.oauth_microsoft_client_secret),
+        ];
+        for (name, id, secret) in clients {
+            if id.is_some() != secret.is_some() {
+                return invalid(name, "needed together with the secret of the client".to_owned());
+            }
+        }
+        let times = [
+            ("OAUTH_STATE_TTL", self.oauth_state_ttl, TTL_S),
+            ("OAUTH_NONCE_TTL", self.oauth_nonce_ttl, TTL_S),
+            ("OAUTH_LINK_TTL", self.oauth_link_ttl, TTL_S),
+            ("JWKS_CACHE_TTL_SECONDS", self.jwks_cache_ttl_seconds, KEYS_TTL_S),
+        ];
+        match times.into_iter().find(|(_, value, range)| !range.contains(value)) {
+            Some((name, _, range)) => invalid(name, format!("expected {} to {}", range.start(), range.end())),
+            None => Ok(()),
+        }
+    }
 }

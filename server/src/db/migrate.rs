@@ -42,11 +42,12 @@ pub const SERVER_MIGRATIONS: &[Migration] = migrations![
     12 "0012_forks",
     13 "0013_people",
     14 "0014_auth_sessions",
+    15 "0015_rates",
     16 "0016_mail",
     17 "0017_mfa",
+    18 "0018_oidc",
     19 "0019_roster",
     21 "0021_audit_search",
-    15 "0015_rates",
 ];
 
 const TABLE: &str = "

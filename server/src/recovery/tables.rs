@@ -10,9 +10,8 @@
 //!
 //! **The log itself**: `change_log`, `documents` (an id is a hash, its name cannot be had back), `log_heads`, `log_losses`.
 //!
-//! **Neither**: accounts (`users`, `courses`, `course_lecturers`, `enrolments`, `tenant_settings`, `auth_sessions`, `token_counts`,
-//! `device_challenges`), sealed evidence
-//! **Neither**: accounts (`users`, the tables `mfa_...`, `courses`, `course_lecturers`, `enrolments`, `tenant_settings`), sealed evidence
+//! **Neither**: accounts (`users`, the tables `mfa_...` and `oauth_...`, `courses`, `course_lecturers`, `enrolments`,
+//! `tenant_settings`, `auth_sessions`, `token_counts`, `device_challenges`), sealed evidence
 //! (`subject_keys`, `manifests`, `images`), faces (`face_references`, `face_reenrolments`, `face_verifications`), what is
 //! outside of the log on purpose (`quarantine`, `refusals`, `notes`, `class_session_titles`, `gateway_submissions`,
 //! legacy rows of `device_requests`), work (`jobs`, `mail_outbox`, `mail_tokens`), and `schema_migrations`.
@@ -170,6 +169,10 @@ pub const NOT_PROJECTIONS: &[&str] = &[
     "log_heads",
     "log_losses",
     "users",
+    "oauth_identities",
+    "oauth_used_states",
+    "oauth_codes",
+    "oauth_link_tokens",
     "courses",
     "course_lecturers",
     "enrolments",

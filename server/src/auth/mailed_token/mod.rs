@@ -7,6 +7,7 @@ use std::time::Duration;
 use data_encoding::BASE64URL_NOPAD;
 use zeroize::Zeroizing;
 
+use super::pepper::hash_key;
 use crate::app::App;
 use crate::db::{DbError, Tx};
 use crate::error::AppResult;
@@ -100,7 +101,5 @@ impl Presented {
 }
 
 fn hash(app: &App, purpose: Purpose, text: &str) -> AppResult<[u8; 32]> {
-    use sha2::{Digest, Sha256};
-    let _ = app;
-    Ok(Sha256::new().chain_update(purpose.as_str()).chain_update([0]).chain_update(text).finalize().into())
+    Ok(hash_key(app, purpose.as_str())?.hash(text.as_bytes()))
 }

@@ -4,12 +4,12 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::enrolment_of;
 use super::factor::{self, Attempt, Given, Judgement};
 use super::pending::{Claims, Issuer, Kind, audience};
 use super::queries::{self, Owner};
+use super::{actor_of, enrolment_of};
 use crate::app::App;
-use crate::audit::{self, Action, Actor, Event};
+use crate::audit::{self, Action, Event};
 use crate::auth::auth_session::{self, Tokens};
 use crate::auth::limits::TOKEN_LEEWAY_S;
 use crate::auth::sign_in::{Method, SignIn};
@@ -26,9 +26,11 @@ use crate::ids::{TenantId, uuid_text};
 pub(in crate::auth) struct MfaRequired {
     /// Always true.
     mfa_required: bool,
-    /// Send it to `/auth/mfa/complete` with a code. It opens nothing else.
+    /// Whether there is no second factor yet, and the role needs one.
+    enrollment_required: bool,
+    /// Send it to `/auth/mfa/complete` with a code, or to `/auth/mfa/required/enroll`. It opens nothing else.
     mfa_token: String,
-    /// Always `mfa_pending`.
+    /// `mfa_pending`, or `mfa_enroll` where enrolment is required.
     token_type: &'static str,
     /// Seconds.
     expires_in: i64,
@@ -49,18 +51,23 @@ pub(super) struct Complete {
     backup_code: Option<Secret>,
 }
 
-/// Whether the user has a second factor, and what to answer then.
+/// What to answer to a user who proved the first factor and needs a second one; `None` for all others.
 pub(in crate::auth) async fn required(app: &App, user: &User, sign_in: &SignIn) -> AppResult<Option<MfaRequired>> {
     let owner = Owner { tenant: user.tenant.clone(), user: user.id };
     let active = enrolment_of(app, &owner).await?.is_some_and(|enrolment| enrolment.confirmed_at_ms.is_some());
-    if active { pending(app, user, sign_in).map(Some) } else { Ok(None) }
+    let kind = match (active, AuthState::of(app)?.mfa.is_required_of(user.role)) {
+        (true, _) => Kind::MfaPending,
+        (false, true) => Kind::MfaEnroll,
+        (false, false) => return Ok(None),
+    };
+    half(app, user, sign_in, kind).map(Some)
 }
 
-fn pending(app: &App, user: &User, sign_in: &SignIn) -> AppResult<MfaRequired> {
+fn half(app: &App, user: &User, sign_in: &SignIn, kind: Kind) -> AppResult<MfaRequired> {
     let expires_in = i64::from(app.config.mfa.mfa_token_expire_minutes) * 60;
     let now_s = app.clock.now_s();
     let claims = Claims {
-        kind: Kind::MfaPending,
+        kind,
         sub: user.id,
         tid: user.tenant.to_string(),
         ep: user.epoch,
@@ -72,8 +79,13 @@ fn pending(app: &App, user: &User, sign_in: &SignIn) -> AppResult<MfaRequired> {
         iss: Issuer::Muster,
         aud: audience(),
     };
-    let mfa_token = AuthState::of(app)?.mfa.pending.issue(&claims)?;
-    Ok(MfaRequired { mfa_required: true, mfa_token, token_type: "mfa_pending", expires_in })
+    Ok(MfaRequired {
+        mfa_required: true,
+        enrollment_required: kind == Kind::MfaEnroll,
+        mfa_token: AuthState::of(app)?.mfa.pending.issue(&claims)?,
+        token_type: kind.as_str(),
+        expires_in,
+    })
 }
 
 /// What became of the second half.
@@ -107,8 +119,7 @@ pub(super) async fn complete(
     };
     let pending = &AuthState::of(&app)?.mfa.pending;
     let claims = pending.verify(body.mfa_token.reveal(), Kind::MfaPending, app.clock.now_s())?;
-    let tenant: TenantId = claims.tid.parse().map_err(|_| ended())?;
-    let owner = Owner { tenant, user: claims.sub };
+    let owner = owner_of_half(&claims)?;
     let enrolment = enrolment_of(&app, &owner).await?.filter(|enrolment| enrolment.confirmed_at_ms.is_some());
     let enrolment = enrolment.ok_or_else(ended)?;
     let attempt = factor::prepare(&app, &owner, &enrolment, &given)?;
@@ -125,31 +136,21 @@ pub(super) async fn complete(
 /// Everything that decides, in one transaction.
 fn judge(tx: &Tx<'_>, claims: &Claims, attempt: &Attempt, request_id: &str, now_ms: i64) -> Result<Outcome, DbError> {
     let owner = &attempt.owner;
-    let user = users::find(tx, &owner.tenant, owner.user)?;
-    let user = user.filter(|user| user.status == Status::Active && user.epoch == claims.ep);
-    let Some(user) = user else { return Ok(Outcome::Ended) };
-    if queries::token_was_used(tx, &claims.jti)? {
-        return Ok(Outcome::Ended);
-    }
+    let Some(user) = holder(tx, claims, owner)? else { return Ok(Outcome::Ended) };
     let judged = attempt.judge(tx)?;
     let result = match judged {
         Judgement::Right => attempt.by(),
         Judgement::Wrong => "wrong_code",
         Judgement::TooMany { .. } => return Ok(Outcome::Refused(judged)),
     };
-    let actor = Actor {
-        tenant: user.tenant.clone(),
-        id: user.id.to_string(),
-        role: user.role.to_string(),
-        request_id: request_id.to_owned(),
-    };
+    let actor = actor_of(&user, request_id);
     let event =
         Event { action: Action::MfaComplete, kind: "user", id: &actor.id, reason: Some(claims.mth.as_str()), result };
     audit::record(tx, &actor, &event, now_ms)?;
     if judged != Judgement::Right {
         return Ok(Outcome::Refused(judged));
     }
-    queries::use_token(tx, &claims.jti, (claims.exp + TOKEN_LEEWAY_S) * 1000, now_ms)?;
+    use_up(tx, claims, now_ms)?;
     if attempt.is_backup_code() {
         let left = queries::codes_left(tx, owner)?.to_string();
         let event = Event { action: Action::MfaBackupUsed, kind: "user", id: &actor.id, reason: None, result: &left };
@@ -158,10 +159,28 @@ fn judge(tx: &Tx<'_>, claims: &Claims, attempt: &Attempt, request_id: &str, now_
     Ok(Outcome::Complete(Box::new(user)))
 }
 
-fn ended() -> AppError {
+/// Whose sign-in it is.
+pub(super) fn owner_of_half(claims: &Claims) -> AppResult<Owner> {
+    let tenant: TenantId = claims.tid.parse().map_err(|_| ended())?;
+    Ok(Owner { tenant, user: claims.sub })
+}
+
+/// The user, unless the sign-in is void: completed before, or the account changed since.
+pub(super) fn holder(tx: &Tx<'_>, claims: &Claims, owner: &Owner) -> Result<Option<User>, DbError> {
+    let user = users::find(tx, &owner.tenant, owner.user)?;
+    let user = user.filter(|user| user.status == Status::Active && user.epoch == claims.ep);
+    if user.is_some() && queries::token_was_used(tx, &claims.jti)? { Ok(None) } else { Ok(user) }
+}
+
+/// Makes the sign-in void.
+pub(super) fn use_up(tx: &Tx<'_>, claims: &Claims, now_ms: i64) -> Result<(), DbError> {
+    queries::use_token(tx, &claims.jti, (claims.exp + TOKEN_LEEWAY_S) * 1000, now_ms)
+}
+
+pub(super) fn ended() -> AppError {
     AppError::unauthorized("TOKEN_REVOKED", "this sign-in has ended; sign in again")
 }
 
-fn wrong_code() -> AppError {
+pub(super) fn wrong_code() -> AppError {
     AppError::unauthorized("MFA_CODE_INVALID", "the code is wrong, too old, or was used before")
 }

@@ -10,6 +10,7 @@ use super::{active_enrolment, owner_of, prove_password, queries};
 use crate::app::App;
 use crate::audit::{self, Action, Actor, Event};
 use crate::auth::current_user::CurrentUser;
+use crate::auth::state::AuthState;
 use crate::config::Secret;
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
@@ -34,7 +35,7 @@ pub(super) struct Disable {
     responses(
         (status = 204),
         (status = 403, description = "the password or the code is wrong", body = ErrorEnvelope),
-        (status = 409, description = "there is no second factor", body = ErrorEnvelope),
+        (status = 409, description = "there is no second factor, or the role needs it", body = ErrorEnvelope),
         (status = 429, description = "too many failures", body = ErrorEnvelope)
     )
 )]
@@ -44,6 +45,10 @@ pub(super) async fn disable(
     request: RequestId,
     Json(body): Json<Disable>,
 ) -> AppResult<StatusCode> {
+    if AuthState::of(&app)?.mfa.is_required_of(current.role) {
+        let text = format!("a {} needs a second factor; an admin can reset it if the app is lost", current.role);
+        return Err(AppError::conflict("MFA_REQUIRED", text));
+    }
     let owner = owner_of(&current);
     let enrolment = active_enrolment(&app, &owner).await?;
     let attempt = match (body.password, body.code) {

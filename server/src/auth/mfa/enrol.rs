@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::backup_codes::{self, BackupCodes};
-use super::factor::{self, Given, Judgement, refused};
+use super::complete::{ended, holder, use_up};
+use super::factor::{self, Attempt, Given, Judgement, refused};
+use super::pending::Claims;
 use super::queries::{self, Enrolment, Owner};
 use super::totp::{self, Authenticator};
 use super::{already_active, enrolment_of, owner_of, prove_password, qr};
@@ -16,6 +18,7 @@ use crate::auth::current_user::CurrentUser;
 use crate::auth::state::AuthState;
 use crate::auth::users;
 use crate::config::Secret;
+use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::http::{Json, RequestId};
 use crate::ids::uuid_text;
@@ -74,7 +77,7 @@ pub(super) struct MfaStatus {
 #[utoipa::path(get, path = "/auth/mfa", tag = "auth", responses((status = 200, body = MfaStatus)))]
 pub(super) async fn mfa_status(State(app): State<App>, current: CurrentUser) -> AppResult<Json<MfaStatus>> {
     let owner = owner_of(&current);
-    let read = move |tx: &crate::db::Tx<'_>| {
+    let read = move |tx: &Tx<'_>| {
         let enrolment = queries::enrolment(tx, &owner)?;
         Ok::<_, AppError>((enrolment, queries::codes_left(tx, &owner)?))
     };
@@ -119,11 +122,12 @@ pub(super) async fn confirm(
     request: RequestId,
     Json(body): Json<Confirm>,
 ) -> AppResult<Json<BackupCodes>> {
-    activate(&app, &owner_of(&current), current.actor(&request), body.code).await.map(Json)
+    let activated = activate(&app, &owner_of(&current), current.actor(&request), body.code, None).await?;
+    activated.codes(refused).map(Json)
 }
 
 /// Stores a new secret that waits for its first code.
-async fn begin(app: &App, owner: &Owner, actor: Actor) -> AppResult<Enrolling> {
+pub(super) async fn begin(app: &App, owner: &Owner, actor: Actor) -> AppResult<Enrolling> {
     let (config, keys) = (&app.config.mfa, &AuthState::of(app)?.mfa.keys);
     let authenticator = Authenticator {
         secret: totp::new_secret(&*app.entropy),
@@ -159,40 +163,89 @@ async fn begin(app: &App, owner: &Owner, actor: Actor) -> AppResult<Enrolling> {
     })
 }
 
-/// Takes the first code for proof that the app has the secret.
-async fn activate(app: &App, owner: &Owner, actor: Actor, code: Secret) -> AppResult<BackupCodes> {
+/// What became of the first code.
+pub(super) enum Activation {
+    /// The second factor is on; these are shown once.
+    Done(BackupCodes),
+    /// Another request was faster.
+    AlreadyActive,
+    /// The sign-in that began it is void.
+    Ended,
+    /// The code was not taken.
+    Refused(Judgement),
+}
+
+impl Activation {
+    /// The codes, or why there are none; `wrong` is the answer to a wrong code.
+    pub(super) fn codes(self, wrong: impl FnOnce() -> AppError) -> AppResult<BackupCodes> {
+        match self {
+            Self::Done(codes) => Ok(codes),
+            Self::AlreadyActive => Err(already_active()),
+            Self::Ended => Err(ended()),
+            Self::Refused(judged) => Err(judged.or(wrong).err().unwrap_or_else(ended)),
+        }
+    }
+}
+
+/// Takes the first code for proof that the app has the secret. With `half`, it also completes that sign-in.
+pub(super) async fn activate(
+    app: &App,
+    owner: &Owner,
+    actor: Actor,
+    code: Secret,
+    half: Option<Claims>,
+) -> AppResult<Activation> {
     let waiting = enrolment_of(app, owner).await?;
     let nothing_waits = || AppError::conflict("MFA_NOT_STARTED", "nothing waits for a code: begin with enroll");
     let waiting = waiting.ok_or_else(nothing_waits)?;
     if waiting.confirmed_at_ms.is_some() {
-        return Err(already_active());
+        return Ok(Activation::AlreadyActive);
     }
     let attempt = factor::prepare(app, owner, &waiting, &Given::Code(code))?;
-    let (codes, hashes) = backup_codes::draw(app, owner)?;
+    let (backup_codes, hashes) = backup_codes::draw(app, owner)?;
     let now_ms = app.now_ms();
-    let judged = app
-        .db
-        .write(move |tx| {
-            let still_waits = queries::enrolment(tx, &attempt.owner)?
-                .is_some_and(|now| now.id == attempt.enrolment() && now.confirmed_at_ms.is_none());
-            if !still_waits {
-                return Ok(None);
-            }
-            let judged = attempt.judge(tx)?;
-            if judged == Judgement::Right {
-                queries::confirm(tx, &attempt.owner, attempt.enrolment(), now_ms)?;
-                queries::replace_codes(tx, &attempt.owner, &hashes, now_ms)?;
-            }
-            let result = match judged {
-                Judgement::Right => "ok",
-                Judgement::Wrong => "wrong_code",
-                Judgement::TooMany { .. } => return Ok::<_, AppError>(Some(judged)),
-            };
-            let event = Event { action: Action::MfaConfirm, kind: "user", id: &actor.id, reason: None, result };
-            audit::record(tx, &actor, &event, now_ms)?;
-            Ok(Some(judged))
-        })
-        .await?;
-    judged.ok_or_else(already_active)?.or(refused)?;
-    Ok(BackupCodes { backup_codes: codes })
+    let judge = move |tx: &Tx<'_>| {
+        judge(tx, &attempt, half.as_ref(), &actor, &hashes, now_ms)
+            .map(|refused| {
+                refused.unwrap_or_else(|| Activation::Done(BackupCodes { backup_codes: backup_codes.clone() }))
+            })
+            .map_err(AppError::from)
+    };
+    app.db.write(judge).await
+}
+
+/// Everything that decides, in one transaction; `None` when the second factor is on.
+fn judge(
+    tx: &Tx<'_>,
+    attempt: &Attempt,
+    half: Option<&Claims>,
+    actor: &Actor,
+    hashes: &[[u8; 32]],
+    now_ms: i64,
+) -> Result<Option<Activation>, DbError> {
+    let owner = &attempt.owner;
+    if let Some(half) = half
+        && holder(tx, half, owner)?.is_none()
+    {
+        return Ok(Some(Activation::Ended));
+    }
+    let now = queries::enrolment(tx, owner)?;
+    if !now.is_some_and(|now| now.id == attempt.enrolment() && now.confirmed_at_ms.is_none()) {
+        return Ok(Some(Activation::AlreadyActive));
+    }
+    let judged = attempt.judge(tx)?;
+    let result = match judged {
+        Judgement::Right => "ok",
+        Judgement::Wrong => "wrong_code",
+        Judgement::TooMany { .. } => return Ok(Some(Activation::Refused(judged))),
+    };
+    let event = Event { action: Action::MfaConfirm, kind: "user", id: &actor.id, reason: None, result };
+    audit::record(tx, actor, &event, now_ms)?;
+    if judged != Judgement::Right {
+        return Ok(Some(Activation::Refused(judged)));
+    }
+    queries::confirm(tx, owner, attempt.enrolment(), now_ms)?;
+    queries::replace_codes(tx, owner, hashes, now_ms)?;
+    half.map_or(Ok(()), |half| use_up(tx, half, now_ms))?;
+    Ok(None)
 }

@@ -12,6 +12,7 @@ mod limits;
 mod pending;
 mod qr;
 mod queries;
+mod required;
 mod reset;
 mod secret;
 mod totp;
@@ -28,9 +29,13 @@ use super::current_user::CurrentUser;
 use super::hashing::{self, Verified};
 use super::queries as accounts;
 use super::rates::locks;
+use super::role::{Role, UnknownRole};
+use super::state::AuthState;
+use super::users::User;
 use crate::app::{App, StartError};
+use crate::audit::Actor;
 use crate::clock::Entropy;
-use crate::config::{Config, Secret};
+use crate::config::{Config, ConfigError, Secret};
 use crate::error::{AppError, AppResult};
 use crate::http::RequestId;
 
@@ -43,6 +48,7 @@ pub(super) struct MfaState {
     keys: SecretKeys,
     pending: PendingTokens,
     backup_code_key: Zeroizing<[u8; 32]>,
+    required_roles: Vec<Role>,
 }
 
 impl MfaState {
@@ -50,7 +56,13 @@ impl MfaState {
         let keys = SecretKeys::open(config, entropy)?;
         let pending = PendingTokens::new(&keys);
         let backup_code_key = keys.backup_code_key();
-        Ok(Self { keys, pending, backup_code_key })
+        let roles = config.mfa.required_roles().map(str::parse).collect::<Result<_, UnknownRole>>();
+        let unknown = |error: UnknownRole| ConfigError::Invalid("MFA_REQUIRED_ROLES", error.to_string());
+        Ok(Self { keys, pending, backup_code_key, required_roles: roles.map_err(unknown)? })
+    }
+
+    fn is_required_of(&self, role: Role) -> bool {
+        self.required_roles.contains(&role)
     }
 }
 
@@ -62,6 +74,8 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .route("/auth/mfa/enrol", post(enrol::enroll))
         .routes(routes!(enrol::confirm))
         .routes(routes!(complete::complete))
+        .routes(routes!(required::enroll_required))
+        .routes(routes!(required::confirm_required))
         .routes(routes!(backup_codes::regenerate))
         .routes(routes!(disable::disable))
         .routes(routes!(reset::reset_user_mfa))
@@ -69,6 +83,16 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 
 fn owner_of(current: &CurrentUser) -> Owner {
     Owner { tenant: current.tenant.clone(), user: current.id }
+}
+
+/// Somebody who is not signed in yet, as the audit log names them.
+fn actor_of(user: &User, request_id: &str) -> Actor {
+    Actor {
+        tenant: user.tenant.clone(),
+        id: user.id.to_string(),
+        role: user.role.to_string(),
+        request_id: request_id.to_owned(),
+    }
 }
 
 async fn enrolment_of(app: &App, owner: &Owner) -> AppResult<Option<Enrolment>> {

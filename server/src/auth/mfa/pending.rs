@@ -25,6 +25,18 @@ const KEY_USAGE: &[u8] = b"muster/mfa-pending-token/v1";
 pub(super) enum Kind {
     /// Completing a sign-in with a code.
     MfaPending,
+    /// Completing a sign-in by setting up an authenticator app, which the role needs.
+    MfaEnroll,
+}
+
+impl Kind {
+    /// Its name, in the token and in replies.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::MfaPending => "mfa_pending",
+            Self::MfaEnroll => "mfa_enroll",
+        }
+    }
 }
 
 /// The claims.

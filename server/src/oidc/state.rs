@@ -1,0 +1,109 @@
+//! What this slice keeps in memory: the providers, the addresses back, and the key of the cookies.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use openidconnect::url::Url;
+use sha2::{Digest, Sha256};
+
+use super::flow::FlowKey;
+use super::providers::{self, Provider};
+use super::verify::Times;
+use super::{fetch, limits};
+use crate::app::{App, StartError};
+use crate::clock::Entropy;
+use crate::config::{Config, ConfigError, Environment};
+use crate::error::{AppError, AppResult};
+use crate::keys;
+
+const KEY_CONTEXT: &[u8] = b"muster/oauth-cookie-key/v1";
+/// Where an app or a page of our own takes the sign-in over: always allowed.
+const APP_REDIRECT_URI: &str = "muster://oauth/callback";
+const OWN_REDIRECT_PATH: &str = "/oauth/callback";
+
+/// Lives in the `App`.
+pub struct OidcState {
+    providers: BTreeMap<String, Provider>,
+    redirect_uris: BTreeSet<String>,
+    pub(super) flow_key: FlowKey,
+}
+
+impl OidcState {
+    /// Reads the providers; asks none of them yet.
+    ///
+    /// # Errors
+    /// When a setting cannot be right, or a file cannot be read.
+    pub fn open(config: &Config, entropy: &dyn Entropy) -> Result<Self, StartError> {
+        Ok(Self {
+            providers: providers::of_config(config)?,
+            redirect_uris: redirect_uris(config)?,
+            flow_key: flow_key(config, entropy)?,
+        })
+    }
+
+    pub(super) fn of(app: &App) -> AppResult<&Self> {
+        app.slice::<Self>().ok_or_else(|| AppError::internal("the app was built without OidcState"))
+    }
+
+    pub(super) fn providers(&self) -> impl Iterator<Item = &Provider> {
+        self.providers.values()
+    }
+
+    pub(super) fn provider(&self, name: &str) -> AppResult<&Provider> {
+        self.providers.get(name).ok_or_else(|| AppError::not_found("the provider"))
+    }
+
+    /// Byte for byte one of the allowed addresses.
+    pub(super) fn allowed(&self, redirect_uri: &str) -> AppResult<()> {
+        if self.redirect_uris.contains(redirect_uri) {
+            return Ok(());
+        }
+        Err(AppError::field("redirect_uri", "nobody is sent back to this address"))
+    }
+}
+
+pub(super) fn times(app: &App) -> Times {
+    let oauth = &app.config.oauth;
+    Times {
+        now_ms: app.now_ms(),
+        cache_ttl_ms: i64::from(oauth.jwks_cache_ttl_seconds) * 1000,
+        nonce_ttl_s: i64::from(oauth.oauth_nonce_ttl),
+    }
+}
+
+fn redirect_uris(config: &Config) -> Result<BTreeSet<String>, StartError> {
+    let clear_loopback = config.data.env != Environment::Prod;
+    let mut uris = BTreeSet::from([APP_REDIRECT_URI.to_owned()]);
+    if let Some(public) = &config.mail.public_url {
+        uris.insert(format!("{}{OWN_REDIRECT_PATH}", public.trim_end_matches('/')));
+    }
+    for uri in config.oauth.allowed_redirect_uris() {
+        if uri.len() > limits::REDIRECT_URI_BYTES_MAX || !is_place(uri, clear_loopback) {
+            let text = format!("{uri} is no https address and no address of an app, or has a fragment");
+            return Err(ConfigError::Invalid("OAUTH_ALLOWED_REDIRECT_URIS", text).into());
+        }
+        uris.insert(uri.to_owned());
+    }
+    Ok(uris)
+}
+
+/// Whether a browser goes there and runs nothing of it: a server, or an app's own scheme.
+fn is_place(uri: &str, clear_loopback: bool) -> bool {
+    let Ok(url) = Url::parse(uri) else { return false };
+    match url.scheme() {
+        "http" | "https" => fetch::is_allowed(&url, clear_loopback),
+        "javascript" | "data" | "blob" | "file" | "about" | "vbscript" | "filesystem" => false,
+        _ => url.fragment().is_none(),
+    }
+}
+
+/// Made from TOKEN_PEPPER, so that servers that share it understand each other's cookies.
+fn flow_key(config: &Config, entropy: &dyn Entropy) -> Result<FlowKey, StartError> {
+    let dir = config.data.keys_dir();
+    let secret = match &config.tokens.token_pepper {
+        Some(pepper) => pepper.reveal().as_bytes().to_vec().into(),
+        None => keys::load_or_create(&dir, "oauth.key", 32, entropy)
+            .map_err(|error| StartError::Io(dir.join("oauth.key").display().to_string(), error))?,
+    };
+    let key = Sha256::new().chain_update(KEY_CONTEXT).chain_update(secret.as_slice()).finalize();
+    Ok(FlowKey::new(&key.into()))
+}

@@ -145,7 +145,7 @@ pub struct TestServerBuilder {
 }
 
 /// What ENV=prod needs, whatever a test is about.
-pub const PRODUCTION: [(&str, &str); 6] = [
+const PRODUCTION: [(&str, &str); 6] = [
     ("--env", "prod"),
     ("--jwt-secret", "8f0aa1c6d2b94e57931c60d7be2f4a85"),
     ("--token-pepper", "c1d93b7f60e24a18b5d7720fa64e98c3"),

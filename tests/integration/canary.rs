@@ -33,10 +33,11 @@ const PLANTED: [(&str, &str); 13] = [
     ("REDIS_URL", "redis://:canary-redis-6f5e4d3c@localhost:6379/0"),
 ];
 /// What has to be beside them.
-const BESIDE: [(&str, &str); 9] = [
+const BESIDE: [(&str, &str); 10] = [
     ("LOG_LEVEL", "trace"),
     ("DB_SLOW_QUERY_MS", "0"),
     ("RL_LOGIN_EMAIL_LIMIT", "1000"),
+    ("RL_LOGIN_IP_LIMIT", "1000"),
     ("SEED_DEMO_ACCOUNTS", "true"),
     ("SMTP_HOST", "127.0.0.1"),
     ("SMTP_USERNAME", smtp::USER),
@@ -113,18 +114,18 @@ impl Spy<'_> {
 
 /// Signing up and in, rightly and wrongly.
 async fn sign_in(spy: &mut Spy<'_>) -> String {
-    let account = json!({"email": "canary@x.example", "password": PASSWORD, "name": "Canary"});
+    let account = json!({"email": "yellow.bird@x.example", "password": PASSWORD, "name": "Yellow Bird"});
     let (status, _) = spy.post("/auth/register", &account).await;
     assert!(status.is_success(), "{status}: {}", spy.errors);
-    let login = |password: &str| json!({"email": "canary@x.example", "password": password});
+    let login = |password: &str| json!({"email": "yellow.bird@x.example", "password": password});
     let (status, _) = spy.post("/auth/login", &login(WRONG_PASSWORD)).await;
     assert_eq!(status, 401);
     let malformed = spy.request(Method::POST, "/auth/login").header("Content-Type", "application/json");
     let malformed = malformed.body(format!(r#"{{"email": 1, "password": "{PASSWORD}", "surprise": "{PASSWORD}""#));
     assert!(spy.send(malformed).await.0.is_client_error());
-    let mistyped = json!({"email": ["canary@x.example"], "password": {"is": PASSWORD}});
+    let mistyped = json!({"email": ["yellow.bird@x.example"], "password": {"is": PASSWORD}});
     assert!(spy.post("/auth/login", &mistyped).await.0.is_client_error());
-    let surprise = json!({"email": "canary@x.example", "password": PASSWORD, WRONG_PASSWORD: PASSWORD});
+    let surprise = json!({"email": "yellow.bird@x.example", "password": PASSWORD, WRONG_PASSWORD: PASSWORD});
     assert!(spy.post("/auth/login", &surprise).await.0.is_client_error());
     let (status, reply) = spy.post("/auth/login", &login(PASSWORD)).await;
     assert_eq!(status, 200, "{}", spy.errors);
@@ -166,7 +167,7 @@ async fn break_an_account(spy: &mut Spy<'_>, data: &Path) {
 
 /// Refresh tokens used rightly, twice, and when they were never made.
 async fn renew(spy: &mut Spy<'_>) {
-    let login = json!({"email": "canary@x.example", "password": PASSWORD});
+    let login = json!({"email": "yellow.bird@x.example", "password": PASSWORD});
     let (_, first) = spy.post("/auth/login", &login).await;
     let renew = |token: &Value| json!({ "refresh_token": token });
     let (status, second) = spy.post("/v1/auth/refresh", &renew(&first["refresh_token"])).await;
@@ -194,7 +195,7 @@ async fn second_factor(spy: &mut Spy<'_>, token: &str, password: &str) {
     let (status, confirmed) = spy.post_as(token, "/auth/mfa/confirm", &json!({ "code": code })).await;
     assert_eq!(status, 200, "{}", spy.errors);
     let backup_code = confirmed["backup_codes"][0].as_str().unwrap();
-    let (_, half) = spy.post("/auth/login", &json!({"email": "canary@x.example", "password": password})).await;
+    let (_, half) = spy.post("/auth/login", &json!({"email": "yellow.bird@x.example", "password": password})).await;
     assert_eq!(half["mfa_required"], true, "{half}");
     for (code, right) in [("canary-backup-code-1a2b", false), (backup_code, true), (backup_code, false)] {
         let body = json!({ "mfa_token": half["mfa_token"], "backup_code": code });
@@ -217,7 +218,7 @@ async fn mailed(post: &MailServer) -> Mail {
 
 /// The link in a mail, used and used again.
 async fn reset(spy: &mut Spy<'_>, post: &MailServer) {
-    let (status, _) = spy.post("/auth/password-reset/request", &json!({ "email": "canary@x.example" })).await;
+    let (status, _) = spy.post("/auth/password-reset/request", &json!({ "email": "yellow.bird@x.example" })).await;
     assert!(status.is_success(), "{}", spy.errors);
     let token = mailed(post).await.link().1;
     spy.secrets.push(token.clone());
@@ -263,7 +264,8 @@ async fn no_secret_is_in_a_log_an_error_or_a_metric() {
     renew(&mut spy).await;
     let token = change_the_password(&mut spy, &token).await;
     reset(&mut spy, &post).await;
-    let (_, reply) = spy.post("/auth/login", &json!({"email": "canary@x.example", "password": LAST_PASSWORD})).await;
+    let (_, reply) =
+        spy.post("/auth/login", &json!({"email": "yellow.bird@x.example", "password": LAST_PASSWORD})).await;
     assert_ne!(reply["access_token"].as_str().unwrap(), token);
     let token = reply["access_token"].as_str().unwrap().to_owned();
     second_factor(&mut spy, &token, LAST_PASSWORD).await;
@@ -277,7 +279,7 @@ async fn no_secret_is_in_a_log_an_error_or_a_metric() {
     let console = std::fs::read_to_string(dir.path().join("console.log")).unwrap();
     assert!(lines(&log).iter().any(|line| line["level"] == "TRACE" || line["level"] == "DEBUG"), "all is logged");
     assert!(log.contains("database_query") && errors.contains("VALIDATION_ERROR"), "there was something to find");
-    for secret in secrets.iter().map(String::as_str).chain(["canary-", "canary@x.example"]) {
+    for secret in secrets.iter().map(String::as_str).chain(["canary-", "yellow.bird@x.example"]) {
         for (place, text) in
             [("the log", &log), ("the console", &console), ("an error", &errors), ("the metrics", &metrics)]
         {

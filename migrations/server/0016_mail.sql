@@ -5,8 +5,8 @@ CREATE TABLE mail_outbox (
     tenant_id TEXT NOT NULL,
     recipient TEXT NOT NULL,
     template TEXT NOT NULL,
-    -- What the template needs, encrypted; gone when the message was given up.
-    sealed BLOB,
+    -- What the template needs, sealed where it holds a link; gone when the message was given up.
+    content BLOB,
     state TEXT NOT NULL CHECK (state IN ('queued', 'failed')),
     attempts BIGINT NOT NULL,
     last_error TEXT,

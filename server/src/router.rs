@@ -27,8 +27,9 @@ pub fn router(app: App) -> Router {
     let (router, openapi) = described().split_for_parts();
     let router = router.merge(aliases(app.config.web.prefix())).merge(auth::pages());
     let router = router.merge(docs::routes(openapi_json(openapi))).merge(health::metrics_route());
-    let router = router.route_layer(middleware::from_fn(http::note_route));
     let router = router.layer(middleware::from_fn_with_state(app.clone(), auth::limit_traffic));
+    // Outside of the limit, so that what it refuses is counted by route, too.
+    let router = router.route_layer(middleware::from_fn(http::note_route));
     // Checked before the app was built: a setting that cannot be read did not come this far.
     let router = match http::cors(&app.config.web) {
         Ok(Some(cors)) => router.layer(cors),

@@ -12,7 +12,7 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use totp_rs::Totp;
 
-use crate::smtp::{self, Mail, MailServer, Tls};
+use crate::smtp::{self, Encryption, Mail, MailServer};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_load");
 
@@ -244,7 +244,7 @@ async fn change_the_password(spy: &mut Spy<'_>, token: &str) -> String {
 async fn no_secret_is_in_a_log_an_error_or_a_metric() {
     let dir = tempfile::tempdir().unwrap();
     let log_file = dir.path().join("muster.log");
-    let post = MailServer::start(Tls::None, 0, true);
+    let post = MailServer::start(Encryption::None, 0, true);
     let port = post.port.to_string();
     let mut environment: Vec<(&str, &str)> = PLANTED.iter().chain(&BESIDE).copied().collect();
     environment.push(("SMTP_PORT", &port));

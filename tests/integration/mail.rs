@@ -26,10 +26,9 @@ fn through(port: u16, tls: &str) -> TestServerBuilder {
 }
 
 async fn notify(server: &TestServer, to: &str, event: Notice) {
-    let message = Message::new(server.app(), to, Template::SecurityNotice { event }).unwrap();
-    let (tenant, now_ms) = (TenantId::default_tenant(), server.clock_ms());
+    let (tenant, to, now_ms) = (TenantId::default_tenant(), to.to_owned(), server.clock_ms());
     let queued: Result<(), DbError> =
-        server.app().db.write(move |tx| mail::enqueue(tx, &tenant, &message, now_ms)).await;
+        server.app().db.write(move |tx| mail::notify(tx, &tenant, &to, event.clone(), now_ms)).await;
     queued.unwrap();
     server.app().wake_jobs();
 }

@@ -335,3 +335,27 @@ async fn whom_the_provider_does_not_let_in_is_told_so() {
     assert_eq!(noted(&server, 0).await, [("oauth.refuse".to_owned(), "denied".to_owned())]);
     assert_eq!(provider.count("token").await, 0);
 }
+
+#[tokio::test]
+async fn an_address_from_which_nothing_but_failures_come_must_wait_and_one_that_succeeds_need_not() {
+    let (server, provider) = start("").await;
+    provider.person(person("ada")).await;
+    let browser = Browser::new(&server);
+    let fail = async || {
+        let begun = browser.begin("campus", "").await;
+        let state = begun.authorization_url.split("&state=").nth(1).unwrap().split('&').next().unwrap().to_owned();
+        let denied = format!("{}?error=access_denied&state={state}", callback("campus"));
+        browser.open(&denied, Some(&begun.cookie)).await.status.as_u16()
+    };
+    assert_eq!(join_all((0..10).map(|_| fail())).await, [403; 10]);
+    browser.sign_in("campus").await.expect(200);
+    // All 600 are there again.
+    for _ in 0..30 {
+        assert_eq!(join_all((0..20).map(|_| fail())).await, [403; 20]);
+    }
+    let reply = browser.sign_in("campus").await;
+    assert!(reply.headers.contains_key("retry-after"));
+    reply.expect_error(429, "RATE_LIMITED");
+    pass(&server, &provider, 601).await;
+    browser.sign_in("campus").await.expect(200);
+}

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
-use muster_tests::oidc::{Browser, fragment};
+use muster_server::db::{DbError, Tx};
+use muster_server::params;
+use muster_tests::oidc::{Browser, fragment, providers_file};
 use muster_tests::{PASSWORD, Reply, TestServer};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -271,7 +273,7 @@ async fn an_app_gets_its_tokens_for_a_code_once_with_its_own_proof() {
 #[tokio::test]
 async fn nobody_is_sent_back_to_an_address_that_is_not_on_the_list() {
     let provider = another_provider("campus").await;
-    let (_dir, path) = muster_tests::oidc::providers_file(&[provider.entry("campus", "", "")]);
+    let (_dir, path) = providers_file(&[provider.entry("campus", "", "")]);
     let server = TestServer::builder()
         .manual_clock(NOW_MS)
         .option("--oauth-providers-file", path.to_str().unwrap())
@@ -319,4 +321,77 @@ async fn the_providers_are_listed_under_every_prefix_and_an_unknown_one_is_not_t
     }
     let none = TestServer::start().await;
     assert_eq!(none.anonymous().get("/auth/oauth/providers").await.expect(200), json!({ "items": [] }));
+}
+
+#[tokio::test]
+async fn the_owner_is_told_by_mail_when_a_provider_is_linked_and_unlinked() {
+    let provider = another_provider("campus").await;
+    let (_dir, path) = providers_file(&[provider.entry("campus", "", "")]);
+    let server = TestServer::builder()
+        .manual_clock(NOW_MS)
+        .option("--oauth-providers-file", path.to_str().unwrap())
+        // Nobody listens there, so that what was queued stays.
+        .option("--smtp-host", "127.0.0.1")
+        .option("--smtp-port", "1")
+        .option("--smtp-tls", "none")
+        .start()
+        .await;
+    provider.person(person("ada")).await;
+    let browser = Browser::new(&server);
+    let ada = server.client("student").await;
+    let begun = browser.begin_link(&ada, "campus").await;
+    let back = browser.authorize(&begun).await;
+    browser.open(&back, Some(&begun.cookie)).await.expect(200);
+    assert_eq!(notices(&server, "student1@muster.example").await, 1);
+    ada.delete("/api/v1/auth/oauth/campus/link").await.expect(204);
+    assert_eq!(notices(&server, "student1@muster.example").await, 2);
+}
+
+async fn notices(server: &TestServer, recipient: &'static str) -> i64 {
+    let sql = "SELECT count(*) FROM mail_outbox WHERE template = 'security_notice' AND recipient = ?1";
+    let count: Result<Option<i64>, DbError> =
+        server.app().db.read(move |tx: &Tx<'_>| tx.query_one(sql, params![recipient], |row| row.get(0))).await;
+    count.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn a_second_factor_is_asked_for_all_the_same() {
+    let (server, provider) = start("").await;
+    provider.person(person("ada")).await;
+    let browser = Browser::new(&server);
+    let ada = server.client("lecturer").await;
+    let begun = browser.begin_link(&ada, "campus").await;
+    let back = browser.authorize(&begun).await;
+    browser.open(&back, Some(&begun.cookie)).await.expect(200);
+    let enrol = json!({ "password": PASSWORD });
+    let shown = ada.post("/api/v1/auth/mfa/enroll", &enrol).await.expect(200);
+    let app = totp_rs::Totp::from_url(shown["otpauth_url"].as_str().unwrap()).unwrap();
+    let code = |steps: i64| app.generate((server.clock_ms() / 1000 + 30 * steps) as u64).to_string();
+    ada.post("/api/v1/auth/mfa/confirm", &json!({ "code": code(0) })).await.expect(200);
+
+    let asked = browser.sign_in("campus").await.expect(200);
+    assert_eq!((asked["mfa_required"].as_bool(), asked.get("access_token")), (Some(true), None));
+    let body = json!({ "mfa_token": asked["mfa_token"], "code": code(1) });
+    let tokens = server.anonymous().post("/api/v1/auth/mfa/complete", &body).await;
+    assert_eq!(email_of(&server, tokens).await, "lecturer1@muster.example");
+}
+
+#[tokio::test]
+async fn where_nobody_may_sign_up_a_provider_makes_no_accounts_and_where_guests_may_it_makes_guests() {
+    for (word, role) in [("off", None), ("guest", Some("guest"))] {
+        let provider = another_provider("campus").await;
+        let (_dir, path) = providers_file(&[provider.entry("campus", "", "")]);
+        let builder = TestServer::builder().manual_clock(NOW_MS).option("--sign-up", word);
+        let server = builder.option("--oauth-providers-file", path.to_str().unwrap()).start().await;
+        provider.person(person("ada")).await;
+        let reply = Browser::new(&server).sign_in("campus").await;
+        match role {
+            None => drop(reply.expect_error(403, "OAUTH_SIGN_UP_CLOSED")),
+            Some(role) => {
+                let me = server.with_token(&token(reply)).get("/api/v1/auth/me").await.expect(200);
+                assert_eq!(me["role"], role);
+                assert!(me["email_confirmed_at_ms"].is_i64(), "{me}");
+            }
+        }
+    }
 }

@@ -10,6 +10,7 @@ use muster_server::{jobs, mail};
 use muster_tests::{PASSWORD, Reply, TestServer, TestServerBuilder};
 use reqwest::Method;
 use serde_json::{Value, json};
+use totp_rs::Totp;
 
 use crate::audit;
 use crate::smtp::MailServer;
@@ -280,4 +281,98 @@ async fn the_pages_of_the_links_run_our_own_script_only() {
             assert!(!text.contains("style=") && !text.match_indices(" on").any(handler), "{path}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_link_is_asked_for_three_times_an_hour_per_account_and_five_times_per_address() {
+    let post = MailServer::plain();
+    let server = with(&post).start().await;
+    let body = |email: &str| json!({ "email": email });
+    for email in ["a@uni.example", "A@uni.example", "a@uni.example"] {
+        ask(&server, email).await;
+    }
+    let reply = server.anonymous().post(REQUEST, &body("a@uni.example")).await;
+    let after_s: u64 = reply.headers["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1..=3_600).contains(&after_s), "{after_s}");
+    reply.expect_error(429, "RATE_LIMITED");
+    ask(&server, "b@uni.example").await;
+    ask(&server, "c@uni.example").await;
+    server.anonymous().post(REQUEST, &body("d@uni.example")).await.expect_error(429, "RATE_LIMITED");
+    server.clock().advance(Duration::from_secs(3_600));
+    ask(&server, "a@uni.example").await;
+    assert!(post.inbox().is_empty(), "none of them has an account");
+}
+
+#[tokio::test]
+async fn a_new_password_does_not_stand_for_the_second_factor() {
+    let post = MailServer::plain();
+    let server = with(&post).start().await;
+    server.create_user("ada@uni.example", "lecturer").await;
+    let ada = server.sign_in("ada@uni.example").await;
+    let begun = ada.post("/api/v1/auth/mfa/enroll", &json!({ "password": PASSWORD })).await.expect(200);
+    let app = Totp::from_url(begun["otpauth_url"].as_str().unwrap()).unwrap();
+    let code = |server: &TestServer| app.generate((server.clock_ms() / 1000) as u64).to_string();
+    ada.post("/api/v1/auth/mfa/confirm", &json!({ "code": code(&server) })).await.expect(200);
+    assert_eq!(post.nth(1).await.header("Subject").unwrap(), "Two-step sign-in is on");
+
+    ask(&server, "ada@uni.example").await;
+    let (_, token) = post.nth(2).await.link();
+    let reply = confirm(&server, &token, NEW).await.expect(200);
+    assert!(reply.get("access_token").is_none() && reply.get("mfa_token").is_none(), "{reply}");
+    let login = json!({ "email": "ada@uni.example", "password": NEW });
+    let half = server.anonymous().post("/api/v1/auth/login", &login).await.expect(200);
+    assert!(half.get("access_token").is_none() && half["mfa_required"] == true, "{half}");
+    server.clock().advance(Duration::from_secs(30));
+    let complete = json!({ "mfa_token": half["mfa_token"], "code": code(&server) });
+    server.anonymous().post("/api/v1/auth/mfa/complete", &complete).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_new_password_ends_the_wait_of_an_account_that_others_locked() {
+    let post = MailServer::plain();
+    let server = with(&post).start().await;
+    server.create_user("ada@uni.example", "student").await;
+    for _ in 0..8 {
+        assert_eq!(sign_in(&server, "ada@uni.example", "wrong password").await, 401);
+    }
+    assert_ne!(sign_in(&server, "ada@uni.example", PASSWORD).await, 200, "the account waits");
+    assert_eq!(post.nth(1).await.header("Subject").unwrap(), "Too many failed attempts to sign in");
+    ask(&server, "ada@uni.example").await;
+    let (_, token) = post.nth(2).await.link();
+    confirm(&server, &token, "password1").await.expect_error(422, "PASSWORD_TOO_COMMON");
+    confirm(&server, &token, NEW).await.expect(200);
+    assert_eq!(sign_in(&server, "ada@uni.example", NEW).await, 200);
+}
+
+#[tokio::test]
+async fn who_signs_up_confirms_the_address_and_who_has_an_account_hears_of_it() {
+    let post = MailServer::plain();
+    let server = with(&post).start().await;
+    let body =
+        |name: &str| json!({ "email": "ada@uni.example", "password": "a rather long password", "display_name": name });
+    let path = "/api/v1/auth/register";
+    server.anonymous().post(path, &body("Ada")).await.expect(201);
+    let mail = post.nth(1).await;
+    assert_eq!(mail.header("Subject").unwrap(), "Confirm your e-mail address");
+    let (_, token) = mail.link();
+    server.anonymous().post("/api/v1/auth/confirm-email", &json!({ "token": token })).await.expect(200);
+    server.anonymous().post(path, &body("Visit https://evil.example now")).await.expect(201);
+    let mail = post.nth(2).await;
+    assert_eq!(mail.header("Subject").unwrap(), "You already have an account");
+    assert_eq!(mail.recipients(), ["ada@uni.example"]);
+    assert!(!mail.0.to_string().contains("evil"), "nobody sends their words through us");
+    assert!(mail.body().contains("https://muster.uni.example/reset-password"), "{}", mail.body());
+}
+
+#[tokio::test]
+async fn the_owner_hears_of_a_changed_password_and_of_signing_out_everywhere() {
+    let post = MailServer::plain();
+    let server = with(&post).start().await;
+    let ada = server.client("student").await;
+    let change = json!({ "current_password": PASSWORD, "new_password": NEW });
+    let reply = ada.post("/api/v1/auth/change-password", &change).await.expect(200);
+    assert_eq!(post.nth(1).await.header("Subject").unwrap(), "Your password was changed");
+    let again = server.with_token(reply["access_token"].as_str().unwrap());
+    again.post("/api/v1/auth/logout-all", &json!({})).await.expect(200);
+    assert_eq!(post.nth(2).await.header("Subject").unwrap(), "You were signed out everywhere");
 }

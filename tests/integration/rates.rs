@@ -278,6 +278,7 @@ async fn four_hundred_phones_are_served_beside_somebody_who_guesses_at_their_add
 async fn a_locked_address_serves_whoever_has_a_token() {
     let server = TestServer::builder().limits_as_shipped().option("--login-fail-ip-threshold", "3").start().await;
     let phones = hall(&server, 2).await;
+    let tokens = server.anonymous().post(LOGIN, &login("phone0@x.example", PASSWORD)).await.expect(200);
     for number in 0..4 {
         let reply = server.anonymous().post(LOGIN, &login(&format!("n{number}@x.example"), "wrong password")).await;
         assert_eq!(reply.status, if number < 3 { 401 } else { 429 });
@@ -286,6 +287,14 @@ async fn a_locked_address_serves_whoever_has_a_token() {
         phone.get("/api/v1/auth/me").await.expect(200);
         let sync = phone.request(Method::POST, "/api/v1/sync").header("Content-Type", "application/cbor").body("x");
         assert_ne!(Reply::of(sync).await.status, 429);
+    }
+    // Far more than an address has, because neither is counted by address.
+    let renewal = json!({ "refresh_token": tokens["refresh_token"] });
+    server.anonymous().post("/api/v1/auth/refresh", &renewal).await.expect(200);
+    for _ in 0..100 {
+        let forged = json!({ "refresh_token": "forged" });
+        assert_ne!(server.anonymous().post("/api/v1/auth/refresh", &forged).await.status, 429);
+        assert_ne!(server.anonymous().post("/api/v1/auth/device/challenge", &json!({})).await.status, 429);
     }
 }
 

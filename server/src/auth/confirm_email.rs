@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use super::current_user::CurrentUser;
 use super::limits;
 use super::mailed_token::{MailedToken, Owner, Presented, Purpose};
+use super::rates::{self, Key, Rate};
 use super::{queries, users};
 use crate::app::App;
 use crate::audit::{self, Action, Actor, Event};
@@ -105,6 +106,7 @@ pub(super) async fn request_confirmation(
     if user.email_confirmed_at_ms.is_some() {
         return Ok((StatusCode::ACCEPTED, Json(Confirmed { status: "confirmed" })));
     }
+    rates::take(&app, &[(Rate::ResetAccount, Key::User(user.id))]).await?;
     let confirmation = prepare(&app, &user.email)?;
     let (actor, now_ms) = (current.actor(&request), app.now_ms());
     let owner = Owner { tenant: current.tenant, user: user.id, email: user.email };

@@ -133,8 +133,8 @@ pub(super) async fn authenticate(app: &App, token: &str) -> AppResult<SignedIn> 
     let state = AuthState::of(app)?;
     let verified = state.token_key.verify(token, app.clock.now_s())?;
     let principal = match state.principals.get(&verified.user) {
-        Some(principal) => principal,
-        None => load(app, state, verified.user).await?,
+        Some(principal) if principal.revoked.is_some() => principal,
+        _ => load(app, state, verified.user).await?,
     };
     if still_holds(&principal, &verified) {
         let user = CurrentUser { id: verified.user, tenant: principal.tenant, role: principal.role };
@@ -148,7 +148,7 @@ fn still_holds(principal: &Principal, verified: &token::Verified) -> bool {
         && principal.epoch == verified.epoch
         && principal.role == verified.role
         && principal.tenant.as_str() == verified.tenant
-        && !principal.revoked.contains(&verified.session)
+        && principal.revoked.as_ref().is_some_and(|revoked| !revoked.contains(&verified.session))
 }
 
 fn revoked() -> AppError {

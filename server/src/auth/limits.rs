@@ -71,3 +71,9 @@ pub(super) const KNOWN_USERS_PER_READ: u32 = 5_000;
 pub(super) const RENEWALS_WINDOW_MS: i64 = 3_600_000;
 /// Longest life of an access token that the settings allow: a day.
 pub(super) const ACCESS_TOKEN_MS_MAX: i64 = 86_400_000;
+
+/// Ways back from a provider of one address that are under way or came to nothing. Many people come back at once from behind
+/// one address, and each success takes all of them back.
+pub(super) const OAUTH_FAILURES_MAX: u32 = 600;
+/// How long they count.
+pub(super) const OAUTH_FAILURES_WINDOW: Duration = Duration::from_secs(600);

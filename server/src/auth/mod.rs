@@ -15,6 +15,7 @@ mod login;
 mod mailed_token;
 mod me;
 mod mfa;
+mod notices;
 mod pages;
 mod password;
 mod password_reset;
@@ -58,6 +59,7 @@ pub use users::{
 
 pub(crate) use auth_session::{ClientClass, Tokens, begin_on_phone, end_on_phones, look_again};
 pub(crate) use hashing::hash_password;
+pub(crate) use notices::notify;
 pub(crate) use pepper::{HashKey, hash_key};
 pub(crate) use sign_in::{Method, SignIn, SignInReply, complete as complete_sign_in};
 pub(crate) use users::{confirm_email, has_password, remember};

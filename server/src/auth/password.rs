@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 use super::auth_session::{self, ClientClass, Tokens};
 use super::current_user::CurrentUser;
 use super::hashing::{self, Verified};
+use super::notices::notify;
 use super::passwords;
 use super::queries;
 use super::rates::locks;
@@ -19,6 +20,7 @@ use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::http::{Json, RequestId};
 use crate::ids::{TenantId, UserId};
+use crate::mail::Notice;
 use crate::telemetry::SecurityEvent;
 
 /// The old and the new password.
@@ -93,6 +95,7 @@ async fn replace(
             let (action, id_text) = (Action::PasswordChange, id.to_string());
             let event = Event { action, kind: "account", id: &id_text, reason: None, result: "changed" };
             audit::record(tx, &actor, &event, now_ms)?;
+            notify(tx, &tenant, id, Notice::PasswordChanged, now_ms)?;
             users::find(tx, &tenant, id).map_err(AppError::from)
         })
         .await?;

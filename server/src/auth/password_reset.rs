@@ -13,14 +13,16 @@ use utoipa::ToSchema;
 
 use super::fields::Email;
 use super::mailed_token::{MailedToken, Owner, Presented, Purpose};
+use super::rates::locks;
+use super::rates::{self, Key, KeyHash, Rate};
 use super::users::{self, Status, User, remember};
-use super::{auth_session, hashing, queries};
+use super::{auth_session, hashing, passwords, queries};
 use crate::app::App;
 use crate::audit::{self, Action, Actor, Event};
 use crate::config::Secret;
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
-use crate::http::{Json, RequestId};
+use crate::http::{ClientIp, Json, RequestId};
 use crate::ids::TenantId;
 use crate::jobs::{self, Job};
 use crate::mail::{self, Message, Notice, Template};
@@ -74,11 +76,14 @@ struct Asked {
 )]
 pub(super) async fn request_reset(
     State(app): State<App>,
+    client: ClientIp,
     request: RequestId,
     Json(asked): Json<ResetRequest>,
 ) -> AppResult<(StatusCode, Json<Said>)> {
     let email = Email::parse(&asked.email)?;
     let (tenant, now_ms) = (TenantId::default_tenant(), app.now_ms());
+    let account = Key::Account(&tenant, email.as_str());
+    rates::take(&app, &[(Rate::ResetAddress, Key::Address(client)), (Rate::ResetAccount, account)]).await?;
     let asked = Asked { email: email.as_str().to_owned(), request_id: request.as_str().to_owned() };
     let subject = serde_json::to_vec(&asked).map_err(AppError::internal)?;
     let noted: Result<(), DbError> =
@@ -144,19 +149,23 @@ pub(super) async fn confirm_reset(
     request: RequestId,
     Json(confirm): Json<ResetConfirm>,
 ) -> AppResult<Json<Said>> {
-    hashing::check_password("new_password", confirm.new_password.reveal())?;
+    let password = confirm.new_password.reveal();
+    passwords::check_new("new_password", password, &[])?;
     let presented = Presented::new(&app, Purpose::PasswordReset, confirm.token.reveal())?.ok_or_else(invalid)?;
     let now_ms = app.now_ms();
-    let owner: Result<Option<Owner>, DbError> = app.db.read(move |tx| presented.owner(tx, now_ms)).await;
-    let owner = owner?.ok_or_else(invalid)?;
+    let user: Result<Option<User>, DbError> = app.db.read(move |tx| bearer(tx, &presented, now_ms)).await;
+    let user = user?.ok_or_else(invalid)?;
+    passwords::check_new("new_password", password, &passwords::about(&user))?;
     // Hashing is dear, so only who holds a token gets it done.
     let hash = hashing::hash_password(&app, confirm.new_password).await?;
-    let notice = Template::SecurityNotice { event: Notice::PasswordReset };
-    let message = Message::new(&app, &owner.email, notice)?;
-    let now_ms = app.now_ms();
-    let request_id = request.as_str().to_owned();
-    let user: Result<Option<User>, DbError> =
-        app.db.write(move |tx| set(tx, &presented, &hash, &message, &request_id, now_ms)).await;
+    let reset = Reset {
+        presented,
+        hash,
+        failures: locks::user_key(&app, user.id)?,
+        request_id: request.as_str().to_owned(),
+        now_ms: app.now_ms(),
+    };
+    let user: Result<Option<User>, DbError> = app.db.write(move |tx| reset.carry_out(tx)).await;
     let user = user?.ok_or_else(invalid)?;
     remember(&app, &user)?;
     app.security_event(SecurityEvent::PasswordChanged, request.as_str(), Some(&user.id.to_string()));
@@ -164,36 +173,48 @@ pub(super) async fn confirm_reset(
     Ok(Json(Said { message: "the password is set; sign in with it" }))
 }
 
-/// `None` when the token is no longer good, or the account is not as it was when the mail was sent.
-fn set(
-    tx: &Tx<'_>,
-    presented: &Presented,
-    hash: &str,
-    message: &Message,
-    request_id: &str,
+/// Whose token it is, if it is good and the account is as it was when the mail was sent.
+fn bearer(tx: &Tx<'_>, presented: &Presented, now_ms: i64) -> Result<Option<User>, DbError> {
+    let Some(owner) = presented.owner(tx, now_ms)? else { return Ok(None) };
+    let user = users::find(tx, &owner.tenant, owner.user)?;
+    Ok(user.filter(|user| user.status == Status::Active && user.email == owner.email))
+}
+
+/// A new password on its way into the database.
+struct Reset {
+    presented: Presented,
+    hash: String,
+    failures: KeyHash,
+    request_id: String,
     now_ms: i64,
-) -> Result<Option<User>, DbError> {
-    let Some(owner) = presented.take(tx, now_ms)? else { return Ok(None) };
-    let Some(user) = users::find(tx, &owner.tenant, owner.user)? else { return Ok(None) };
-    if user.status != Status::Active || user.email != owner.email {
-        return Ok(None);
+}
+
+impl Reset {
+    /// `None` when the token is no longer good.
+    fn carry_out(&self, tx: &Tx<'_>) -> Result<Option<User>, DbError> {
+        let now_ms = self.now_ms;
+        let Some(user) = bearer(tx, &self.presented, now_ms)? else { return Ok(None) };
+        if self.presented.take(tx, now_ms)?.is_none() {
+            return Ok(None);
+        }
+        auth_session::end_all(tx, &user.tenant, user.id, now_ms)?;
+        queries::set_password(tx, &user.tenant, user.id, &self.hash, now_ms)?;
+        // Whoever has the link reads mail there, and need not wait for what others failed at.
+        queries::confirm_email(tx, &user.tenant, user.id, now_ms)?;
+        locks::clear(tx, &self.failures)?;
+        mail::notify(tx, &user.tenant, &user.email, Notice::PasswordReset, now_ms)?;
+        let id = user.id.to_string();
+        let (tenant, role) = (user.tenant.clone(), user.role.to_string());
+        let actor = Actor { tenant, id: id.clone(), role, request_id: self.request_id.clone() };
+        let (action, reason) = (Action::PasswordReset, Some("mailed_link"));
+        audit::record(tx, &actor, &Event { action, kind: "user", id: &id, reason, result: "ok" }, now_ms)?;
+        users::find(tx, &user.tenant, user.id)
     }
-    auth_session::end_all(tx, &owner.tenant, user.id, now_ms)?;
-    queries::set_password(tx, &owner.tenant, user.id, hash, now_ms)?;
-    // Whoever has the link reads mail there.
-    queries::confirm_email(tx, &owner.tenant, user.id, now_ms)?;
-    mail::enqueue(tx, &owner.tenant, message, now_ms)?;
-    let id = user.id.to_string();
-    let actor = Actor { role: user.role.to_string(), id: id.clone(), ..nobody(&owner.tenant, request_id.to_owned()) };
-    let event =
-        Event { action: Action::PasswordReset, kind: "user", id: &id, reason: Some("mailed_link"), result: "ok" };
-    audit::record(tx, &actor, &event, now_ms)?;
-    users::find(tx, &owner.tenant, user.id)
 }
 
 /// Somebody who is not signed in.
 fn nobody(tenant: &TenantId, request_id: String) -> Actor {
-    Actor { tenant: tenant.clone(), id: String::new(), role: "anonymous".to_owned(), request_id }
+    Actor { tenant: tenant.clone(), id: "anonymous".to_owned(), role: "none".to_owned(), request_id }
 }
 
 fn invalid() -> AppError {

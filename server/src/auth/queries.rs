@@ -6,7 +6,7 @@ use super::role::Role;
 use super::state::Principal;
 use super::users::{Filter, NO_SECTION, NewUser, Person, Profile, Status, User};
 use crate::db::{DbError, Row, Tx, Value};
-use crate::ids::{AuthSessionId, TenantId, UserId};
+use crate::ids::{TenantId, UserId};
 use crate::params;
 
 const COLUMNS: &str = "id, tenant_id, email, username, display_name, role, status, epoch, created_at, given_name, \
@@ -52,9 +52,11 @@ pub(super) fn principal(tx: &Tx<'_>, id: UserId) -> Result<Option<Principal>, Db
             role: row.get(1)?,
             epoch: row.get(2)?,
             active: status == Status::Active,
-            revoked: Vec::new(),
+            revoked: Some(Vec::new()),
         });
-        principal.revoked.extend(row.get::<Option<AuthSessionId>>(4)?);
+        if let (Some(revoked), Some(session)) = (&mut principal.revoked, row.get(4)?) {
+            revoked.push(session);
+        }
         Ok(())
     })?;
     Ok(principal)

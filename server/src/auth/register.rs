@@ -8,8 +8,10 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use super::confirm_email::{self, Confirmation};
 use super::current_user::{CurrentUser, MaybeUser};
 use super::fields::{DisplayName, Email, PersonName, Username};
+use super::mailed_token::Owner;
 use super::permission::UsersWrite;
 use super::profile::Profile;
 use super::rates::locks::anonymous;
@@ -24,6 +26,7 @@ use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::http::{ClientIp, Json, RequestId};
 use crate::ids::{TenantId, UserId};
+use crate::mail::{self, Message, Template};
 
 /// The new account.
 #[derive(Deserialize, ToSchema)]
@@ -143,19 +146,29 @@ async fn create(app: &App, new: NewUser, actor: Actor) -> AppResult<User> {
 async fn sign_up(app: &App, new: NewUser, request: &RequestId) -> AppResult<User> {
     let user = as_sent(&new);
     let actor = anonymous(&new.tenant, request);
-    app.db.write(move |tx| insert_or_note(tx, &actor, &new).map_err(AppError::from)).await?;
+    let confirmation = confirm_email::prepare(app, &user.email)?;
+    let already = Message::new(app, &user.email, Template::AlreadyRegistered)?;
+    let letters = Letters { confirmation, already };
+    app.db.write(move |tx| insert_or_note(tx, &actor, &new, &letters).map_err(AppError::from)).await?;
+    app.wake_jobs();
     Ok(user)
 }
 
-fn insert_or_note(tx: &Tx<'_>, actor: &Actor, new: &NewUser) -> Result<(), DbError> {
-    if insert(tx, actor, new)? {
-        return Ok(());
-    }
+/// What the address hears, whichever it is; both are made, so that making them tells nothing.
+struct Letters {
+    confirmation: Confirmation,
+    already: Message,
+}
+
+fn insert_or_note(tx: &Tx<'_>, actor: &Actor, new: &NewUser, letters: &Letters) -> Result<(), DbError> {
     let nameless = NewUser { username: None, ..new.clone() };
-    if new.username.is_some() && insert(tx, actor, &nameless)? {
-        return Ok(());
+    if insert(tx, actor, new)? || (new.username.is_some() && insert(tx, actor, &nameless)?) {
+        let (tenant, email) = (new.tenant.clone(), new.email.as_str().to_owned());
+        let owner = Owner { tenant, user: new.id, email };
+        return confirm_email::request(tx, &owner, &letters.confirmation, new.created_at_ms);
     }
     let Some(owner) = users::find_by_email(tx, &new.tenant, &new.email)? else { return Ok(()) };
+    mail::enqueue(tx, &new.tenant, &letters.already, new.created_at_ms)?;
     note(tx, actor, owner.id, "taken", new.created_at_ms)
 }
 

@@ -35,8 +35,8 @@ pub(super) struct Principal {
     pub(super) role: Role,
     pub(super) epoch: i64,
     pub(super) active: bool,
-    /// Sessions that ended, and whose access tokens may not have expired yet.
-    pub(super) revoked: Vec<AuthSessionId>,
+    /// Sessions that ended, and whose access tokens may not have expired yet; `None` until somebody asks the database.
+    pub(super) revoked: Option<Vec<AuthSessionId>>,
 }
 
 impl AuthState {
@@ -57,7 +57,7 @@ impl AuthState {
         let ttl = if alone { limits::PRINCIPAL_TTL } else { limits::PRINCIPAL_TTL_SHARED };
         let principals = Cache::builder().max_capacity(limits::PRINCIPALS_MAX).time_to_live(ttl).build();
         let refresh_keys = RefreshKeys::new(&pepper);
-        let mfa = MfaState::open(config, entropy)?;
+        let mfa = MfaState::open(config, &pepper, entropy)?;
         let counter_key = pepper.key("counters");
         Ok(Self { token_key, pepper, refresh_keys, principals, hashing: Hashing::new(), mfa, counter_key })
     }
@@ -71,14 +71,23 @@ impl AuthState {
         self.principals.entry(user).and_upsert_with(|kept| match kept {
             Some(kept) if kept.value().epoch > principal.epoch => kept.into_value(),
             Some(kept) if kept.value().epoch == principal.epoch => {
-                for session in kept.into_value().revoked {
-                    if !principal.revoked.contains(&session) {
-                        principal.revoked.push(session);
-                    }
-                }
+                principal.revoked = union(kept.into_value().revoked, principal.revoked.take());
                 principal
             }
             _ => principal,
         });
+    }
+}
+
+/// What either of them knows.
+fn union(one: Option<Vec<AuthSessionId>>, other: Option<Vec<AuthSessionId>>) -> Option<Vec<AuthSessionId>> {
+    match (one, other) {
+        (Some(mut all), Some(more)) => {
+            all.extend(more);
+            all.sort_unstable();
+            all.dedup();
+            Some(all)
+        }
+        (one, other) => one.or(other),
     }
 }

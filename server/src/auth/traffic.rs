@@ -34,7 +34,7 @@ use crate::ids::UserId;
 /// who renews a token proves more than an address does, and is counted by user.
 const UNCOUNTED: &[&str] = &["/health", "/health/full", "/ready", "/metrics", "/auth/refresh"];
 /// The same for whole branches: a bound device proves itself with its key.
-const UNCOUNTED_BRANCHES: &[&str] = &["/auth/device-token"];
+const UNCOUNTED_BRANCHES: &[&str] = &["/auth/device/"];
 
 type Bucket = RateLimiter<NotKeyed, InMemoryState, Elapsed, NoOpMiddleware<Nanos>>;
 
@@ -124,7 +124,7 @@ pub async fn limit(State(app): State<App>, request: Request, next: Next) -> Resp
 }
 
 async fn admit(app: &App, parts: &mut Parts) -> AppResult<()> {
-    let Some(traffic) = app.slice::<Traffic>() else { return Ok(()) };
+    let traffic = app.slice::<Traffic>().ok_or_else(|| AppError::internal("the app was built without Traffic"))?;
     let Some(owner) = owner(app, parts).await? else { return Ok(()) };
     let per_minute = match &owner {
         Owner::User(_) | Owner::EndedToken(_) => traffic.user,
@@ -199,7 +199,15 @@ mod tests {
 
     #[test]
     fn whether_the_server_lives_is_answered_uncounted() {
-        for path in ["/", "/health", "/v1/health", "/api/v1/ready", "/health/full", "/api/v1/auth/refresh"] {
+        for path in [
+            "/",
+            "/health",
+            "/v1/health",
+            "/api/v1/ready",
+            "/health/full",
+            "/api/v1/auth/refresh",
+            "/auth/device/token",
+        ] {
             assert!(is_uncounted(path), "{path}");
         }
         for path in ["/api/v1/auth/login", "/v1/auth/signup", "/openapi.json", "/healthy", "/api/v1/students"] {

@@ -342,7 +342,7 @@ pub(crate) fn remember(app: &App, user: &User) -> AppResult<()> {
         role: user.role,
         epoch: user.epoch,
         active: user.status == Status::Active,
-        revoked: Vec::new(),
+        revoked: None,
     };
     AuthState::of(app)?.remember(user.id, principal);
     Ok(())

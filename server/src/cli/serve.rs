@@ -188,11 +188,11 @@ pub fn build_on(builder: AppBuilder, store: Arc<dyn BlobStore>) -> Result<App, S
     let traffic = Traffic::new(&builder.config().rates, builder.clock_source());
     let app = furnish(builder, store)?
         .with(auth_state)
+        .with(traffic)
         .with(oidc)
         .with(legacy_ids)
         .with(Imports::default())
         .with(networks)
-        .with(traffic)
         .build()?;
     auth::check_mfa_key(&app)?;
     if let (Some(key), Some(file)) = (app.slice::<ServerKey>(), app.slice::<HeadFile>()) {

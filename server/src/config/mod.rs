@@ -238,8 +238,6 @@ impl Config {
             self.mfa.check(env),
             self.rates.check(),
             self.oauth.check(env),
-            self.web.trusted_proxies().map(drop),
-            self.web.campus_networks().map(drop),
             self.mail.check(env),
             self.web.check(env),
             self.check_images(),

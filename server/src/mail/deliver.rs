@@ -8,7 +8,7 @@ use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailbox, Message as Letter, MultiPart};
 
 use super::mailer::{Mailer, hex};
-use super::message::Content;
+use super::message::Message;
 use super::queries::{self, Queued};
 use super::transport::{SendError, Way};
 use super::{MAIL_JOB, limits, wording};
@@ -78,8 +78,7 @@ fn backoff(failures: u32, draw: u64) -> Duration {
 /// The message as it goes over the wire.
 fn write(app: &App, mailer: &Mailer, queued: &Queued) -> Result<Letter, String> {
     let address: Address = queued.recipient.parse().map_err(|_| "mail cannot be sent to this address".to_owned())?;
-    let plain = mailer.unseal(&queued.id, &queued.recipient, &queued.sealed).map_err(|error| error.to_string())?;
-    let content: Content = serde_json::from_slice(&plain).map_err(|_| "the content cannot be read".to_owned())?;
+    let content = Message::open(app, queued)?;
     let letter = wording::letter(&content, &app.config.public_url());
     let date = std::time::UNIX_EPOCH + Duration::from_millis(content.at_ms.max(0) as u64);
     let message_id = format!("<{}@{}>", hex(&queued.id), mailer.from.email.domain());

@@ -1,11 +1,19 @@
-//! What is to be said to whom. A message is sealed before it reaches a transaction: its link is a secret.
+//! What is to be said to whom. A message with a link is sealed before it reaches a transaction: the link is a secret.
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
 use super::limits;
 use super::mailer::Mailer;
+use super::queries::Queued;
 use crate::app::App;
 use crate::error::{AppError, AppResult};
+use crate::ids::TenantId;
+
+/// The name of the one template that holds no secret.
+const NOTICE: &str = "security_notice";
+const NOTICE_ID_CONTEXT: &[u8] = b"muster/mail/notice/v1";
 
 /// What a message says.
 #[derive(Clone, Serialize, Deserialize)]
@@ -25,7 +33,7 @@ pub enum Template {
         /// Until when the link works.
         expires_at_ms: i64,
     },
-    /// Something happened to the account that its owner must know.
+    /// Something happened to the account that its owner must know. `mail::notify` is shorter.
     SecurityNotice {
         /// What.
         event: Notice,
@@ -98,7 +106,8 @@ pub struct Message {
     pub(super) id: [u8; 16],
     pub(super) recipient: String,
     pub(super) template: &'static str,
-    pub(super) sealed: Vec<u8>,
+    /// JSON in clear for a notice, sealed for all others.
+    pub(super) content: Vec<u8>,
     pub(super) give_up_at_ms: i64,
 }
 
@@ -111,9 +120,36 @@ impl Message {
         let (id, at_ms) = (app.new_uuid(), app.now_ms());
         let (name, give_up_at_ms) = (template.name(), template.give_up_at_ms(at_ms));
         let content = Content { template, at_ms, language: Language::default() };
-        let plain = zeroize::Zeroizing::new(serde_json::to_vec(&content).map_err(AppError::internal)?);
-        let sealed = Mailer::of(app)?.seal(&id, to, &plain, &*app.entropy);
-        Ok(Self { id, recipient: to.to_owned(), template: name, sealed, give_up_at_ms })
+        let plain = serde_json::to_vec(&content).map_err(AppError::internal)?;
+        let content =
+            if name == NOTICE { plain } else { Mailer::of(app)?.seal(&id, to, &Zeroizing::new(plain), &*app.entropy) };
+        Ok(Self { id, recipient: to.to_owned(), template: name, content, give_up_at_ms })
+    }
+
+    /// A notice, whose id follows from what it says: a transaction that is tried again makes the same one.
+    pub(super) fn notice(tenant: &TenantId, to: &str, event: Notice, at_ms: i64) -> Self {
+        let template = Template::SecurityNotice { event };
+        let (name, give_up_at_ms) = (template.name(), template.give_up_at_ms(at_ms));
+        let content = Content { template, at_ms, language: Language::default() };
+        let plain = serde_json::to_vec(&content).expect("texts and numbers are JSON");
+        let parts = [NOTICE_ID_CONTEXT, tenant.as_str().as_bytes(), to.as_bytes(), &plain];
+        let digest = parts
+            .iter()
+            .fold(Sha256::new(), |hash, part| hash.chain_update((part.len() as u64).to_be_bytes()).chain_update(part));
+        let mut id = [0; 16];
+        id.copy_from_slice(&digest.finalize()[..16]);
+        Self { id, recipient: to.to_owned(), template: name, content: plain, give_up_at_ms }
+    }
+
+    /// What a row of the outbox says.
+    pub(super) fn open(app: &App, row: &Queued) -> Result<Content, String> {
+        let unreadable = |_| "the content cannot be read".to_owned();
+        if row.template == NOTICE {
+            return serde_json::from_slice(&row.content).map_err(unreadable);
+        }
+        let mailer = Mailer::of(app).map_err(|error| error.to_string())?;
+        let plain = mailer.unseal(&row.id, &row.recipient, &row.content).map_err(|error| error.to_string())?;
+        serde_json::from_slice(&Zeroizing::new(plain)).map_err(unreadable)
     }
 }
 
@@ -123,7 +159,7 @@ impl Template {
         match self {
             Self::PasswordReset { .. } => "password_reset",
             Self::ConfirmEmail { .. } => "confirm_email",
-            Self::SecurityNotice { .. } => "security_notice",
+            Self::SecurityNotice { .. } => NOTICE,
             Self::AlreadyRegistered => "already_registered",
         }
     }

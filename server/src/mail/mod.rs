@@ -1,7 +1,7 @@
 //! Mail: a row and a job in the transaction that makes a message necessary, and the worker that sends it.
 //!
-//! A caller makes a [`Message`] before its transaction, hands it to [`enqueue`] inside, and calls `AppState::wake_jobs`
-//! after the commit. SMTP cannot send exactly once: a message is sent at least once, always under one Message-ID. No
+//! A message with a link is sealed: a caller makes a [`Message`] before its transaction and hands it to [`enqueue`]
+//! inside. A notice has no secret and needs [`notify`] only. Then the caller wakes the jobs, after the commit. SMTP cannot send exactly once: a message is sent at least once, always under one Message-ID. No
 //! text that a stranger chose, such as a name, stands in any message, so that nobody can make us send theirs.
 
 mod deliver;
@@ -34,6 +34,15 @@ pub const MAIL_JOB: &str = "mail";
 pub fn enqueue(tx: &Tx<'_>, tenant: &TenantId, message: &Message, now_ms: i64) -> Result<(), DbError> {
     queries::insert(tx, tenant, message, now_ms)?;
     jobs::enqueue(tx, tenant, MAIL_JOB, &message.id, now_ms)
+}
+
+/// Queues a notice about somebody's account: something happened to it that its owner must know. It holds no secret, so
+/// that it is made inside the transaction. The same notice at the same moment is one message.
+///
+/// # Errors
+/// When the database fails; the transaction must fail with it.
+pub fn notify(tx: &Tx<'_>, tenant: &TenantId, to: &str, event: Notice, now_ms: i64) -> Result<(), DbError> {
+    enqueue(tx, tenant, &Message::notice(tenant, to, event, now_ms), now_ms)
 }
 
 /// The address of a page with a token, which stands behind `#` so that no server and no proxy on the way sees it.

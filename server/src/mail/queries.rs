@@ -15,7 +15,7 @@ pub(super) struct Queued {
     pub(super) tenant: TenantId,
     pub(super) recipient: String,
     pub(super) template: String,
-    pub(super) sealed: Vec<u8>,
+    pub(super) content: Vec<u8>,
     pub(super) attempts: u32,
     pub(super) give_up_at_ms: i64,
 }
@@ -50,8 +50,9 @@ pub struct Troubled {
 
 pub(super) fn insert(tx: &Tx<'_>, tenant: &TenantId, message: &Message, now_ms: i64) -> Result<(), DbError> {
     let sql = "INSERT INTO mail_outbox
-            (id, tenant_id, recipient, template, sealed, state, attempts, created_at, give_up_at)
-        VALUES (?1, ?2, ?3, ?4, ?5, 'queued', 0, ?6, ?7)";
+            (id, tenant_id, recipient, template, content, state, attempts, created_at, give_up_at)
+        VALUES (?1, ?2, ?3, ?4, ?5, 'queued', 0, ?6, ?7)
+        ON CONFLICT (id) DO NOTHING";
     tx.send(
         sql,
         params![
@@ -59,7 +60,7 @@ pub(super) fn insert(tx: &Tx<'_>, tenant: &TenantId, message: &Message, now_ms: 
             tenant.as_str(),
             &message.recipient,
             message.template,
-            &message.sealed,
+            &message.content,
             now_ms,
             message.give_up_at_ms
         ],
@@ -68,15 +69,15 @@ pub(super) fn insert(tx: &Tx<'_>, tenant: &TenantId, message: &Message, now_ms: 
 
 /// A message, unless it was sent or given up.
 pub(super) fn queued(tx: &Tx<'_>, id: &[u8]) -> Result<Option<Queued>, DbError> {
-    let sql = "SELECT id, tenant_id, recipient, template, sealed, attempts, give_up_at FROM mail_outbox
-        WHERE id = ?1 AND state = 'queued' AND sealed IS NOT NULL";
+    let sql = "SELECT id, tenant_id, recipient, template, content, attempts, give_up_at FROM mail_outbox
+        WHERE id = ?1 AND state = 'queued' AND content IS NOT NULL";
     tx.query_one(sql, params![id], |row| {
         Ok(Queued {
             id: row.get(0)?,
             tenant: row.get(1)?,
             recipient: row.get(2)?,
             template: row.get(3)?,
-            sealed: row.get(4)?,
+            content: row.get(4)?,
             attempts: row.get(5)?,
             give_up_at_ms: row.get(6)?,
         })
@@ -95,7 +96,7 @@ pub(super) fn failed_once(tx: &Tx<'_>, id: &[u8], error: &str) -> Result<(), DbE
 /// The content goes with it: it may hold a link.
 pub(super) fn give_up(tx: &Tx<'_>, id: &[u8], error: &str, now_ms: i64) -> Result<(), DbError> {
     let sql = "UPDATE mail_outbox
-        SET state = 'failed', attempts = attempts + 1, last_error = ?2, failed_at = ?3, sealed = NULL
+        SET state = 'failed', attempts = attempts + 1, last_error = ?2, failed_at = ?3, content = NULL
         WHERE id = ?1 AND state = 'queued'";
     tx.send(sql, params![id, error, now_ms])
 }

@@ -286,8 +286,8 @@ pub(super) async fn note_refusal(
 ) -> AppResult<()> {
     let actor = Actor {
         tenant: TenantId::default_tenant(),
-        id: "-".to_owned(),
-        role: "-".to_owned(),
+        id: "anonymous".to_owned(),
+        role: "none".to_owned(),
         request_id: request.as_str().to_owned(),
     };
     let (name, now_ms) = (provider.name.clone(), app.now_ms());

@@ -15,10 +15,11 @@ use super::refusal::Refusal;
 use super::state::{self, OidcState};
 use super::{limits, queries, start, verify};
 use crate::app::App;
+use crate::auth::rates::{self, Key, Rate};
 use crate::auth::{Method, SignIn, SignInReply, complete_sign_in};
 use crate::db::DbError;
 use crate::error::{AppError, AppResult, ErrorEnvelope};
-use crate::http::{Json, Path, Query, RequestId};
+use crate::http::{ClientIp, Json, Path, Query, RequestId};
 
 /// What the provider sends back with the browser; it may add more.
 #[derive(Deserialize, IntoParams)]
@@ -48,6 +49,7 @@ pub(super) struct Returned {
             body = ErrorEnvelope),
         (status = 409, description = "ACCOUNT_LINK_REQUIRED: its `details.link_token` is for `POST /auth/oauth/link`; or \
             OAUTH_IDENTITY_TAKEN", body = ErrorEnvelope),
+        (status = 429, description = "too many failures of this address", body = ErrorEnvelope),
         (status = 503, description = "the provider does not answer", body = ErrorEnvelope)
     )
 )]
@@ -56,17 +58,20 @@ pub(super) async fn callback(
     request: RequestId,
     Path(name): Path<String>,
     Query(returned): Query<Returned>,
+    client: ClientIp,
     headers: HeaderMap,
 ) -> AppResult<Response> {
     let provider = OidcState::of(&app)?.provider(&name)?;
+    // Each way back costs a question to the provider, and a failure costs a row.
+    let tries = [(Rate::OauthFailures, Key::Address(client))];
     // Before this succeeded, nothing that came may decide where the browser goes, or leave a row.
-    let begun = begun(&app, provider, &headers, returned.state.as_deref()).await;
+    let begun = begun(&app, provider, &headers, returned.state.as_deref(), &tries).await;
     let flow = begun.map_err(|refusal| {
         refusal.log(&app, &provider.name, &request);
         refusal.error
     })?;
     let result = match finish(&app, provider, &flow, returned, &request).await {
-        Ok(response) => Ok(response),
+        Ok(response) => rates::forget(&app, &tries).await.map(|()| response),
         Err(refusal) => refused(&app, provider, &flow, refusal, &request).await,
     };
     let mut response = result.unwrap_or_else(IntoResponse::into_response);
@@ -75,7 +80,13 @@ pub(super) async fn callback(
 }
 
 /// The sign-in that this browser began, which from now on is used up.
-async fn begun(app: &App, provider: &Provider, headers: &HeaderMap, state: Option<&str>) -> Result<Flow, Refusal> {
+async fn begun(
+    app: &App,
+    provider: &Provider,
+    headers: &HeaderMap,
+    state: Option<&str>,
+    tries: &[(Rate, Key<'_>)],
+) -> Result<Flow, Refusal> {
     let state = state.filter(|state| state.len() <= limits::STATE_BYTES_MAX).ok_or(Refusal::state("no_state"))?;
     let flow = OidcState::of(app)?.flow_key.open(headers, state).ok_or(Refusal::state("other_browser"))?;
     if flow.provider != provider.name {
@@ -86,6 +97,7 @@ async fn begun(app: &App, provider: &Provider, headers: &HeaderMap, state: Optio
     if now_ms >= flow.began_at_ms.saturating_add(ttl_ms) {
         return Err(Refusal::state("state_expired"));
     }
+    rates::take(app, tries).await?;
     // The row outlives the cookie, whatever becomes of the clock in between.
     let (hash, keep_until_ms) = (flow.state_hash(), flow.began_at_ms.max(now_ms).saturating_add(2 * ttl_ms));
     let used = app.db.write(move |tx| queries::use_state(tx, &hash, keep_until_ms, now_ms)).await;

@@ -11,6 +11,7 @@ use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult};
 use crate::http::RequestId;
 use crate::ids::{TenantId, UserId};
+use crate::mail::{self, Notice};
 use crate::telemetry::SecurityEvent;
 
 /// Ends every session of a user, and with them every refresh token. The user's epoch must go up in the same transaction:
@@ -62,6 +63,9 @@ pub(super) async fn end_session(
 fn note(tx: &Tx<'_>, row: &SessionRow, reason: EndReason, request_id: &str, now_ms: i64) -> Result<(), DbError> {
     let Some(user) = users::find(tx, &row.tenant, row.user)? else { return Ok(()) };
     let action = if reason == EndReason::Reuse { Action::TokenReuse } else { Action::SignOut };
+    if reason == EndReason::Reuse {
+        mail::notify(tx, &row.tenant, &user.email, Notice::TokenReused, now_ms)?;
+    }
     let (id, why) = (row.id.to_string(), Some(reason.as_str()));
     let event = Event { action, kind: "auth_session", id: &id, reason: why, result: "ended" };
     audit::record(tx, &actor(&user, request_id), &event, now_ms)

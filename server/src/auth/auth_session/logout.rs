@@ -21,6 +21,7 @@ use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::http::{Json, RequestId};
 use crate::ids::{TenantId, UserId};
+use crate::mail::{self, Notice};
 use crate::telemetry::SecurityEvent;
 
 /// Which session to end; without it, the one of the access token.
@@ -125,6 +126,7 @@ async fn sign_out_everywhere(app: &App, tenant: &TenantId, id: UserId, request: 
         let text = id.to_string();
         let event = Event { action: Action::SignOutEverywhere, kind: "user", id: &text, reason: None, result: "ended" };
         audit::record(tx, &begin::actor(&user, &request_id), &event, now_ms)?;
+        mail::notify(tx, &tenant, &user.email, Notice::SignedOutEverywhere, now_ms)?;
         Ok::<Option<User>, DbError>(Some(user))
     });
     if let Some(user) = ended.await.map_err(AppError::from)? {

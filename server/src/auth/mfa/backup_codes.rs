@@ -1,16 +1,14 @@
 //! `POST /auth/mfa/backup-codes/regenerate`, and what a backup code is: 60 random bits, kept as a keyed hash.
 
 use axum::extract::State;
-use hkdf::Hkdf;
 use serde::{Deserialize, Serialize};
-use sha2::Sha256;
 use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
 use super::factor::{self, Given, Judgement, refused};
 use super::limits::{BACKUP_CODE_CHARS, BACKUP_CODE_GROUP_CHARS, CODE_BYTES_MAX};
 use super::queries::{self, Owner};
-use super::{active_enrolment, owner_of};
+use super::{active_enrolment, notice, owner_of};
 use crate::app::App;
 use crate::audit::{self, Action, Event};
 use crate::auth::current_user::CurrentUser;
@@ -18,6 +16,7 @@ use crate::auth::state::AuthState;
 use crate::config::Secret;
 use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::http::{Json, RequestId};
+use crate::mail::{self, Notice};
 
 /// No two of these look alike: Crockford's base32.
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
@@ -61,6 +60,7 @@ pub(super) async fn regenerate(
     let enrolment = active_enrolment(&app, &owner).await?;
     let attempt = factor::prepare(&app, &owner, &enrolment, &Given::Code(body.code))?;
     let (codes, hashes) = draw(&app, &owner)?;
+    let message = notice(&app, &owner, Notice::BackupCodesRegenerated).await?;
     let (actor, now_ms) = (current.actor(&request), app.now_ms());
     let judged = app
         .db
@@ -68,6 +68,7 @@ pub(super) async fn regenerate(
             let judged = attempt.judge(tx)?;
             if judged == Judgement::Right {
                 queries::replace_codes(tx, &attempt.owner, &hashes, now_ms)?;
+                mail::enqueue(tx, &attempt.owner.tenant, &message, now_ms)?;
             }
             let result = match judged {
                 Judgement::Right => "ok",
@@ -80,7 +81,9 @@ pub(super) async fn regenerate(
             Ok(judged)
         })
         .await?;
+    judged.tell(&app, request.as_str(), &current.id.to_string());
     judged.or(refused)?;
+    app.wake_jobs();
     Ok(Json(BackupCodes { backup_codes: codes }))
 }
 
@@ -114,18 +117,8 @@ fn code_of(bits: u64) -> String {
 pub(super) fn hash(state: &AuthState, owner: &Owner, code: &Secret) -> [u8; 32] {
     let code = Zeroizing::new(normal(code.reveal()));
     let user = owner.user.to_string();
-    let info = [
-        b"muster/mfa-backup-code/v1\0",
-        owner.tenant.as_str().as_bytes(),
-        b"\0",
-        user.as_bytes(),
-        b"\0",
-        code.as_bytes(),
-    ];
-    let mut hash = [0; 32];
-    let expanded = Hkdf::<Sha256>::new(None, state.mfa.backup_code_key.as_slice()).expand_multi_info(&info, &mut hash);
-    expanded.expect("32 bytes are below the limit of HKDF");
-    hash
+    let message = Zeroizing::new([owner.tenant.as_str(), &user, &code].join("\0"));
+    state.mfa.backup_codes.hash(message.as_bytes())
 }
 
 /// Capitals without hyphens and gaps; letters that are not in the alphabet become what they look like.

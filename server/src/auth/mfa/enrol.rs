@@ -11,7 +11,7 @@ use super::factor::{self, Attempt, Given, Judgement, refused};
 use super::pending::Claims;
 use super::queries::{self, Enrolment, Owner};
 use super::totp::{self, Authenticator};
-use super::{already_active, enrolment_of, owner_of, prove_password, qr};
+use super::{already_active, enrolment_of, notice, owner_of, prove_password, qr};
 use crate::app::App;
 use crate::audit::{self, Action, Actor, Event};
 use crate::auth::current_user::CurrentUser;
@@ -22,6 +22,7 @@ use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::http::{Json, RequestId};
 use crate::ids::uuid_text;
+use crate::mail::{self, Message, Notice};
 
 /// Proof that it is not somebody at an unlocked screen.
 #[derive(Deserialize, ToSchema)]
@@ -185,6 +186,18 @@ impl Activation {
             Self::Refused(judged) => Err(judged.or(wrong).err().unwrap_or_else(ended)),
         }
     }
+
+    /// Lets whoever watches over accounts know, and the mail go.
+    fn tell(&self, app: &App, request_id: &str, user_id: &str) {
+        match self {
+            Self::Done(_) => {
+                Judgement::Right.tell(app, request_id, user_id);
+                app.wake_jobs();
+            }
+            Self::Refused(judged) => judged.tell(app, request_id, user_id),
+            Self::AlreadyActive | Self::Ended => {}
+        }
+    }
 }
 
 /// Takes the first code for proof that the app has the secret. With `half`, it also completes that sign-in.
@@ -203,15 +216,24 @@ pub(super) async fn activate(
     }
     let attempt = factor::prepare(app, owner, &waiting, &Given::Code(code))?;
     let (backup_codes, hashes) = backup_codes::draw(app, owner)?;
-    let now_ms = app.now_ms();
+    let on = On { hashes, message: notice(app, owner, Notice::MfaEnabled).await? };
+    let (request_id, now_ms) = (actor.request_id.clone(), app.now_ms());
     let judge = move |tx: &Tx<'_>| {
-        judge(tx, &attempt, half.as_ref(), &actor, &hashes, now_ms)
+        judge(tx, &attempt, half.as_ref(), &actor, &on, now_ms)
             .map(|refused| {
                 refused.unwrap_or_else(|| Activation::Done(BackupCodes { backup_codes: backup_codes.clone() }))
             })
             .map_err(AppError::from)
     };
-    app.db.write(judge).await
+    let activation = app.db.write(judge).await?;
+    activation.tell(app, &request_id, &owner.user.to_string());
+    Ok(activation)
+}
+
+/// What is stored when the second factor is on.
+struct On {
+    hashes: Vec<[u8; 32]>,
+    message: Message,
 }
 
 /// Everything that decides, in one transaction; `None` when the second factor is on.
@@ -220,7 +242,7 @@ fn judge(
     attempt: &Attempt,
     half: Option<&Claims>,
     actor: &Actor,
-    hashes: &[[u8; 32]],
+    on: &On,
     now_ms: i64,
 ) -> Result<Option<Activation>, DbError> {
     let owner = &attempt.owner;
@@ -245,7 +267,8 @@ fn judge(
         return Ok(Some(Activation::Refused(judged)));
     }
     queries::confirm(tx, owner, attempt.enrolment(), now_ms)?;
-    queries::replace_codes(tx, owner, hashes, now_ms)?;
+    queries::replace_codes(tx, owner, &on.hashes, now_ms)?;
+    mail::enqueue(tx, &owner.tenant, &on.message, now_ms)?;
     half.map_or(Ok(()), |half| use_up(tx, half, now_ms))?;
     Ok(None)
 }

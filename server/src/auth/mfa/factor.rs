@@ -12,6 +12,7 @@ use crate::config::Secret;
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult};
 use crate::ids::uuid_text;
+use crate::telemetry::SecurityEvent;
 
 /// A code that somebody sent.
 pub(super) enum Given {
@@ -128,6 +129,16 @@ impl Attempt {
 }
 
 impl Judgement {
+    /// Lets whoever watches over accounts know.
+    pub(super) fn tell(self, app: &App, request_id: &str, user_id: &str) {
+        let event = match self {
+            Self::Right => SecurityEvent::MfaSuccess,
+            Self::Wrong => SecurityEvent::MfaFailure,
+            Self::TooMany { .. } => SecurityEvent::RateLimited,
+        };
+        app.security_event(event, request_id, Some(user_id));
+    }
+
     /// Goes on, or says why not; `wrong` is the answer to a wrong code.
     pub(super) fn or(self, wrong: impl FnOnce() -> AppError) -> AppResult<()> {
         match self {

@@ -20,23 +20,24 @@ mod totp;
 use axum::routing::post;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use zeroize::Zeroizing;
 
 use self::pending::PendingTokens;
 use self::queries::{Enrolment, Owner};
 use self::secret::SecretKeys;
 use super::current_user::CurrentUser;
 use super::hashing::{self, Verified};
+use super::pepper::{HashKey, Pepper};
 use super::queries as accounts;
 use super::rates::locks;
 use super::role::{Role, UnknownRole};
-use super::users::User;
+use super::users::{self, User};
 use crate::app::{App, StartError};
 use crate::audit::Actor;
 use crate::clock::Entropy;
 use crate::config::{Config, ConfigError, Secret};
 use crate::error::{AppError, AppResult};
 use crate::http::RequestId;
+use crate::mail::{Message, Notice, Template};
 
 pub(super) use complete::{MfaRequired, required};
 pub use reset::{MfaReset, reset_mfa};
@@ -46,18 +47,18 @@ pub use secret::check_mfa_key;
 pub(super) struct MfaState {
     keys: SecretKeys,
     pending: PendingTokens,
-    backup_code_key: Zeroizing<[u8; 32]>,
+    backup_codes: HashKey,
     required_roles: Vec<Role>,
 }
 
 impl MfaState {
-    pub(super) fn open(config: &Config, entropy: &dyn Entropy) -> Result<Self, StartError> {
+    pub(super) fn open(config: &Config, pepper: &Pepper, entropy: &dyn Entropy) -> Result<Self, StartError> {
         let keys = SecretKeys::open(config, entropy)?;
         let pending = PendingTokens::new(&keys);
-        let backup_code_key = keys.backup_code_key();
         let roles = config.mfa.required_roles().map(str::parse).collect::<Result<_, UnknownRole>>();
         let unknown = |error: UnknownRole| ConfigError::Invalid("MFA_REQUIRED_ROLES", error.to_string());
-        Ok(Self { keys, pending, backup_code_key, required_roles: roles.map_err(unknown)? })
+        let (backup_codes, required_roles) = (pepper.key("mfa-backup-code"), roles.map_err(unknown)?);
+        Ok(Self { keys, pending, backup_codes, required_roles })
     }
 
     fn is_required_of(&self, role: Role) -> bool {
@@ -106,6 +107,14 @@ async fn active_enrolment(app: &App, owner: &Owner) -> AppResult<Enrolment> {
 
 fn already_active() -> AppError {
     AppError::conflict("MFA_ALREADY_ENABLED", "an authenticator app is active already; disable it first")
+}
+
+/// A mail to the owner of the account, to be queued in the transaction that gives the reason.
+async fn notice(app: &App, owner: &Owner, event: Notice) -> AppResult<Message> {
+    let owner = owner.clone();
+    let user = app.db.read(move |tx| users::find(tx, &owner.tenant, owner.user).map_err(AppError::from)).await?;
+    let user = user.ok_or_else(|| AppError::not_found("the account"))?;
+    Message::new(app, &user.email, Template::SecurityNotice { event })
 }
 
 /// Asks for the password of somebody who is signed in, as often as a sign-in would.

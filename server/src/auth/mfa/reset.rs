@@ -3,6 +3,7 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 
+use super::notice;
 use super::queries::{self, Owner};
 use crate::app::App;
 use crate::audit::{self, Action, Actor, Event};
@@ -13,6 +14,7 @@ use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::http::{Path, RequestId};
 use crate::ids::UserId;
+use crate::mail::{self, Notice};
 
 /// What a reset found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,10 +65,19 @@ pub(super) async fn reset_user_mfa(
             "another admin must reset yours; or disable it with your password",
         ));
     }
+    let owner = Owner { tenant: allowed.tenant.clone(), user: id };
+    let message = notice(&app, &owner, Notice::MfaDisabled).await?;
     let (actor, now_ms) = (allowed.actor(&request), app.now_ms());
-    let reset = app.db.write(move |tx| reset_mfa(tx, &actor, id, now_ms).map_err(AppError::from)).await?;
-    match reset {
-        MfaReset::NoSuchUser => Err(AppError::not_found("the account")),
-        MfaReset::NotEnabled | MfaReset::Done => Ok(StatusCode::NO_CONTENT),
+    let reset = app.db.write(move |tx| {
+        let reset = reset_mfa(tx, &actor, id, now_ms)?;
+        if reset == MfaReset::Done {
+            mail::enqueue(tx, &owner.tenant, &message, now_ms)?;
+        }
+        Ok::<_, AppError>(reset)
+    });
+    if reset.await? == MfaReset::NoSuchUser {
+        return Err(AppError::not_found("the account"));
     }
+    app.wake_jobs();
+    Ok(StatusCode::NO_CONTENT)
 }

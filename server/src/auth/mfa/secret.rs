@@ -38,11 +38,6 @@ impl SecretKeys {
         std::iter::once(&self.current).chain(&self.previous)
     }
 
-    /// The key of the hashes of backup codes.
-    pub(super) fn backup_code_key(&self) -> Zeroizing<[u8; 32]> {
-        self.current.derive(b"muster/mfa-backup-code/v1")
-    }
-
     /// Under which key a secret would be sealed now, and sealed so.
     pub(super) fn seal(&self, owner: &Owner, id: &str, secret: &[u8], entropy: &dyn Entropy) -> ([u8; 8], Vec<u8>) {
         let user = owner.user.to_string();

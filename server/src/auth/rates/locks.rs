@@ -9,11 +9,13 @@ use data_encoding::HEXLOWER;
 use super::{Key, KeyHash, campus_factor, key_hash, queries, too_many};
 use crate::app::App;
 use crate::audit::{self, Action, Actor, Event};
+use crate::auth::notify;
 use crate::config::RateConfig;
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult};
 use crate::http::{ClientIp, RequestId};
 use crate::ids::{TenantId, UserId};
+use crate::mail::Notice;
 use crate::telemetry::SecurityEvent;
 
 /// Bytes of a key's hash that the audit log shows, enough to see that two entries are about the same address.
@@ -205,6 +207,9 @@ fn count(tx: &Tx<'_>, attempt: &Attempt, rules: &Rules, lock: &LockEvent, now_ms
     let after = before.and_one(rules, now_ms);
     queries::set_failures(tx, &attempt.account, &after)?;
     if after.locked(now_ms) {
+        if let Some(user) = lock.user {
+            notify(tx, &lock.actor.tenant, user, Notice::AccountLocked, now_ms)?;
+        }
         lock.record(tx, "account", &lock.account, now_ms)?;
         outcome.locked.push(SecurityEvent::AccountLocked);
     }
@@ -214,16 +219,17 @@ fn count(tx: &Tx<'_>, attempt: &Attempt, rules: &Rules, lock: &LockEvent, now_ms
 /// What the audit log says when somebody must wait.
 struct LockEvent {
     actor: Actor,
+    user: Option<UserId>,
     account: String,
 }
 
 impl LockEvent {
     fn new(tenant: &TenantId, account: &Account, attempt: &Attempt, request: &RequestId) -> Self {
-        let account = match account {
-            Account::User(user) => user.to_string(),
-            Account::Unknown(_) => HEXLOWER.encode(&attempt.account[..SHOWN_BYTES]),
+        let (user, account) = match account {
+            Account::User(user) => (Some(*user), user.to_string()),
+            Account::Unknown(_) => (None, HEXLOWER.encode(&attempt.account[..SHOWN_BYTES])),
         };
-        Self { actor: anonymous(tenant, request), account }
+        Self { actor: anonymous(tenant, request), user, account }
     }
 
     fn record(&self, tx: &Tx<'_>, kind: &'static str, id: &str, now_ms: i64) -> Result<(), DbError> {
@@ -262,13 +268,11 @@ impl Attempt {
 }
 
 /// The key of a user's failures, for [`clear`].
-#[allow(dead_code, reason = "the reset clears it")]
 pub(in crate::auth) fn user_key(app: &App, user: UserId) -> AppResult<KeyHash> {
     key_hash(app, "account failures", Key::User(user))
 }
 
 /// The account need not wait any more, because its owner proved who they are in another way.
-#[allow(dead_code, reason = "the reset clears it")]
 pub(in crate::auth) fn clear(tx: &Tx<'_>, key: &KeyHash) -> Result<(), DbError> {
     queries::forget_failures(tx, key)
 }

@@ -35,6 +35,8 @@ pub(crate) enum Rate {
     RefreshUser,
     /// Wrong second factors of a user: 5 within 15 minutes. Taken before the check, given back by [`forget`].
     MfaFailures,
+    /// Ways back from a provider that came to nothing, of an address: 600 within 10 minutes. Given back in the same way.
+    OauthFailures,
 }
 
 /// Whose tries are counted.
@@ -61,6 +63,7 @@ impl Rate {
             Self::ResetAccount => "reset account",
             Self::RefreshUser => "refresh user",
             Self::MfaFailures => "mfa failures",
+            Self::OauthFailures => "oauth failures",
         }
     }
 
@@ -71,6 +74,7 @@ impl Rate {
             Self::ResetAddress | Self::ResetAccount => limits::RESET_WINDOW,
             Self::RefreshUser => limits::REFRESH_WINDOW,
             Self::MfaFailures => limits::MFA_FAILURES_WINDOW,
+            Self::OauthFailures => limits::OAUTH_FAILURES_WINDOW,
         }
     }
 
@@ -83,6 +87,7 @@ impl Rate {
             Self::ResetAccount => config.rl_reset_email_limit,
             Self::RefreshUser => config.rl_refresh_user_limit,
             Self::MfaFailures => limits::MFA_FAILURES_MAX,
+            Self::OauthFailures => limits::OAUTH_FAILURES_MAX,
         }
     }
 }

@@ -99,7 +99,9 @@ def run(program: pathlib.Path, base: str, name: str, token: str | None, folder: 
     if token:
         command += ["--header", f"Authorization: Bearer {token}"]
     environment = {**os.environ, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", "SCHEMATHESIS_HOOKS": "hooks"}
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, cwd=HERE)
+    # Its cache belongs into the temporary folder, and nothing of a run beside the hooks.
+    environment |= {"PYTHONPATH": str(HERE), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, cwd=folder)
     return done.returncode, done.stdout
 
 

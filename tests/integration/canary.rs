@@ -33,7 +33,8 @@ const PLANTED: [(&str, &str); 13] = [
     ("REDIS_URL", "redis://:canary-redis-6f5e4d3c@localhost:6379/0"),
 ];
 /// What has to be beside them.
-const BESIDE: [(&str, &str); 10] = [
+const BESIDE: [(&str, &str); 11] = [
+    ("PUBLIC_URL", "http://127.0.0.1:8000"),
     ("LOG_LEVEL", "trace"),
     ("DB_SLOW_QUERY_MS", "0"),
     ("RL_LOGIN_EMAIL_LIMIT", "1000"),

@@ -82,6 +82,9 @@ fn filled(file: &str, text: &str, known: &BTreeMap<String, String>) -> Vec<Strin
         let (name, after) = after.split_once('}').unwrap();
         let pieces: Vec<String> = match (name, known.get(name)) {
             (_, Some(constant)) => vec![constant.clone()],
+            ("table", _) if file.ends_with("rates/queries.rs") => {
+                vec!["rate_counters".to_owned(), "sign_in_failures".to_owned()]
+            }
             ("column", _) => vec!["email".to_owned(), "username".to_owned()],
             // `Wanted::in_courses`: every course, none, or some.
             ("", _) if file.ends_with("class_sessions/queries.rs") => {

@@ -286,7 +286,7 @@ async fn the_pages_of_the_links_run_our_own_script_only() {
 #[tokio::test]
 async fn a_link_is_asked_for_three_times_an_hour_per_account_and_five_times_per_address() {
     let post = MailServer::plain();
-    let server = with(&post).start().await;
+    let server = with(&post).limits_as_shipped().start().await;
     let body = |email: &str| json!({ "email": email });
     for email in ["a@uni.example", "A@uni.example", "a@uni.example"] {
         ask(&server, email).await;

@@ -62,6 +62,7 @@ async fn check_3_repeated_failures_lock_the_account_for_a_while() {
 #[tokio::test]
 async fn check_4_an_invalid_state_of_a_provider_signs_nobody_in() {
     let google = TestServer::builder().option("--oauth-google-client-id", "muster");
+    let google = google.option("--public-url", "http://127.0.0.1:8000");
     let server = google.option("--oauth-google-client-secret", "a secret of the provider").start().await;
     for query in ["state=nonsense&code=1", "code=1", "state=&code=", "state=nonsense&error=access_denied"] {
         let reply = server.anonymous().get(&format!("/v1/auth/oauth/google/callback?{query}")).await;

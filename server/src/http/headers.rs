@@ -53,7 +53,7 @@ pub(super) fn add(headers: &mut HeaderMap, https_only: bool) {
     let fixed = HeaderValue::from_static;
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, fixed("nosniff"));
     headers.entry(header::X_FRAME_OPTIONS).or_insert(fixed("DENY"));
-    headers.insert(header::REFERRER_POLICY, fixed("strict-origin-when-cross-origin"));
+    headers.entry(header::REFERRER_POLICY).or_insert(fixed("strict-origin-when-cross-origin"));
     headers.entry(PERMISSIONS_POLICY).or_insert(fixed(PERMISSIONS));
     headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(fixed(POLICY));
     headers.insert(OPENER_POLICY, fixed("same-origin"));

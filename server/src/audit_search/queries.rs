@@ -24,17 +24,14 @@ pub(super) type Place = (i64, i64);
 
 // The plus keeps the index of times out of the choice: SQLite took it where the driving column leaves far fewer rows.
 macro_rules! select_rows {
-    ($driven_by:literal) => {
+    ($rest:literal) => {
         concat!(
             "SELECT number, at, actor_id, actor_role, action, object_kind, object_id, reason, request_id, result, hash
              FROM audit_log
              WHERE tenant_id = ?1 AND (+at, number) < (?2, ?3) AND +at >= ?4
                  AND (?5 = '' OR actor_id = ?5) AND (?6 = '' OR action = ?6) AND (?7 = '' OR object_kind = ?7)
-                 AND (?8 = '' OR object_id = ?8) AND (?9 = '' OR request_id = ?9) AND (?10 = '' OR result = ?10)
-                 AND ",
-            $driven_by,
-            " ORDER BY at DESC, number DESC
-             LIMIT ?11"
+                 AND (?8 = '' OR object_id = ?8) AND (?9 = '' OR request_id = ?9) AND (?10 = '' OR result = ?10) ",
+            $rest
         )
     };
 }
@@ -68,15 +65,15 @@ fn of_action(
 ) -> Result<Vec<AuditRow>, DbError> {
     let Wanted { actor, kind, id, request_id, result, from_ms, .. } = wanted;
     let sql = if !request_id.is_empty() {
-        select_rows!("request_id = ?9")
+        select_rows!("AND request_id = ?9 ORDER BY at DESC, number DESC LIMIT ?11")
     } else if !id.is_empty() {
-        select_rows!("object_id = ?8")
+        select_rows!("AND object_id = ?8 ORDER BY at DESC, number DESC LIMIT ?11")
     } else if !actor.is_empty() {
-        select_rows!("actor_id = ?5")
+        select_rows!("AND actor_id = ?5 ORDER BY at DESC, number DESC LIMIT ?11")
     } else if !action.is_empty() {
-        select_rows!("action = ?6")
+        select_rows!("AND action = ?6 ORDER BY at DESC, number DESC LIMIT ?11")
     } else {
-        select_rows!("(at, number) < (?2, ?3) AND at >= ?4")
+        select_rows!("AND (at, number) < (?2, ?3) AND at >= ?4 ORDER BY at DESC, number DESC LIMIT ?11")
     };
     let params = params![tenant.as_str(), at_ms, number, *from_ms, actor, action, kind, id, request_id, result, limit];
     tx.query(sql, params, audit::row)

@@ -22,6 +22,8 @@ const ABOUT_CHARS_MIN: usize = 3;
 const OWN_CHARS_MIN: usize = 5;
 /// Different characters of a password that is not just a key held down.
 const DISTINCT_CHARS_MIN: usize = 4;
+/// Digits and signs that make nothing of a common word.
+const DECORATION_CHARS_MAX: usize = 6;
 /// Years in which people and the institution were founded.
 const YEARS: std::ops::RangeInclusive<u32> = 1900..=2099;
 /// The rows of a keyboard and the alphabet, in which neighbours are a sequence.
@@ -53,10 +55,14 @@ pub(crate) fn about(user: &User) -> Vec<&str> {
 fn is_guessable(password: &str, about: &[&str]) -> bool {
     let lower = password.to_lowercase();
     let plain: String = lower.chars().map(unmasked).collect();
+    // At the end of a word a digit or a sign is one, and no letter.
+    let stem = lower.trim_matches(|c: char| !c.is_alphabetic() && !matches!(c, '@' | '$'));
+    let is_little = lower.chars().count() - stem.chars().count() <= DECORATION_CHARS_MAX;
+    let bare: String = if is_little { stem.chars().map(unmasked).collect() } else { String::new() };
     let listed = |list: &str, text: &str| list.lines().any(|line| line == text);
     listed(COMMON, &lower)
-        || listed(COMMON, &plain)
-        || [&lower, &plain].into_iter().any(|text| is_decorated_word(text))
+        || [&plain, &bare].into_iter().any(|text| listed(COMMON, text))
+        || [&lower, &plain, &bare].into_iter().any(|text| is_decorated_word(text))
         || few_characters(&lower)
         || is_sequence(&lower)
         || is_date(&lower)
@@ -80,7 +86,7 @@ fn unmasked(c: char) -> char {
 fn is_decorated_word(text: &str) -> bool {
     let mut words = text.split(|c: char| !c.is_alphabetic()).filter(|word| !word.is_empty()).peekable();
     let others = text.chars().filter(|c| !c.is_alphabetic()).count();
-    words.peek().is_some() && others <= 6 && words.all(is_common_word)
+    words.peek().is_some() && others <= DECORATION_CHARS_MAX && words.all(is_common_word)
 }
 
 /// A common word, or two or three of them in a row.

@@ -47,7 +47,7 @@ pub const SERVER_MIGRATIONS: &[Migration] = migrations![
     17 "0017_mfa",
     18 "0018_oidc",
     19 "0019_roster",
-    21 "0021_audit_search",
+    20 "0020_audit_search",
 ];
 
 const TABLE: &str = "

@@ -35,16 +35,68 @@ impl<T: Serialize> IntoResponse for Json<T> {
 fn json_error(rejection: &JsonRejection) -> AppError {
     let text = rejection.body_text();
     match rejection {
-        JsonRejection::JsonSyntaxError(_) => AppError::new(StatusCode::BAD_REQUEST, "MALFORMED_JSON", text),
+        JsonRejection::JsonSyntaxError(_) => {
+            AppError::new(StatusCode::BAD_REQUEST, "MALFORMED_JSON", without_values(&text))
+        }
         JsonRejection::MissingJsonContentType(_) => {
             AppError::unsupported_media("send the body as Content-Type: application/json")
         }
-        JsonRejection::JsonDataError(_) => AppError::validation(text),
+        JsonRejection::JsonDataError(_) => AppError::validation(without_values(&text)),
         other if other.status() == StatusCode::PAYLOAD_TOO_LARGE => {
             AppError::too_large("the body is larger than this address takes")
         }
         _ => AppError::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", text),
     }
+}
+
+/// Longest word of a client that is told back.
+const WORD_CHARS_MAX: usize = 32;
+
+/// The sentence of the parser without what the client sent: it may be a password in the wrong field. Names of fields
+/// and variants stay, as far as they look like such; the column says where the rest is.
+fn without_values(text: &str) -> String {
+    let mut told = String::with_capacity(text.len());
+    let mut rest = text;
+    // The path of the field comes first, and it may hold the name of one that nobody knows.
+    if let Some((before, after)) = text.split_once("target type: ")
+        && let Some((path, reason)) = after.split_once(": ")
+        && !path.split(['.', '[', ']']).all(|word| is_name(word) || word.bytes().all(|byte| byte.is_ascii_digit()))
+    {
+        told.push_str(before);
+        told.push_str("target type: …: ");
+        rest = reason;
+    }
+    while let Some(at) = rest.find(['"', '`']) {
+        let quote = rest[at..].chars().next().unwrap_or('"');
+        let (before, quoted) = (&rest[..at], &rest[at + 1..]);
+        let end = closing(quoted, quote);
+        let word = &quoted[..end];
+        told.push_str(before);
+        told.push(quote);
+        told.push_str(if quote == '`' && is_name(word) { word } else { "…" });
+        told.push(quote);
+        rest = quoted.get(end + 1..).unwrap_or("");
+    }
+    told.push_str(rest);
+    told
+}
+
+fn is_name(word: &str) -> bool {
+    word.len() <= WORD_CHARS_MAX && word.chars().all(|c| c.is_ascii_alphabetic() || c == '_')
+}
+
+/// Where a quoted text ends; a backslash takes the next character's meaning away.
+fn closing(quoted: &str, quote: char) -> usize {
+    let mut escaped = false;
+    for (at, c) in quoted.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            _ if c == quote => return at,
+            _ => {}
+        }
+    }
+    quoted.len()
 }
 
 /// The variable parts of the path.
@@ -83,6 +135,23 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
             Ok(axum::extract::Query(value)) => Ok(Self(value)),
             Err(QueryRejection::FailedToDeserializeQueryString(error)) => Err(AppError::validation(error.body_text())),
             Err(error) => Err(AppError::validation(error.body_text())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_client_sent_is_not_told_back_and_names_are() {
+        let told = without_values("invalid type: string \"se\\\"cret\", expected u32 at line 1 column 20");
+        assert_eq!(told, "invalid type: string \"…\", expected u32 at line 1 column 20");
+        let told = without_values("unknown field `emial`, expected one of `email`, `new_password`");
+        assert_eq!(told, "unknown field `emial`, expected one of `email`, `new_password`");
+        assert_eq!(without_values("unknown field `s3cret-1`, expected `email`"), "unknown field `…`, expected `email`");
+        for broken in ["\"", "`", "a \"b", "a `\\", "ü\"ü"] {
+            assert!(!without_values(broken).is_empty());
         }
     }
 }

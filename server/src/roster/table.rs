@@ -60,7 +60,8 @@ impl<R: Read> Table<R> {
             limits,
             columns: Vec::new(),
             places: HashMap::new(),
-            text: vec![0; limits.row_bytes_max],
+            // The parser asks for more room as soon as there is none left, also when it needs none.
+            text: vec![0; limits.row_bytes_max + 1],
             ends: vec![0; limits.columns_max],
             fields: 0,
             line: 1,

@@ -33,7 +33,7 @@ pub enum SmtpTls {
 /// Mail.
 #[derive(Debug, Clone, Args)]
 pub struct MailConfig {
-    /// The address under which people reach this server, such as https://muster.uni.example. Links in mail begin with it.
+    /// The address under which people reach this server, such as `https://muster.uni.example`. Links in mail begin with it.
     #[arg(long, env = "PUBLIC_URL")]
     pub public_url: Option<String>,
 

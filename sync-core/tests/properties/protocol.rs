@@ -25,7 +25,7 @@ fn every_limit_stands_in_the_protocol_with_its_value() {
         CODE_SEARCH_STEPS_MAX SEALED_MANIFEST_BLOCK_BYTES SEALED_MANIFEST_BYTES_MAX RELAY_MESSAGE_BYTES_MAX
         RELAY_SESSIONS_MAX RELAY_ITEMS_PER_PAGE_MAX RELAY_CHAINS_MAX RELAY_ITEMS_PER_MEETING_MAX
         RELAY_ITEMS_PER_SESSION_MAX RELAY_BYTES_PER_SESSION_MAX RELAY_ITEMS_MAX RELAY_BYTES_MAX RELAY_SETTLED_MAX
-        MANIFEST_KEPT_MS IMAGE_KEPT_MS
+        MANIFEST_KEPT_MS IMAGE_KEPT_MS AUTH_CHALLENGE_SIZE_BYTES_MAX
     };
     for (name, value) in &limits {
         let row = format!("| `{name}` | {value} |");
@@ -56,7 +56,9 @@ fn every_field_context_and_reason_stands_in_the_protocol() {
             assert!(section.contains(&row), "PROTOCOL.md, {container}: no row that starts with: {row}");
         }
     }
-    for context in [Context::Change, Context::Receipt, Context::Anchor, Context::Relay, Context::LogHead] {
+    for context in
+        [Context::Change, Context::Receipt, Context::Anchor, Context::Relay, Context::LogHead, Context::DeviceAuth]
+    {
         assert!(PROTOCOL.contains(&hex(context.bytes())), "PROTOCOL.md lacks the bytes of {context:?}");
     }
     let source = include_str!("../../src/error.rs");

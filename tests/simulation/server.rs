@@ -178,12 +178,19 @@ pub(crate) struct Server {
 fn config(path: &str) -> Config {
     let folder = env!("CARGO_TARGET_TMPDIR");
     let url = format!("sqlite://{path}");
-    let secret = "4711b7d6c2f94e57931c60d7be2f4a85";
+    let (secret, pepper) = ("4711b7d6c2f94e57931c60d7be2f4a85", "93d07be2f4a854711b7d6c2f94e57931");
     let master = "QkFTRTY0IG9mIHRoaXJ0eS10d28gYnl0ZXMuLi4uLi4=";
     let arguments = ["--data-dir", folder, "--database-url", &url, "--jwt-secret", secret, "--master-key", master];
     // Keys are given, because one that is made at the first start would take entropy from that run alone. Days pass in
     // seconds here, so nobody's requests are counted by the minute.
-    let arguments = arguments.into_iter().chain(["--token-pepper", secret, "--rl-user-limit", "1000000"]);
+    let arguments = arguments.into_iter().chain([
+        "--token-pepper",
+        pepper,
+        "--mfa-encryption-key",
+        master,
+        "--rl-user-limit",
+        "1000000",
+    ]);
     Config::from_arguments(arguments.map(str::to_owned)).expect("valid options")
 }
 

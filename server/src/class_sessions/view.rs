@@ -45,9 +45,8 @@ pub(super) struct SessionView {
     planned_for: Option<String>,
     /// Later plans of others for the same locator. They do not count; somebody should ask why they exist.
     rival_plans: u64,
-    /// The code as it is now, while the session has not ended.
     #[serde(flatten)]
-    code: Option<CodeView>,
+    code: CodeView,
 }
 
 /// A circle on the ground.
@@ -61,19 +60,23 @@ pub(super) struct GeofenceView {
     radius_m: u64,
 }
 
-/// The code of the moment.
-#[derive(Debug, Serialize, ToSchema)]
+/// The code of the moment: all of it while the session has not ended, nothing of it afterwards.
+#[derive(Debug, Default, Serialize, ToSchema)]
 pub(super) struct CodeView {
     /// What a student types.
     #[schema(example = "K7M2QX-123456")]
-    session_code: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session_code: Option<String>,
     /// What the QR code says.
     #[schema(example = "MUSTER:1:K7M2QX:118239401:123456")]
-    qr_payload: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    qr_payload: Option<String>,
     /// When the next code begins, or the session ends.
-    code_valid_until: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code_valid_until: Option<String>,
     /// The server's time, against which to count down.
-    server_time: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server_time: Option<String>,
 }
 
 impl SessionView {
@@ -99,7 +102,7 @@ impl SessionView {
             }),
             planned_for: session.by_user.clone(),
             rival_plans: session.rival_plans,
-            code: None,
+            code: CodeView::default(),
         }
     }
 
@@ -109,7 +112,7 @@ impl SessionView {
         let mut view = Self::new(session, now_ms);
         if matches!(view.status, SessionStatus::Planned | SessionStatus::Open) {
             let secret = secret_for(app, tenant, session, session.epoch_at(now_ms)).await?;
-            view.code = secret.map(|secret| CodeView::new(session, &secret, now_ms));
+            view.code = secret.map(|secret| CodeView::new(session, &secret, now_ms)).unwrap_or_default();
         }
         Ok(view)
     }
@@ -121,10 +124,10 @@ impl CodeView {
         let claim = CodeClaim { locator: session.locator, step: Some(step), code: secret.code(step) };
         let step_ends_ms = secret.step_span_ms(step).map_or(i64::MAX, |(_, last)| last + 1);
         Self {
-            session_code: format!("{}-{}", claim.locator, claim.code),
-            qr_payload: claim.to_qr(),
-            code_valid_until: iso_utc(step_ends_ms.min(session.ends_at_ms())),
-            server_time: iso_utc(now_ms),
+            session_code: Some(format!("{}-{}", claim.locator, claim.code)),
+            qr_payload: Some(claim.to_qr()),
+            code_valid_until: Some(iso_utc(step_ends_ms.min(session.ends_at_ms()))),
+            server_time: Some(iso_utc(now_ms)),
         }
     }
 }

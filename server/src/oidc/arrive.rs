@@ -15,7 +15,7 @@ use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult};
 use crate::http::RequestId;
 use crate::ids::{TenantId, UserId};
-use crate::mail::{self, Message, Notice, Template};
+use crate::mail::{self, Notice};
 
 /// What came of a callback.
 pub(super) enum Arrived {
@@ -210,8 +210,8 @@ pub(super) async fn linked(
     request: &RequestId,
 ) -> Result<Arrived, Refusal> {
     let (tenant, to) = (to.tenant()?, to.clone());
-    let gift = Gift::new(app, &tenant, to.user, identity(provider, &proven), request).await?;
-    let gift = gift.ok_or_else(Refusal::session_ended)?;
+    let (identity, request_id) = (identity(provider, &proven), request.as_str().to_owned());
+    let gift = Gift { identity, request_id, now_ms: app.now_ms() };
     let linking = app.db.write(move |tx| match auth::find(tx, &tenant, to.user)? {
         Some(user) if user.status == Status::Active && user.epoch == to.epoch => gift.give(tx, &user),
         _ => Ok(Linking::Ended),
@@ -227,29 +227,15 @@ pub(super) async fn linked(
     }
 }
 
-/// An identity for an account, and the mail that tells its owner.
+/// An identity for an account.
 pub(super) struct Gift {
-    identity: Identity,
-    notice: Message,
-    request_id: String,
-    now_ms: i64,
+    pub(super) identity: Identity,
+    pub(super) request_id: String,
+    pub(super) now_ms: i64,
 }
 
 impl Gift {
-    /// `None` when there is no such account.
-    pub(super) async fn new(
-        app: &App,
-        tenant: &TenantId,
-        user: UserId,
-        identity: Identity,
-        request: &RequestId,
-    ) -> AppResult<Option<Self>> {
-        let event = Notice::ProviderLinked { provider: identity.provider.clone() };
-        let Some(notice) = notice(app, tenant, user, event).await? else { return Ok(None) };
-        Ok(Some(Self { identity, notice, request_id: request.as_str().to_owned(), now_ms: app.now_ms() }))
-    }
-
-    /// Gives it. That it is there already is no refusal.
+    /// Gives it and tells the owner. That it is there already is no refusal.
     pub(super) fn give(&self, tx: &Tx<'_>, user: &User) -> Result<Linking, DbError> {
         match queries::owner(tx, &user.tenant, &self.identity)? {
             Some(owner) if owner == user.id => return Ok(Linking::Done),
@@ -265,16 +251,10 @@ impl Gift {
         let (id, reason) = (user.id.to_string(), Some(self.identity.provider.as_str()));
         let event = Event { action: Action::OauthLink, kind: "user", id: &id, reason, result: "linked" };
         audit::record(tx, &actor(user, &self.request_id), &event, self.now_ms)?;
-        mail::enqueue(tx, &user.tenant, &self.notice, self.now_ms)?;
+        let provider = self.identity.provider.clone();
+        mail::notify(tx, &user.tenant, &user.email, Notice::ProviderLinked { provider }, self.now_ms)?;
         Ok(Linking::Done)
     }
-}
-
-/// A mail to the owner of an account, if there is one.
-pub(super) async fn notice(app: &App, tenant: &TenantId, user: UserId, event: Notice) -> AppResult<Option<Message>> {
-    let tenant = tenant.clone();
-    let user = app.db.read(move |tx| auth::find(tx, &tenant, user).map_err(AppError::from)).await?;
-    user.map(|user| Message::new(app, &user.email, Template::SecurityNotice { event })).transpose()
 }
 
 /// A refusal of a sign-in that was begun here leaves a row; the browser could make only one per beginning.

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::arrive::{self, Gift, Linking};
+use super::arrive::{Gift, Linking};
 use super::flow::{self, Flow, LinkTo};
 use super::limits;
 use super::queries::{self, Identity};
@@ -21,7 +21,7 @@ use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::http::{Json, Path, Query, RequestId};
 use crate::ids::{TenantId, UserId};
-use crate::mail::{self, Notice};
+use crate::mail::Notice;
 
 /// Where the browser goes in the end.
 #[derive(Deserialize, IntoParams)]
@@ -135,7 +135,7 @@ pub(super) async fn link(
 
 async fn give(app: &App, current: &CurrentUser, identity: Identity, request: &RequestId) -> AppResult<Option<Linking>> {
     let (tenant, id) = (current.tenant.clone(), current.id);
-    let Some(gift) = Gift::new(app, &tenant, id, identity, request).await? else { return Ok(None) };
+    let gift = Gift { identity, request_id: request.as_str().to_owned(), now_ms: app.now_ms() };
     let given = app.db.write(move |tx| match auth::find(tx, &tenant, id)? {
         Some(user) => gift.give(tx, &user).map(Some),
         None => Ok(None),
@@ -188,9 +188,6 @@ pub(super) async fn unlink(
     Path(name): Path<String>,
 ) -> AppResult<StatusCode> {
     let (actor, id, now_ms) = (current.actor(&request), current.id, app.now_ms());
-    let event = Notice::ProviderUnlinked { provider: name.clone() };
-    let notice = arrive::notice(&app, &current.tenant, id, event).await?;
-    let notice = notice.ok_or_else(|| AppError::not_found("the account"))?;
     let unlinking = app.db.write(move |tx| {
         let links = links_of(tx, &actor.tenant, id)?;
         if !links.items.iter().any(|link| link.provider == name) {
@@ -200,11 +197,12 @@ pub(super) async fn unlink(
             return Ok(Unlinking::LastWay);
         }
         queries::unlink(tx, &actor.tenant, id, &name)?;
-        let id = id.to_string();
+        let id_text = id.to_string();
         let event =
-            Event { action: Action::OauthUnlink, kind: "user", id: &id, reason: Some(&name), result: "unlinked" };
+            Event { action: Action::OauthUnlink, kind: "user", id: &id_text, reason: Some(&name), result: "unlinked" };
         audit::record(tx, &actor, &event, now_ms)?;
-        mail::enqueue(tx, &actor.tenant, &notice, now_ms)?;
+        let notice = Notice::ProviderUnlinked { provider: name.clone() };
+        auth::notify(tx, &actor.tenant, id, notice, now_ms)?;
         Ok(Unlinking::Done)
     });
     match unlinking.await.map_err(|error: DbError| AppError::from(error))? {

@@ -8,15 +8,16 @@ use zeroize::Zeroizing;
 use super::factor::{self, Given, Judgement, refused};
 use super::limits::{BACKUP_CODE_CHARS, BACKUP_CODE_GROUP_CHARS, CODE_BYTES_MAX};
 use super::queries::{self, Owner};
-use super::{active_enrolment, notice, owner_of};
+use super::{active_enrolment, owner_of};
 use crate::app::App;
 use crate::audit::{self, Action, Event};
 use crate::auth::current_user::CurrentUser;
+use crate::auth::notify;
 use crate::auth::state::AuthState;
 use crate::config::Secret;
 use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::http::{Json, RequestId};
-use crate::mail::{self, Notice};
+use crate::mail::Notice;
 
 /// No two of these look alike: Crockford's base32.
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
@@ -60,7 +61,6 @@ pub(super) async fn regenerate(
     let enrolment = active_enrolment(&app, &owner).await?;
     let attempt = factor::prepare(&app, &owner, &enrolment, &Given::Code(body.code))?;
     let (codes, hashes) = draw(&app, &owner)?;
-    let message = notice(&app, &owner, Notice::BackupCodesRegenerated).await?;
     let (actor, now_ms) = (current.actor(&request), app.now_ms());
     let judged = app
         .db
@@ -68,7 +68,7 @@ pub(super) async fn regenerate(
             let judged = attempt.judge(tx)?;
             if judged == Judgement::Right {
                 queries::replace_codes(tx, &attempt.owner, &hashes, now_ms)?;
-                mail::enqueue(tx, &attempt.owner.tenant, &message, now_ms)?;
+                notify(tx, &owner.tenant, owner.user, Notice::BackupCodesRegenerated, now_ms)?;
             }
             let result = match judged {
                 Judgement::Right => "ok",

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use super::factor::{self, Attempt, Given, Judgement};
 use super::pending::{Claims, Issuer, Kind, audience};
 use super::queries::{self, Owner};
-use super::{actor_of, enrolment_of, notice};
+use super::{actor_of, enrolment_of};
 use crate::app::App;
 use crate::audit::{self, Action, Event};
 use crate::auth::auth_session::{self, Tokens};
@@ -20,7 +20,7 @@ use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::http::{Json, RequestId};
 use crate::ids::{TenantId, uuid_text};
-use crate::mail::{self, Message, Notice};
+use crate::mail::{self, Notice};
 
 /// What somebody gets who proved the first factor and has a second one.
 #[derive(Serialize, ToSchema)]
@@ -125,11 +125,9 @@ pub(super) async fn complete(
     let enrolment = enrolment.ok_or_else(ended)?;
     let attempt = factor::prepare(&app, &owner, &enrolment, &given)?;
     let sign_in = SignIn { class: claims.cls, method: Method::Mfa, request };
-    let message = backup_code_notice(&app, &attempt).await?;
     let (request_id, now_ms) = (sign_in.request.as_str().to_owned(), app.now_ms());
     let user_id = owner.user.to_string();
-    let judge =
-        move |tx: &Tx<'_>| judge(tx, &claims, &attempt, message.as_ref(), &request_id, now_ms).map_err(AppError::from);
+    let judge = move |tx: &Tx<'_>| judge(tx, &claims, &attempt, &request_id, now_ms).map_err(AppError::from);
     match app.db.write(judge).await? {
         Outcome::Complete(user) => {
             Judgement::Right.tell(&app, sign_in.request.as_str(), &user_id);
@@ -144,25 +142,8 @@ pub(super) async fn complete(
     }
 }
 
-/// Tells the owner that a backup code is gone, and how many will be left, unless two are used at the same moment.
-async fn backup_code_notice(app: &App, attempt: &Attempt) -> AppResult<Option<Message>> {
-    if !attempt.is_backup_code() {
-        return Ok(None);
-    }
-    let owner = attempt.owner.clone();
-    let left = app.db.read(move |tx| queries::codes_left(tx, &owner).map_err(AppError::from)).await?;
-    notice(app, &attempt.owner, Notice::BackupCodeUsed { left: left.saturating_sub(1) }).await.map(Some)
-}
-
 /// Everything that decides, in one transaction.
-fn judge(
-    tx: &Tx<'_>,
-    claims: &Claims,
-    attempt: &Attempt,
-    message: Option<&Message>,
-    request_id: &str,
-    now_ms: i64,
-) -> Result<Outcome, DbError> {
+fn judge(tx: &Tx<'_>, claims: &Claims, attempt: &Attempt, request_id: &str, now_ms: i64) -> Result<Outcome, DbError> {
     let owner = &attempt.owner;
     let Some(user) = holder(tx, claims, owner)? else { return Ok(Outcome::Ended) };
     let judged = attempt.judge(tx)?;
@@ -179,9 +160,10 @@ fn judge(
         return Ok(Outcome::Refused(judged));
     }
     use_up(tx, claims, now_ms)?;
-    if let Some(message) = message {
-        mail::enqueue(tx, &owner.tenant, message, now_ms)?;
-        let left = queries::codes_left(tx, owner)?.to_string();
+    if attempt.is_backup_code() {
+        let left = queries::codes_left(tx, owner)?;
+        mail::notify(tx, &owner.tenant, &user.email, Notice::BackupCodeUsed { left }, now_ms)?;
+        let left = left.to_string();
         let event = Event { action: Action::MfaBackupUsed, kind: "user", id: &actor.id, reason: None, result: &left };
         audit::record(tx, &actor, &event, now_ms)?;
     }

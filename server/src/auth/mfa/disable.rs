@@ -6,16 +6,17 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::factor::{self, Attempt, Given, Judgement, refused};
-use super::{active_enrolment, notice, owner_of, prove_password, queries};
+use super::{active_enrolment, owner_of, prove_password, queries};
 use crate::app::App;
 use crate::audit::{self, Action, Actor, Event};
 use crate::auth::current_user::CurrentUser;
+use crate::auth::notify;
 use crate::auth::state::AuthState;
 use crate::config::Secret;
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::http::{Json, RequestId};
-use crate::mail::{self, Notice};
+use crate::mail::Notice;
 
 /// Either the password or a code.
 #[derive(Deserialize, ToSchema)]
@@ -60,14 +61,13 @@ pub(super) async fn disable(
         (None, Some(code)) => Some(factor::prepare(&app, &owner, &enrolment, &Given::Code(code))?),
         _ => return Err(AppError::validation("send either password or code")),
     };
-    let message = notice(&app, &owner, Notice::MfaDisabled).await?;
     let by_password = attempt.is_none();
     let (actor, now_ms) = (current.actor(&request), app.now_ms());
     let judged = app.db.write(move |tx| {
         let judged = attempt.as_ref().map_or(Ok(Judgement::Right), |attempt: &Attempt| attempt.judge(tx))?;
         if judged == Judgement::Right {
             queries::remove(tx, &owner)?;
-            mail::enqueue(tx, &owner.tenant, &message, now_ms)?;
+            notify(tx, &owner.tenant, owner.user, Notice::MfaDisabled, now_ms)?;
         }
         note(tx, &actor, by_password, judged, now_ms)?;
         Ok::<_, AppError>(judged)

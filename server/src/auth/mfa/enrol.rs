@@ -11,10 +11,11 @@ use super::factor::{self, Attempt, Given, Judgement, refused};
 use super::pending::Claims;
 use super::queries::{self, Enrolment, Owner};
 use super::totp::{self, Authenticator};
-use super::{already_active, enrolment_of, notice, owner_of, prove_password, qr};
+use super::{already_active, enrolment_of, owner_of, prove_password, qr};
 use crate::app::App;
 use crate::audit::{self, Action, Actor, Event};
 use crate::auth::current_user::CurrentUser;
+use crate::auth::notify;
 use crate::auth::state::AuthState;
 use crate::auth::users;
 use crate::config::Secret;
@@ -22,7 +23,7 @@ use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::http::{Json, RequestId};
 use crate::ids::uuid_text;
-use crate::mail::{self, Message, Notice};
+use crate::mail::Notice;
 
 /// Proof that it is not somebody at an unlocked screen.
 #[derive(Deserialize, ToSchema)]
@@ -216,10 +217,9 @@ pub(super) async fn activate(
     }
     let attempt = factor::prepare(app, owner, &waiting, &Given::Code(code))?;
     let (backup_codes, hashes) = backup_codes::draw(app, owner)?;
-    let on = On { hashes, message: notice(app, owner, Notice::MfaEnabled).await? };
     let (request_id, now_ms) = (actor.request_id.clone(), app.now_ms());
     let judge = move |tx: &Tx<'_>| {
-        judge(tx, &attempt, half.as_ref(), &actor, &on, now_ms)
+        judge(tx, &attempt, half.as_ref(), &actor, &hashes, now_ms)
             .map(|refused| {
                 refused.unwrap_or_else(|| Activation::Done(BackupCodes { backup_codes: backup_codes.clone() }))
             })
@@ -230,19 +230,13 @@ pub(super) async fn activate(
     Ok(activation)
 }
 
-/// What is stored when the second factor is on.
-struct On {
-    hashes: Vec<[u8; 32]>,
-    message: Message,
-}
-
 /// Everything that decides, in one transaction; `None` when the second factor is on.
 fn judge(
     tx: &Tx<'_>,
     attempt: &Attempt,
     half: Option<&Claims>,
     actor: &Actor,
-    on: &On,
+    hashes: &[[u8; 32]],
     now_ms: i64,
 ) -> Result<Option<Activation>, DbError> {
     let owner = &attempt.owner;
@@ -267,8 +261,8 @@ fn judge(
         return Ok(Some(Activation::Refused(judged)));
     }
     queries::confirm(tx, owner, attempt.enrolment(), now_ms)?;
-    queries::replace_codes(tx, owner, &on.hashes, now_ms)?;
-    mail::enqueue(tx, &owner.tenant, &on.message, now_ms)?;
+    queries::replace_codes(tx, owner, hashes, now_ms)?;
+    notify(tx, &owner.tenant, owner.user, Notice::MfaEnabled, now_ms)?;
     half.map_or(Ok(()), |half| use_up(tx, half, now_ms))?;
     Ok(None)
 }

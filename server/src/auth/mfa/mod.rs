@@ -30,14 +30,13 @@ use super::pepper::{HashKey, Pepper};
 use super::queries as accounts;
 use super::rates::locks;
 use super::role::{Role, UnknownRole};
-use super::users::{self, User};
+use super::users::User;
 use crate::app::{App, StartError};
 use crate::audit::Actor;
 use crate::clock::Entropy;
 use crate::config::{Config, ConfigError, Secret};
 use crate::error::{AppError, AppResult};
 use crate::http::RequestId;
-use crate::mail::{Message, Notice, Template};
 
 pub(super) use complete::{MfaRequired, required};
 pub use reset::{MfaReset, reset_mfa};
@@ -107,14 +106,6 @@ async fn active_enrolment(app: &App, owner: &Owner) -> AppResult<Enrolment> {
 
 fn already_active() -> AppError {
     AppError::conflict("MFA_ALREADY_ENABLED", "an authenticator app is active already; disable it first")
-}
-
-/// A mail to the owner of the account, to be queued in the transaction that gives the reason.
-async fn notice(app: &App, owner: &Owner, event: Notice) -> AppResult<Message> {
-    let owner = owner.clone();
-    let user = app.db.read(move |tx| users::find(tx, &owner.tenant, owner.user).map_err(AppError::from)).await?;
-    let user = user.ok_or_else(|| AppError::not_found("the account"))?;
-    Message::new(app, &user.email, Template::SecurityNotice { event })
 }
 
 /// Asks for the password of somebody who is signed in, as often as a sign-in would.

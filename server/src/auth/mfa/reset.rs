@@ -3,18 +3,18 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 
-use super::notice;
 use super::queries::{self, Owner};
 use crate::app::App;
 use crate::audit::{self, Action, Actor, Event};
 use crate::auth::current_user::Allowed;
+use crate::auth::notify;
 use crate::auth::permission::UsersWrite;
 use crate::auth::users;
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::http::{Path, RequestId};
 use crate::ids::UserId;
-use crate::mail::{self, Notice};
+use crate::mail::Notice;
 
 /// What a reset found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,13 +65,12 @@ pub(super) async fn reset_user_mfa(
             "another admin must reset yours; or disable it with your password",
         ));
     }
-    let owner = Owner { tenant: allowed.tenant.clone(), user: id };
-    let message = notice(&app, &owner, Notice::MfaDisabled).await?;
+    let tenant = allowed.tenant.clone();
     let (actor, now_ms) = (allowed.actor(&request), app.now_ms());
     let reset = app.db.write(move |tx| {
         let reset = reset_mfa(tx, &actor, id, now_ms)?;
         if reset == MfaReset::Done {
-            mail::enqueue(tx, &owner.tenant, &message, now_ms)?;
+            notify(tx, &tenant, id, Notice::MfaDisabled, now_ms)?;
         }
         Ok::<_, AppError>(reset)
     });

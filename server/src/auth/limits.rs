@@ -28,12 +28,6 @@ pub(super) const LOGIN_WINDOW: Duration = Duration::from_secs(10 * 60);
 pub(super) const SIGN_UP_WINDOW: Duration = Duration::from_secs(60 * 60);
 /// Window of the limits of requests for a new password.
 pub(super) const RESET_WINDOW: Duration = Duration::from_secs(60 * 60);
-/// Window of the limit of refreshed tokens.
-pub(super) const REFRESH_WINDOW: Duration = Duration::from_secs(60 * 60);
-/// Wrong second factors of one user within `MFA_FAILURES_WINDOW`.
-pub(super) const MFA_FAILURES_MAX: u32 = 5;
-/// Window of wrong second factors.
-pub(super) const MFA_FAILURES_WINDOW: Duration = Duration::from_secs(15 * 60);
 
 /// Users and addresses whose requests are counted.
 pub(super) const BUCKETS_MAX: u64 = 200_000;

@@ -1,8 +1,9 @@
 //! Mail: a row and a job in the transaction that makes a message necessary, and the worker that sends it.
 //!
 //! A message with a link is sealed: a caller makes a [`Message`] before its transaction and hands it to [`enqueue`]
-//! inside. A notice has no secret and needs [`notify`] only. Then the caller wakes the jobs, after the commit. SMTP cannot send exactly once: a message is sent at least once, always under one Message-ID. No
-//! text that a stranger chose, such as a name, stands in any message, so that nobody can make us send theirs.
+//! inside. A notice has no secret and needs [`notify`] only. Then the caller wakes the jobs, after the commit. SMTP
+//! cannot send exactly once: a message is sent at least once, always under one Message-ID. No text that a stranger
+//! chose, such as a name, stands in any message, so that nobody can make us send theirs.
 
 mod deliver;
 mod letter;

@@ -18,7 +18,6 @@ use crate::http::ClientIp;
 use crate::ids::{TenantId, UserId};
 
 /// Something that is allowed so many times within a window.
-#[allow(dead_code, reason = "reset, refresh and the second factor take theirs")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rate {
     /// Sign-ins of an address: RL_LOGIN_IP_LIMIT within 10 minutes.
@@ -31,11 +30,8 @@ pub(crate) enum Rate {
     ResetAddress,
     /// Requests for a new password of an account: RL_RESET_EMAIL_LIMIT within an hour.
     ResetAccount,
-    /// Refreshed tokens of a user: RL_REFRESH_USER_LIMIT within an hour.
-    RefreshUser,
-    /// Wrong second factors of a user: 5 within 15 minutes. Taken before the check, given back by [`forget`].
-    MfaFailures,
-    /// Ways back from a provider that came to nothing, of an address: 600 within 10 minutes. Given back in the same way.
+    /// Ways back from a provider that came to nothing, of an address: 600 within 10 minutes. Taken before it
+    /// is looked at, given back by [`forget`].
     OauthFailures,
 }
 
@@ -61,8 +57,6 @@ impl Rate {
             Self::SignUpAddress => "sign-up address",
             Self::ResetAddress => "reset address",
             Self::ResetAccount => "reset account",
-            Self::RefreshUser => "refresh user",
-            Self::MfaFailures => "mfa failures",
             Self::OauthFailures => "oauth failures",
         }
     }
@@ -72,8 +66,6 @@ impl Rate {
             Self::LoginAddress | Self::LoginAccount => limits::LOGIN_WINDOW,
             Self::SignUpAddress => limits::SIGN_UP_WINDOW,
             Self::ResetAddress | Self::ResetAccount => limits::RESET_WINDOW,
-            Self::RefreshUser => limits::REFRESH_WINDOW,
-            Self::MfaFailures => limits::MFA_FAILURES_WINDOW,
             Self::OauthFailures => limits::OAUTH_FAILURES_WINDOW,
         }
     }
@@ -85,8 +77,6 @@ impl Rate {
             Self::SignUpAddress => config.rl_signup_ip_limit,
             Self::ResetAddress => config.rl_reset_ip_limit,
             Self::ResetAccount => config.rl_reset_email_limit,
-            Self::RefreshUser => config.rl_refresh_user_limit,
-            Self::MfaFailures => limits::MFA_FAILURES_MAX,
             Self::OauthFailures => limits::OAUTH_FAILURES_MAX,
         }
     }
@@ -151,7 +141,6 @@ pub(crate) async fn take(app: &App, tries: &[(Rate, Key<'_>)]) -> AppResult<()> 
 }
 
 /// Gives back every try under the keys: what was tried succeeded.
-#[allow(dead_code, reason = "reset, refresh and the second factor take theirs")]
 pub(crate) async fn forget(app: &App, tries: &[(Rate, Key<'_>)]) -> AppResult<()> {
     let keys: Vec<KeyHash> =
         tries.iter().map(|(rate, key)| key_hash(app, rate.name(), *key)).collect::<AppResult<_>>()?;

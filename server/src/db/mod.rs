@@ -51,6 +51,17 @@ impl Db {
         }
     }
 
+    /// Whether the address of a database can be read; nobody is asked.
+    ///
+    /// # Errors
+    /// The text says what is wrong and never holds the password.
+    pub fn check_address(database: &DatabaseUrl) -> Result<(), DbError> {
+        match database {
+            DatabaseUrl::Sqlite(_) => Ok(()),
+            DatabaseUrl::Postgres(url) => postgres::check_address(url.reveal()),
+        }
+    }
+
     /// The same for a file, which is made if it is not there.
     ///
     /// # Errors
@@ -146,6 +157,11 @@ impl Db {
     /// Reads that wait for a thread.
     pub fn reads_waiting(&self) -> usize {
         self.0.workers.reads_waiting()
+    }
+
+    /// Whether the storage was full or failed the last time that anything was written.
+    pub fn storage_fails(&self) -> bool {
+        self.0.workers.meters().storage_fails()
     }
 
     /// What the threads measure.

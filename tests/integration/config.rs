@@ -247,7 +247,8 @@ fn production_starts_with_what_it_needs_and_with_nothing_less() {
 #[test]
 fn each_danger_is_refused_in_production_and_its_twin_is_not() {
     let typed = "change-me-change-me-change-me-change-me";
-    let dangers: [(&[(&str, &str)], &str); 7] = [
+    let dangers: [(&[(&str, &str)], &str); 8] = [
+        (&[("TRUSTED_PROXIES", "0.0.0.0/0")], "TRUSTED_PROXIES"),
         (&[("SECRET_KEY", "short")], "JWT_SECRET"),
         (&[("SECRET_KEY", typed)], "JWT_SECRET"),
         (&[("TOKEN_PEPPER", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")], "TOKEN_PEPPER"),
@@ -261,7 +262,8 @@ fn each_danger_is_refused_in_production_and_its_twin_is_not() {
         assert_eq!(problems.len(), 1, "{danger:?}: {problems:?}");
         assert!(problems[0].starts_with(said), "{problems:?}");
     }
-    let twins: [&[(&str, &str)]; 5] = [
+    let twins: [&[(&str, &str)]; 6] = [
+        &[("TRUSTED_PROXIES", "10.0.0.0/8")],
         &[("ENV", "dev"), ("SEED_DEMO_ACCOUNTS", "true")],
         &[("ENV", "dev"), ("MAIL_TRANSPORT", "console")],
         &[("ENV", "dev"), ("SECRET_KEY", typed)],
@@ -285,6 +287,12 @@ fn every_problem_is_told_at_once() {
         ("TRUSTED_PROXIES", "10.0.0.0/64"),
         ("API_PREFIX", "no-slash"),
         ("UPLOAD_MAX_IMAGE_MB", "500"),
+        ("MFA_TOTP_DIGITS", "9"),
+        ("MFA_TOTP_PERIOD", "1"),
+        ("RL_LOGIN_IP_LIMIT", "0"),
+        ("EMAIL_LOCK_TTL", "0"),
+        ("OAUTH_STATE_TTL", "1"),
+        ("OAUTH_LINK_TTL", "1"),
     ])
     .problems
     .join("\n");
@@ -295,6 +303,12 @@ fn every_problem_is_told_at_once() {
         "TRUSTED_PROXIES",
         "API_PREFIX",
         "UPLOAD_MAX_IMAGE_MB",
+        "MFA_TOTP_DIGITS",
+        "MFA_TOTP_PERIOD",
+        "RL_LOGIN_IP_LIMIT",
+        "EMAIL_LOCK_TTL",
+        "OAUTH_STATE_TTL",
+        "OAUTH_LINK_TTL",
         "DATABASE_URL",
         "JWT_SECRET",
         "TOKEN_PEPPER",
@@ -375,6 +389,81 @@ fn the_check_says_by_its_status_whether_the_server_would_start() {
     assert!(json["problems"][0].as_str().unwrap().starts_with("JWT_SECRET"), "{text}");
     let port = json["settings"].as_array().unwrap().iter().find(|row| row["name"] == "PORT").unwrap().clone();
     assert_eq!(port, serde_json::json!({"name": "PORT", "value": "7", "origin": "argument"}));
+}
+
+#[test]
+fn the_check_finds_what_only_a_start_would_stumble_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("a-file");
+    std::fs::write(&file, "no authority, no provider, no folder").unwrap();
+    let (file, folder) = (file.to_str().unwrap(), dir.path().to_str().unwrap());
+    let below = format!("{file}/muster.log");
+    let missing = format!("{folder}/missing");
+    let google = [("OAUTH_GOOGLE_CLIENT_ID", "a"), ("OAUTH_GOOGLE_CLIENT_SECRET", "b")];
+    let redirect = [google[0], google[1], ("OAUTH_GOOGLE_REDIRECT_URI", "https://muster.uni.example/callback")];
+    let mail = ("SMTP_HOST", "localhost");
+    let (certificate, logs) = (format!("{folder}/ca.pem"), format!("{folder}/logs/new/muster.log"));
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    std::fs::write(&certificate, made.cert.pem()).unwrap();
+    // Each mistake, the setting that it is told about, and its twin that is none.
+    let cases: [(&[(&str, &str)], &str, &[(&str, &str)]); 11] = [
+        (&[("MASTER_KEY", "abc")], "MASTER_KEY", &[("MASTER_KEY", MFA_KEY)]),
+        (
+            &[("DATABASE_URL", "postgresql://u:p@h/d?sslmode=prefer")],
+            "DATABASE_URL",
+            &[("DATABASE_URL", "postgresql://u:p@h/d?sslmode=require&channel_binding=require")],
+        ),
+        (&[("OAUTH_PROVIDERS_FILE", &missing)], "OAUTH_PROVIDERS_FILE", &[]),
+        (&google, "PUBLIC_URL", &redirect),
+        (
+            &[("OAUTH_ALLOWED_REDIRECT_URIS", "nonsense")],
+            "OAUTH_ALLOWED_REDIRECT_URIS",
+            &[("OAUTH_ALLOWED_REDIRECT_URIS", r#"["https://a.example/cb", "app.example:/cb"]"#)],
+        ),
+        (&[mail, ("SMTP_CA_FILE", &missing)], "SMTP_CA_FILE", &[mail, ("SMTP_CA_FILE", &certificate)]),
+        (&[("LOG_FILE", folder)], "LOG_FILE", &[("LOG_FILE", &logs)]),
+        (&[("LOG_FILE", &below)], "LOG_FILE", &[]),
+        (&[("DATA_DIR", file)], "DATA_DIR", &[("DATA_DIR", &missing)]),
+        (&[("S3_ENDPOINT", "s3.uni.example")], "S3_ENDPOINT", &[("S3_ENDPOINT", "http://10.0.0.1:9000")]),
+        (&[("HOST", "999.1.1.1")], "HOST", &[("HOST", "0.0.0.0")]),
+    ];
+    for (mistake, name, twin) in cases {
+        let (bad, good) = (run(&["config", "check"], mistake), run(&["config", "check"], twin));
+        let text = String::from_utf8(bad.stdout).unwrap();
+        assert_eq!(bad.status.code(), Some(1), "{mistake:?}: {text}");
+        let told: Vec<&str> = text.lines().filter(|line| line.starts_with("WRONG: ")).collect();
+        assert!(told.len() == 1 && told[0].starts_with(&format!("WRONG: {name}")), "{mistake:?}: {told:?}");
+        assert!(good.status.success(), "{twin:?}: {}", String::from_utf8_lossy(&good.stdout));
+        assert!(!std::path::Path::new(&missing).exists(), "a check makes nothing");
+    }
+    let warned = run(&["config", "check"], &[("MODELS_DIR", &missing)]);
+    assert!(warned.status.success());
+    assert!(String::from_utf8(warned.stdout).unwrap().contains("warning: MODELS_DIR"));
+}
+
+#[test]
+fn lists_are_read_between_commas_and_as_json() {
+    for (name, commas, json) in [
+        ("TRUSTED_PROXIES", "10.0.0.0/8,192.0.2.7", r#"["10.0.0.0/8", "192.0.2.7"]"#),
+        ("CAMPUS_NETWORKS", "10.0.0.0/8", r#"["10.0.0.0/8"]"#),
+        ("METRICS_NETWORKS", "10.0.0.0/8", r#"["10.0.0.0/8"]"#),
+        ("MFA_REQUIRED_ROLES", "ADMIN,Teacher", r#"["ADMIN","Teacher"]"#),
+        ("UPLOAD_ALLOWED_IMAGE_TYPES", "image/png", r#"["image/png"]"#),
+        ("OAUTH_ALLOWED_REDIRECT_URIS", "https://a.example/", r#"["https://a.example/"]"#),
+    ] {
+        for text in [commas, json] {
+            assert_eq!(report(&[(name, text)]).problems, Vec::<String>::new(), "{name}={text}");
+            assert_eq!(report_of(&[(name, text)], name).0, commas);
+        }
+    }
+    let roles = config(&[("MFA_REQUIRED_ROLES", "[\"ADMIN\"]")]);
+    assert_eq!(roles.mfa.required_roles().collect::<Vec<_>>(), ["ADMIN"]);
+    let origins = config(&[("CORS_ORIGINS", "https://Campus.EDU")]).web.origins();
+    assert_eq!(origins, Ok(Origins::Exactly(vec!["https://campus.edu".to_owned()])), "as a browser sends it");
+    assert_eq!(report(&[("ALGORITHM", "hs256")]).problems, Vec::<String>::new());
+    for wrong in [("UPLOAD_ALLOWED_IMAGE_TYPES", "image/webp"), ("TRUSTED_PROXIES", "[10.0.0.1]")] {
+        assert!(report(&[wrong]).problems[0].starts_with(wrong.0), "{wrong:?}");
+    }
 }
 
 #[test]

@@ -246,12 +246,30 @@ fn in_our_words(name: &str, argument: &Arg, raw: &str) -> String {
             _ => text.to_owned(),
         },
         "DATABASE_URL" => database_url(text),
+        "JWT_ALG" => text.to_ascii_uppercase(),
+        _ if LISTS.contains(&name) => comma_list(raw),
         _ => match argument.get_possible_values() {
             possible if possible.is_empty() => raw.to_owned(),
             possible if possible.iter().any(|value| value.get_name() == "true") => boolean(text).to_owned(),
             _ => text.to_ascii_lowercase(),
         },
     }
+}
+
+/// Settings that are lists of words, which one system writes between commas and another as JSON.
+const LISTS: [&str; 6] = [
+    "TRUSTED_PROXIES",
+    "CAMPUS_NETWORKS",
+    "METRICS_NETWORKS",
+    "OAUTH_ALLOWED_REDIRECT_URIS",
+    "MFA_REQUIRED_ROLES",
+    "UPLOAD_ALLOWED_IMAGE_TYPES",
+];
+
+/// Commas between the words; what is no JSON list stays as it is, and is refused as such where it is read.
+fn comma_list(raw: &str) -> String {
+    let parsed: Option<Vec<String>> = serde_json::from_str(raw).ok();
+    parsed.map_or_else(|| raw.to_owned(), |words| words.join(","))
 }
 
 /// Python, YAML and shells have their own words for yes and no.

@@ -65,6 +65,8 @@ impl WebConfig {
         if list.iter().any(|origin| origin == "*") {
             return Ok(Origins::Any);
         }
+        // A browser sends its origin in lower case, however people write it.
+        let list: Vec<String> = list.iter().map(|origin| origin.to_ascii_lowercase()).collect();
         match list.iter().find(|origin| !is_origin(origin)) {
             Some(wrong) => Err(invalid(format!("\"{wrong}\" is no origin, such as https://muster.uni.example"))),
             None => Ok(Origins::Exactly(list)),
@@ -78,9 +80,12 @@ impl WebConfig {
     }
 
     /// Refuses what cannot be right.
-    pub(super) fn check(&self, _env: Environment) -> Result<(), ConfigError> {
+    pub(super) fn check(&self, env: Environment) -> Result<(), ConfigError> {
         let origins = self.origins();
         let open = origins == Ok(Origins::Any) && self.cors_allow_credentials;
+        let proxies = self.trusted_proxies();
+        let believes_all =
+            proxies.as_ref().is_ok_and(|proxies| proxies.iter().any(|network| network.prefix_len() == 0));
         let token = self.metrics_token.as_ref().is_none_or(|token| token.reveal().len() >= METRICS_TOKEN_BYTES_MIN);
         ConfigError::all([
             origins.map(drop),
@@ -96,7 +101,12 @@ impl WebConfig {
             ),
             require(token, "METRICS_TOKEN", "at least 16 bytes are needed"),
             self.metrics_networks().map(drop),
-            self.trusted_proxies().map(drop),
+            proxies.map(drop),
+            require(
+                !believes_all || env != Environment::Prod,
+                "TRUSTED_PROXIES",
+                "whoever asks could choose their address, and limits would count nobody; name the proxies",
+            ),
             self.campus_networks().map(drop),
         ])
     }

@@ -67,6 +67,58 @@ async fn a_course_is_only_for_its_people() {
 }
 
 #[tokio::test]
+async fn a_course_is_taken_from_a_lecturer_who_then_sees_nothing_of_it() {
+    let server = TestServer::start().await;
+    let (lecturer, colleague, staff) =
+        (server.client("lecturer").await, server.client("lecturer").await, server.client("staff").await);
+    let stranger = server.client("lecturer").await;
+    let id = course(&lecturer, "CS101").await;
+    let (path, lecturers) = (format!("/api/v1/courses/{id}"), format!("/api/v1/courses/{id}/lecturers"));
+    lecturer.post(&lecturers, &json!({"user_ids": [colleague.user_id()]})).await.expect(200);
+    let ids = async |who: &Client| {
+        let page = who.get(&lecturers).await.expect(200);
+        page["items"].as_array().unwrap().iter().map(|user| user["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(&colleague).await, [lecturer.user_id(), colleague.user_id()]);
+    stranger.get(&lecturers).await.expect_error(404, "NOT_FOUND");
+    let first = staff.get(&format!("{lecturers}?limit=1")).await.expect(200);
+    assert_eq!(first["next"], lecturer.user_id());
+    let of_lecturer = format!("{lecturers}/{}", lecturer.user_id());
+    stranger.delete(&of_lecturer).await.expect_error(404, "NOT_FOUND");
+    colleague.delete(&of_lecturer).await.expect(204);
+    colleague.delete(&of_lecturer).await.expect_error(404, "NOT_FOUND");
+    lecturer.get(&path).await.expect_error(404, "NOT_FOUND");
+    assert_eq!(channels(&server, &lecturer, Role::Lecturer).await, [format!("user:{}", lecturer.user_id())]);
+    staff.delete(&format!("{lecturers}/{}", colleague.user_id())).await.expect(204);
+    assert_eq!(ids(&staff).await, [""; 0], "the office still has it");
+    staff.post(&lecturers, &json!({"user_ids": [lecturer.user_id()]})).await.expect(200);
+    lecturer.get(&path).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_course_is_renamed_by_its_people_and_keeps_them() {
+    let server = TestServer::start().await;
+    let (lecturer, stranger, student) =
+        (server.client("lecturer").await, server.client("lecturer").await, server.client("student").await);
+    let id = course(&lecturer, "CS101").await;
+    course(&stranger, "CS102").await;
+    let path = format!("/api/v1/courses/{id}");
+    lecturer.post(&format!("{path}/students"), &json!({"user_ids": [student.user_id()]})).await.expect(200);
+    stranger.patch(&path, &json!({"title": "Mine"})).await.expect_error(404, "NOT_FOUND");
+    student.patch(&path, &json!({"title": "Mine"})).await.expect_error(403, "FORBIDDEN");
+    let renamed = lecturer.patch(&path, &json!({"title": "Logic"})).await.expect(200);
+    assert_eq!((&renamed["code"], &renamed["title"]), (&json!("CS101"), &json!("Logic")));
+    let renamed = lecturer.patch(&path, &json!({"code": "cs110"})).await.expect(200);
+    assert_eq!((&renamed["code"], &renamed["title"]), (&json!("CS110"), &json!("Logic")));
+    assert_eq!(student.get(&path).await.expect(200), renamed);
+    assert_eq!(lecturer.patch(&path, &json!({})).await.expect(200), renamed, "nothing changes");
+    lecturer.patch(&path, &json!({"code": "cs102"})).await.expect_error(409, "COURSE_EXISTS");
+    for wrong in [json!({"code": "<b>"}), json!({"title": " "}), json!({"colour": "red"})] {
+        lecturer.patch(&path, &wrong).await.expect_error(422, "VALIDATION_ERROR");
+    }
+}
+
+#[tokio::test]
 async fn a_code_is_unique_and_sane() {
     let server = TestServer::start().await;
     let lecturer = server.client("lecturer").await;

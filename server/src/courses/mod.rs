@@ -6,6 +6,7 @@ mod list;
 mod members;
 mod queries;
 mod registry;
+mod update;
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -29,8 +30,9 @@ pub use registry::{
 pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(list::list_courses, create::create_course))
-        .routes(routes!(list::show_course))
-        .routes(routes!(members::add_lecturers))
+        .routes(routes!(list::show_course, update::update_course))
+        .routes(routes!(members::list_lecturers, members::add_lecturers))
+        .routes(routes!(members::remove_lecturer))
         .routes(routes!(members::list_students, members::enrol_students))
         .routes(routes!(members::remove_student))
 }

@@ -150,6 +150,28 @@ pub(super) fn student_page(
     tx.query(sql, params![tenant.as_str(), &course.to_string(), &after, limit], |row| row.get(0))
 }
 
+pub(super) fn lecturer_page(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    course: CourseId,
+    after: Option<UserId>,
+    limit: u32,
+) -> Result<Vec<UserId>, DbError> {
+    let sql = "SELECT user_id FROM course_lecturers
+        WHERE tenant_id = ?1 AND course_id = ?2 AND user_id > ?3
+        ORDER BY user_id
+        LIMIT ?4";
+    let after = after.map(|id| id.to_string()).unwrap_or_default();
+    tx.query(sql, params![tenant.as_str(), &course.to_string(), &after, limit], |row| row.get(0))
+}
+
+pub(super) fn rename(tx: &Tx<'_>, tenant: &TenantId, course: &Course) -> Result<(), DbError> {
+    let sql = "UPDATE courses
+        SET code = ?3, title = ?4
+        WHERE tenant_id = ?1 AND id = ?2";
+    tx.send(sql, params![tenant.as_str(), &course.id.to_string(), &course.code, &course.title])
+}
+
 /// Students that one statement enrols.
 pub(super) const ENROLMENTS_PER_STATEMENT: usize = 8;
 

@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use super::limits;
 use crate::app::App;
+use crate::auth::passwords;
 use crate::auth::permission::{StudentsWrite, UsersWrite};
 use crate::auth::{self, Allowed, CurrentUser, DisplayName, Email, NewUser, Person, Role, User, Username};
 use crate::config::Secret;
@@ -133,7 +134,10 @@ async fn create(
         external_id: optional("external_id", body.external_id, limits::EXTERNAL_ID_CHARS_MAX)?,
     };
     let (password, initial_password) = match body.password {
-        Some(password) => (password, None),
+        Some(password) => {
+            check_password(password.reveal(), &email, username.as_ref(), &display_name)?;
+            (password, None)
+        }
         None => {
             let generated = auth::generate_password(&*app.entropy);
             let shown = generated.reveal().to_owned();
@@ -158,6 +162,18 @@ async fn create(
     });
     let user = stored.await?.ok_or_else(taken)?;
     Ok((StatusCode::CREATED, Json(Created { user, initial_password })))
+}
+
+/// What somebody else chose is guessed as easily as what one chose for oneself.
+fn check_password(
+    password: &str,
+    email: &Email,
+    username: Option<&Username>,
+    display_name: &DisplayName,
+) -> AppResult<()> {
+    let mut about = vec![email.as_str(), display_name.as_str()];
+    about.extend(username.map(Username::as_str));
+    passwords::check_new("password", password, &about)
 }
 
 pub(super) fn taken() -> AppError {

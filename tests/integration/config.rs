@@ -196,6 +196,33 @@ fn report_of(pairs: &[(&str, &str)], name: &str) -> (String, String) {
 }
 
 #[test]
+fn the_files_of_the_sources_are_read_line_by_line_as_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let lines = "\
+        ENV=development\n\
+        DEBUG=True\n\
+        STORAGE_BACKEND=local  # or \"s3\"\n\
+        DATABASE_URL=postgresql+psycopg2://user:pa$s@host:5432/dbname\n\
+        CORS_ORIGINS=[\"https://campus.edu\", \"http://localhost:3000\"]\n\
+        ALLOWED_ORIGINS=http://localhost:3000,https://campus.edu\n\
+        SMTP_HOST=mail.campus.edu\n\
+        SMTP_USER=muster\n\
+        SMTP_PASSWORD=pa$word#1\n\
+        export MAIL_DIR='a folder'\n\
+        S3_REGION=${ENV}-1\n";
+    std::fs::write(dir.path().join(".env"), lines).unwrap();
+    let sources = Sources::default().behind(&dir.path().join(".env"));
+    let report = Report::new(&sources, []).unwrap();
+    assert_eq!((&report.problems, &report.unknown), (&Vec::new(), &Vec::new()));
+    let config = Config::from_sources(&sources, []).unwrap();
+    let both = ["https://campus.edu", "http://localhost:3000"].map(str::to_owned).to_vec();
+    assert_eq!(config.web.origins(), Ok(Origins::Exactly(both)));
+    assert_eq!(config.mail.smtp_password.as_ref().unwrap().reveal(), "pa$word#1");
+    assert_eq!(config.data.database_url.as_ref().unwrap().reveal(), "postgresql://user:pa$s@host:5432/dbname");
+    assert_eq!((config.mail.mail_dir.unwrap(), config.s3_region.as_str()), ("a folder".into(), "development-1"));
+}
+
+#[test]
 fn a_file_that_cannot_be_read_stops_the_start_and_its_secrets_stay_in_it() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join(".env");
@@ -461,7 +488,7 @@ fn lists_are_read_between_commas_and_as_json() {
     let origins = config(&[("CORS_ORIGINS", "https://Campus.EDU")]).web.origins();
     assert_eq!(origins, Ok(Origins::Exactly(vec!["https://campus.edu".to_owned()])), "as a browser sends it");
     assert_eq!(report(&[("ALGORITHM", "hs256")]).problems, Vec::<String>::new());
-    for wrong in [("UPLOAD_ALLOWED_IMAGE_TYPES", "image/webp"), ("TRUSTED_PROXIES", "[10.0.0.1]")] {
+    for wrong in [("UPLOAD_ALLOWED_IMAGE_TYPES", "image/webp"), ("TRUSTED_PROXIES", "[10.0.0.1")] {
         assert!(report(&[wrong]).problems[0].starts_with(wrong.0), "{wrong:?}");
     }
 }

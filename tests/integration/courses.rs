@@ -1,5 +1,7 @@
 //! Courses, their lecturers and their students.
 
+use std::collections::BTreeSet;
+
 use muster_server::auth::{CurrentUser, Role};
 use muster_server::courses;
 use muster_server::db::DbError;
@@ -77,12 +79,14 @@ async fn a_course_is_taken_from_a_lecturer_who_then_sees_nothing_of_it() {
     lecturer.post(&lecturers, &json!({"user_ids": [colleague.user_id()]})).await.expect(200);
     let ids = async |who: &Client| {
         let page = who.get(&lecturers).await.expect(200);
-        page["items"].as_array().unwrap().iter().map(|user| user["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        let ids = page["items"].as_array().unwrap().iter().map(|user| user["id"].as_str().unwrap().to_owned());
+        ids.collect::<BTreeSet<_>>()
     };
-    assert_eq!(ids(&colleague).await, [lecturer.user_id(), colleague.user_id()]);
+    let both = [lecturer.user_id(), colleague.user_id()].map(str::to_owned);
+    assert_eq!(ids(&colleague).await, BTreeSet::from(both));
     stranger.get(&lecturers).await.expect_error(404, "NOT_FOUND");
     let first = staff.get(&format!("{lecturers}?limit=1")).await.expect(200);
-    assert_eq!(first["next"], lecturer.user_id());
+    assert_eq!((&first["next"], first["items"].as_array().unwrap().len()), (&first["items"][0]["id"], 1));
     let of_lecturer = format!("{lecturers}/{}", lecturer.user_id());
     stranger.delete(&of_lecturer).await.expect_error(404, "NOT_FOUND");
     colleague.delete(&of_lecturer).await.expect(204);
@@ -90,7 +94,7 @@ async fn a_course_is_taken_from_a_lecturer_who_then_sees_nothing_of_it() {
     lecturer.get(&path).await.expect_error(404, "NOT_FOUND");
     assert_eq!(channels(&server, &lecturer, Role::Lecturer).await, [format!("user:{}", lecturer.user_id())]);
     staff.delete(&format!("{lecturers}/{}", colleague.user_id())).await.expect(204);
-    assert_eq!(ids(&staff).await, [""; 0], "the office still has it");
+    assert_eq!(ids(&staff).await, BTreeSet::new(), "the office still has it");
     staff.post(&lecturers, &json!({"user_ids": [lecturer.user_id()]})).await.expect(200);
     lecturer.get(&path).await.expect(200);
 }

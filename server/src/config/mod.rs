@@ -6,6 +6,7 @@ use clap::{ArgAction, Args, CommandFactory, FromArgMatches, ValueEnum};
 use thiserror::Error;
 
 mod data;
+mod dot_env;
 mod mail;
 mod mfa;
 mod names;

@@ -112,13 +112,22 @@ impl WebConfig {
     }
 }
 
+/// The words of a JSON list, also when a shell or a file of settings took its quotes away.
+pub(super) fn in_brackets(text: &str) -> Option<Vec<String>> {
+    let text = text.trim();
+    let inner = text.strip_prefix('[')?.strip_suffix(']')?;
+    let bare =
+        || -> Vec<String> { inner.split(',').map(|word| word.trim().trim_matches(['"', '\'']).to_owned()).collect() };
+    Some(serde_json::from_str(text).unwrap_or_else(|_| bare()))
+}
+
 /// A list between commas, or as JSON.
 pub(super) fn list(text: &str) -> Result<Vec<String>, String> {
     let text = text.trim();
-    let parts: Vec<String> = if text.starts_with('[') {
-        serde_json::from_str(text).map_err(|_| "this begins like a JSON list of texts and is none".to_owned())?
-    } else {
-        text.split(',').map(str::to_owned).collect()
+    let parts: Vec<String> = match in_brackets(text) {
+        Some(words) => words,
+        None if text.starts_with('[') => return Err("this begins like a JSON list of texts and is none".to_owned()),
+        None => text.split(',').map(str::to_owned).collect(),
     };
     // A browser never sends the slash that people copy along.
     let trimmed = parts.iter().map(|part| part.trim().trim_end_matches('/').to_owned());
@@ -151,10 +160,12 @@ mod tests {
             "https://campus.edu,http://localhost:3000",
             " https://campus.edu/ , http://localhost:3000 ,",
             r#"["https://campus.edu", "http://localhost:3000"]"#,
+            "[https://campus.edu,http://localhost:3000]",
+            "['https://campus.edu', 'http://localhost:3000']",
         ] {
             assert_eq!(list(text), Ok(expected.clone()), "{text}");
         }
         assert_eq!(list(""), Ok(Vec::new()));
-        assert!(list("[https://campus.edu]").is_err());
+        assert!(list("[https://campus.edu").is_err());
     }
 }

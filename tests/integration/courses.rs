@@ -1,11 +1,13 @@
 //! Courses, their lecturers and their students.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use muster_server::auth::{CurrentUser, Role};
 use muster_server::courses;
 use muster_server::db::DbError;
 use muster_server::ids::{CourseId, TenantId};
+use muster_tests::lecture::Lecture;
+use muster_tests::phone::Phone;
 use muster_tests::{Client, TestServer};
 use serde_json::json;
 
@@ -97,6 +99,30 @@ async fn a_course_is_taken_from_a_lecturer_who_then_sees_nothing_of_it() {
     assert_eq!(ids(&staff).await, BTreeSet::new(), "the office still has it");
     staff.post(&lecturers, &json!({"user_ids": [lecturer.user_id()]})).await.expect(200);
     lecturer.get(&path).await.expect(200);
+}
+
+#[tokio::test]
+async fn whoever_is_no_lecturer_any_more_reads_nothing_of_the_courses_they_taught() {
+    let lecture = Lecture::begin().await;
+    let mut phone = lecture.student(1).await;
+    lecture.capture(&mut phone, &lecture.manifest(None)).await;
+    let admin = lecture.server.client("admin").await;
+    let account = format!("/api/v1/admin/users/{}", lecture.lecturer.user_id());
+    let course = format!("/api/v1/courses/{}", lecture.course);
+    let pulled = async |client: &Client| Phone::new(client.clone(), 9).pull(&HashMap::new()).await.changes.len();
+    let before = pulled(&lecture.lecturer).await;
+    assert!(before > 0, "a lecturer's phone pulls the records of the course");
+    for role in ["student", "guest", "reviewer"] {
+        admin.patch(&account, &json!({"role": role})).await.expect(200);
+        let now = lecture.again(&lecture.lecturer).await;
+        assert_eq!(pulled(&now).await, 0, "{role}");
+        now.get(&course).await.expect_error(404, "NOT_FOUND");
+        assert_eq!(now.get("/api/v1/courses").await.expect(200)["items"], json!([]), "{role}");
+    }
+    admin.patch(&account, &json!({"role": "lecturer"})).await.expect(200);
+    let again = lecture.again(&lecture.lecturer).await;
+    assert_eq!(pulled(&again).await, before, "the place was kept");
+    again.get(&course).await.expect(200);
 }
 
 #[tokio::test]

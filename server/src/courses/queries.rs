@@ -44,38 +44,54 @@ pub(super) fn page(
     tx.query(sql, params![tenant.as_str(), &after, limit], course)
 }
 
+/// Which places of somebody count: places stay when a role changes, and count again when it comes back.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Places {
+    pub(super) teaches: bool,
+    pub(super) attends: bool,
+}
+
 /// A page of the courses that the user teaches or attends.
 pub(super) fn page_of(
     tx: &Tx<'_>,
     tenant: &TenantId,
-    user: UserId,
+    (user, places): (UserId, Places),
     after: Option<CourseId>,
     limit: u32,
 ) -> Result<Vec<Course>, DbError> {
     let sql = "SELECT id, code, title, created_at FROM courses
         WHERE tenant_id = ?1 AND id > ?3 AND id IN (
-            SELECT course_id FROM course_lecturers WHERE user_id = ?2
+            SELECT course_id FROM course_lecturers WHERE user_id = ?2 AND ?5 = 1
             UNION
-            SELECT course_id FROM enrolments WHERE user_id = ?2
+            SELECT course_id FROM enrolments WHERE user_id = ?2 AND ?6 = 1
         )
         ORDER BY id
         LIMIT ?4";
     let after = after.map(|id| id.to_string()).unwrap_or_default();
-    tx.query(sql, params![tenant.as_str(), &user.to_string(), &after, limit], course)
+    let Places { teaches, attends } = places;
+    tx.query(sql, params![tenant.as_str(), &user.to_string(), &after, limit, teaches, attends], course)
 }
 
 /// The user's courses and whether the user teaches them.
-pub(super) fn memberships(tx: &Tx<'_>, tenant: &TenantId, user: UserId) -> Result<Vec<(CourseId, bool)>, DbError> {
+pub(super) fn memberships(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    user: UserId,
+    Places { teaches, attends }: Places,
+) -> Result<Vec<(CourseId, bool)>, DbError> {
     let sql = "SELECT course_id, max(taught) FROM (
-            SELECT course_id, 1 AS taught FROM course_lecturers WHERE tenant_id = ?1 AND user_id = ?2
+            SELECT course_id, 1 AS taught FROM course_lecturers
+            WHERE tenant_id = ?1 AND user_id = ?2 AND ?4 = 1
             UNION ALL
-            SELECT course_id, 0 AS taught FROM enrolments WHERE tenant_id = ?1 AND user_id = ?2
+            SELECT course_id, 0 AS taught FROM enrolments
+            WHERE tenant_id = ?1 AND user_id = ?2 AND ?5 = 1
         ) AS mine
         GROUP BY course_id
         ORDER BY course_id
         LIMIT ?3";
     let user = user.to_string();
-    tx.query(sql, params![tenant.as_str(), &user, limits::COURSES_PER_USER_MAX], |row| Ok((row.get(0)?, row.get(1)?)))
+    let params = params![tenant.as_str(), &user, limits::COURSES_PER_USER_MAX, teaches, attends];
+    tx.query(sql, params, |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
 pub(super) fn is_enrolled(tx: &Tx<'_>, tenant: &TenantId, course: CourseId, user: UserId) -> Result<bool, DbError> {

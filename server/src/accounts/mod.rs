@@ -13,6 +13,7 @@ use crate::audit::{self, Action, Actor, Event};
 use crate::auth::{self, NewUser, Person, Status, Updated, UserChange};
 use crate::db::{DbError, Tx};
 use crate::ids::UserId;
+use crate::mail::{self, Notice};
 
 pub use crate::auth::{User, find, find_by_email};
 
@@ -37,7 +38,7 @@ pub fn create(tx: &Tx<'_>, actor: &Actor, new: &NewUser) -> Result<bool, DbError
     Ok(true)
 }
 
-/// Changes an account and notes who did. Whoever calls this hands the user to `auth::remember` after the commit.
+/// Changes an account, notes who did, and tells an address that is not the account's any more. Whoever calls this hands the user to `auth::remember` after the commit.
 ///
 /// # Errors
 /// When the database fails.
@@ -54,6 +55,7 @@ pub fn change(tx: &Tx<'_>, actor: &Actor, id: UserId, change: &UserChange, now_m
     }
     if before.email != after.email {
         note(tx, actor, (Action::UserUpdate, id), (Some("email"), "done"), now_ms)?;
+        mail::notify(tx, &actor.tenant, &before.email, Notice::EmailChanged, now_ms)?;
     } else if described(before) != described(after) {
         note(tx, actor, (Action::UserUpdate, id), (None, "done"), now_ms)?;
     }

@@ -24,6 +24,7 @@ use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::http::{Json, Path, RequestId};
 use crate::ids::TenantId;
 use crate::log;
+use crate::mail::Notice;
 
 /// Why.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -320,6 +321,9 @@ async fn decide_legacy(app: &App, row: &RequestRow, given: Given) -> AppResult<R
         let reason = reason.as_ref().map(Code::as_str);
         let decided = Decided { status, by: by.as_str(), reason, now_ms };
         queries::decide_by_hash(tx, tenant, &row.user.to_string(), &hash, &decided)?;
+        if answer != Answer::Deny {
+            auth::notify(tx, tenant, row.user, Notice::DeviceBound, now_ms)?;
+        }
         let row = queries::request(tx, tenant, &hash)?.ok_or_else(gone)?;
         given.record(tx, &row)?;
         Ok(row)

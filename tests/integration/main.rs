@@ -10,6 +10,7 @@ mod blobs;
 mod canary;
 mod class_sessions;
 mod config;
+mod config_forms;
 mod connection;
 mod courses;
 mod db_contract;

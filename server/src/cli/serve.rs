@@ -108,9 +108,11 @@ fn store_of(config: &Config) -> Result<Arc<dyn BlobStore>, StartError> {
 /// What a start would stumble over and the settings alone do not show: the files that they name, the addresses that
 /// libraries read. Nothing is written. Each text begins with the name of a setting.
 pub(super) fn rehearse(config: &Config) -> Vec<String> {
-    let said = |name: &str, text: String| match text.starts_with(name) {
-        true => text,
-        false => format!("{name}: {text}"),
+    let is_name =
+        |text: &str| text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_');
+    let said = |name: &str, text: String| match text.split_once(": ") {
+        Some((named, _)) if is_name(named) => text,
+        _ => format!("{name}: {text}"),
     };
     let key = config.master_key.as_ref().map_or(Ok(()), |key| MasterKey::from_base64(key.reveal(), "it").map(drop));
     let database = config.data.database().map_err(|error| error.to_string());
@@ -121,7 +123,7 @@ pub(super) fn rehearse(config: &Config) -> Vec<String> {
     let tried = [
         ("DATABASE_URL", database.err()),
         ("MASTER_KEY", key.err().map(|error| error.to_string())),
-        ("OAUTH_", OidcState::check(config).err().map(|error| error.to_string())),
+        ("OAUTH_PROVIDERS_FILE", OidcState::check(config).err().map(|error| error.to_string())),
         ("SMTP_CA_FILE", Mailer::check(config).err().map(|error| error.to_string())),
         ("LOG_FILE", telemetry::check(&config.data).err()),
         ("HOST", addresses.err().map(|error| format!("{host} has no address: {error}"))),

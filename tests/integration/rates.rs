@@ -424,3 +424,21 @@ async fn a_try_that_nobody_had_time_to_evaluate_is_no_failure() {
     server.anonymous().post(LOGIN, &login("ada@x.example", "wrong password")).await.expect(401);
     server.anonymous().post(LOGIN, &right).await.expect_error(401, "INVALID_CREDENTIALS");
 }
+
+#[tokio::test]
+async fn one_address_hears_of_few_sign_ups_wherever_they_come_from() {
+    let server = TestServer::builder().option("--rl-signup-ip-limit", "2").option("--trusted-proxies", "127.0.0.1/32");
+    let server = server.start().await;
+    server.create_user("known@x.example", "student").await;
+    let client = server.anonymous();
+    let mut from = 0;
+    for email in ["known@x.example", "unknown@x.example"] {
+        let body = json!({ "email": email, "password": PASSWORD, "display_name": "Ada" });
+        for status in [201, 201, 429] {
+            from += 1;
+            let request = client.request(Method::POST, "/api/v1/auth/register").json(&body);
+            let reply = Reply::of(request.header("X-Forwarded-For", format!("198.51.100.{from}"))).await;
+            assert_eq!(reply.status, status, "{email}");
+        }
+    }
+}

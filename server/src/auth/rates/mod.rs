@@ -26,6 +26,8 @@ pub(crate) enum Rate {
     LoginAccount,
     /// Sign-ups of an address: RL_SIGNUP_IP_LIMIT within an hour.
     SignUpAddress,
+    /// Sign-ups with one e-mail address, each of which sends mail there: RL_SIGNUP_IP_LIMIT within an hour.
+    SignUpAccount,
     /// Requests for a new password of an address: RL_RESET_IP_LIMIT within an hour.
     ResetAddress,
     /// Requests for a new password of an account: RL_RESET_EMAIL_LIMIT within an hour.
@@ -55,6 +57,7 @@ impl Rate {
             Self::LoginAddress => "login address",
             Self::LoginAccount => "login account",
             Self::SignUpAddress => "sign-up address",
+            Self::SignUpAccount => "sign-up account",
             Self::ResetAddress => "reset address",
             Self::ResetAccount => "reset account",
             Self::OauthFailures => "oauth failures",
@@ -64,7 +67,7 @@ impl Rate {
     const fn window(self) -> Duration {
         match self {
             Self::LoginAddress | Self::LoginAccount => limits::LOGIN_WINDOW,
-            Self::SignUpAddress => limits::SIGN_UP_WINDOW,
+            Self::SignUpAddress | Self::SignUpAccount => limits::SIGN_UP_WINDOW,
             Self::ResetAddress | Self::ResetAccount => limits::RESET_WINDOW,
             Self::OauthFailures => limits::OAUTH_FAILURES_WINDOW,
         }
@@ -74,7 +77,7 @@ impl Rate {
         match self {
             Self::LoginAddress => config.rl_login_ip_limit,
             Self::LoginAccount => config.rl_login_email_limit,
-            Self::SignUpAddress => config.rl_signup_ip_limit,
+            Self::SignUpAddress | Self::SignUpAccount => config.rl_signup_ip_limit,
             Self::ResetAddress => config.rl_reset_ip_limit,
             Self::ResetAccount => config.rl_reset_email_limit,
             Self::OauthFailures => limits::OAUTH_FAILURES_MAX,

@@ -376,3 +376,23 @@ async fn the_owner_hears_of_a_changed_password_and_of_signing_out_everywhere() {
     again.post("/api/v1/auth/logout-all", &json!({})).await.expect(200);
     assert_eq!(post.nth(2).await.header("Subject").unwrap(), "You were signed out everywhere");
 }
+
+#[tokio::test]
+async fn whoever_sets_a_new_password_need_not_wait_for_what_others_tried_under_their_names() {
+    let post = MailServer::plain();
+    let server = with(&post).option("--rl-login-email-limit", "3").start().await;
+    let admin = server.client("admin").await;
+    let ada = json!({ "email": "ada@uni.example", "username": "ada", "password": PASSWORD, "role": "student" });
+    admin.post("/api/v1/auth/register", &ada).await.expect(201);
+    let by_name = |password: &str| json!({ "username": "ada", "password": password });
+    for _ in 0..3 {
+        assert_eq!(sign_in(&server, "ada@uni.example", "a wrong password").await, 401);
+        server.anonymous().post("/api/v1/auth/login", &by_name("a wrong password")).await.expect(401);
+    }
+    assert_eq!(sign_in(&server, "ada@uni.example", PASSWORD).await, 429);
+    ask(&server, "ada@uni.example").await;
+    let (_, token) = post.nth(1).await.link();
+    confirm(&server, &token, NEW).await.expect(200);
+    assert_eq!(sign_in(&server, "ada@uni.example", NEW).await, 200);
+    server.anonymous().post("/api/v1/auth/login", &by_name(NEW)).await.expect(200);
+}

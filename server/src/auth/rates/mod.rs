@@ -143,6 +143,16 @@ pub(crate) async fn take(app: &App, tries: &[(Rate, Key<'_>)]) -> AppResult<()> 
     if wait_ms > 0 { Err(too_many(wait_ms)) } else { Ok(()) }
 }
 
+/// What counts the sign-ins under a name, for [`drop_counts`].
+pub(super) fn login_counts(app: &App, tenant: &TenantId, names: &[&str]) -> AppResult<Vec<KeyHash>> {
+    names.iter().map(|name| key_hash(app, Rate::LoginAccount.name(), Key::Account(tenant, name))).collect()
+}
+
+/// Whoever the names belong to has proved who they are, and need not wait for what others tried.
+pub(super) fn drop_counts(tx: &crate::db::Tx<'_>, keys: &[KeyHash]) -> Result<(), DbError> {
+    keys.iter().try_for_each(|key| queries::forget_count(tx, key))
+}
+
 /// Gives back every try under the keys: what was tried succeeded.
 pub(crate) async fn forget(app: &App, tries: &[(Rate, Key<'_>)]) -> AppResult<()> {
     let keys: Vec<KeyHash> =

@@ -378,6 +378,23 @@ async fn the_owner_hears_of_a_changed_password_and_of_signing_out_everywhere() {
 }
 
 #[tokio::test]
+async fn a_link_that_waits_ends_with_a_changed_password() {
+    let post = MailServer::plain();
+    let server = with(&post).start().await;
+    let ada = server.client("student").await;
+    ask(&server, "student1@muster.example").await;
+    let (_, token) = post.nth(1).await.link();
+    let change = json!({ "current_password": PASSWORD, "new_password": NEW });
+    ada.post("/api/v1/auth/change-password", &change).await.expect(200);
+    confirm(&server, &token, "yet another password").await.expect_error(400, "RESET_TOKEN_INVALID");
+    assert_eq!(sign_in(&server, "student1@muster.example", NEW).await, 200);
+    post.nth(2).await;
+    ask(&server, "student1@muster.example").await;
+    let (_, token) = post.nth(3).await.link();
+    confirm(&server, &token, "yet another password").await.expect(200);
+}
+
+#[tokio::test]
 async fn whoever_sets_a_new_password_need_not_wait_for_what_others_tried_under_their_names() {
     let post = MailServer::plain();
     let server = with(&post).option("--rl-login-email-limit", "3").start().await;

@@ -211,8 +211,21 @@ impl Reset {
         let actor = Actor { tenant, id: id.clone(), role, request_id: self.request_id.clone() };
         let (action, reason) = (Action::PasswordReset, Some("mailed_link"));
         audit::record(tx, &actor, &Event { action, kind: "user", id: &id, reason, result: "ok" }, now_ms)?;
+        if user.email_confirmed_at_ms.is_none() {
+            unsettle(tx, &actor, &user, now_ms)?;
+        }
         users::find(tx, &user.tenant, user.id)
     }
+}
+
+/// Until now nobody had proved that the address is theirs: whoever linked identities to the account may have signed up
+/// with the address of somebody else, and must not come back through them.
+fn unsettle(tx: &Tx<'_>, actor: &Actor, user: &User, now_ms: i64) -> Result<(), DbError> {
+    if queries::forget_identities(tx, &user.tenant, user.id)? == 0 {
+        return Ok(());
+    }
+    let (action, reason) = (Action::OauthUnlink, Some("unconfirmed_address"));
+    audit::record(tx, actor, &Event { action, kind: "user", id: &actor.id, reason, result: "unlinked" }, now_ms)
 }
 
 /// What the user may type to sign in.

@@ -302,6 +302,12 @@ pub(super) fn replace_password(
     Ok(replaced)
 }
 
+/// Takes every identity of a provider from the user, and says how many they were.
+pub(super) fn forget_identities(tx: &Tx<'_>, tenant: &TenantId, id: UserId) -> Result<u64, DbError> {
+    let sql = "DELETE FROM oauth_identities WHERE tenant_id = ?1 AND user_id = ?2";
+    tx.execute(sql, params![tenant.as_str(), &id.to_string()])
+}
+
 /// Sets the password, whatever it was, and ends every token.
 pub(super) fn set_password(
     tx: &Tx<'_>,

@@ -216,6 +216,22 @@ async fn a_link_that_a_session_began_ends_with_it() {
     browser.open(&back, Some(&begun.cookie)).await.expect_error(401, "TOKEN_REVOKED");
 }
 
+#[tokio::test]
+async fn a_link_ends_with_the_session_that_began_it_and_with_no_other() {
+    let (server, provider) = start("").await;
+    provider.person(person("ada")).await;
+    let browser = Browser::new(&server);
+    let (ada, elsewhere) = (server.client("student").await, server.sign_in("student1@muster.example").await);
+    // The newer sign-in took the place of the first one, whose access token runs out on its own.
+    for (ends, status) in [(&elsewhere, 401), (&ada, 200)] {
+        let here = server.sign_in("student1@muster.example").await;
+        let begun = browser.begin_link(if status == 401 { ends } else { &here }, "campus").await;
+        let back = browser.authorize(&begun).await;
+        ends.post("/api/v1/auth/logout", &json!({})).await.expect(200);
+        browser.open(&back, Some(&begun.cookie)).await.expect(status);
+    }
+}
+
 /// Somebody signs up with an address that may not be theirs, and links an identity of their own.
 async fn settle(server: &TestServer, browser: &Browser<'_>, email: &str) {
     let body = json!({ "email": email, "password": PASSWORD, "display_name": "Settler" });

@@ -17,7 +17,7 @@ use super::providers::Provider;
 use crate::auth::ClientClass;
 use crate::clock::Entropy;
 use crate::error::{AppError, AppResult};
-use crate::ids::{TenantId, UserId};
+use crate::ids::{AuthSessionId, TenantId, UserId};
 
 const COOKIE_CONTEXT: &[u8] = b"muster/oauth-flow/v1";
 const NONCE_BYTES: usize = 24;
@@ -51,8 +51,9 @@ pub(super) struct Flow {
 pub(super) struct LinkTo {
     pub(super) tenant: String,
     pub(super) user: UserId,
-    /// A session that ended meanwhile links nothing.
+    /// A session that ended meanwhile links nothing: all of the user end with the epoch, and this one alone.
     pub(super) epoch: i64,
+    pub(super) session: AuthSessionId,
 }
 
 impl LinkTo {

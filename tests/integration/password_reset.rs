@@ -413,3 +413,17 @@ async fn whoever_sets_a_new_password_need_not_wait_for_what_others_tried_under_t
     assert_eq!(sign_in(&server, "ada@uni.example", NEW).await, 200);
     server.anonymous().post("/api/v1/auth/login", &by_name(NEW)).await.expect(200);
 }
+
+#[tokio::test]
+async fn the_old_address_hears_that_the_account_has_another_one() {
+    let post = MailServer::plain();
+    let server = with(&post).start().await;
+    let (admin, ada) = (server.client("admin").await, server.client("student").await);
+    let path = format!("/api/v1/admin/users/{}", ada.user_id());
+    admin.patch(&path, &json!({ "display_name": "Ada" })).await.expect(200);
+    admin.patch(&path, &json!({ "email": "ada@uni.example" })).await.expect(200);
+    let mail = post.nth(1).await;
+    assert_eq!(mail.header("Subject").unwrap(), "Your e-mail address was changed");
+    assert_eq!(mail.recipients(), ["student2@muster.example"]);
+    assert!(!mail.body().contains("ada@uni.example"), "{}", mail.body());
+}

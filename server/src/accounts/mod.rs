@@ -13,6 +13,7 @@ use crate::audit::{self, Action, Actor, Event};
 use crate::auth::{self, NewUser, Person, Status, Updated, UserChange};
 use crate::db::{DbError, Tx};
 use crate::ids::UserId;
+use crate::mail::{self, Notice};
 
 pub use crate::auth::{User, find, find_by_email};
 
@@ -53,6 +54,7 @@ pub fn change(tx: &Tx<'_>, actor: &Actor, id: UserId, change: &UserChange, now_m
         note(tx, actor, (action, id), (None, "done"), now_ms)?;
     }
     if before.email != after.email {
+        mail::notify(tx, &actor.tenant, &before.email, Notice::EmailChanged, now_ms)?;
         note(tx, actor, (Action::UserUpdate, id), (Some("email"), "done"), now_ms)?;
     } else if described(before) != described(after) {
         note(tx, actor, (Action::UserUpdate, id), (None, "done"), now_ms)?;

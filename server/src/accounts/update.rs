@@ -132,6 +132,7 @@ async fn apply(
         Updated::Taken => return Err(taken()),
     };
     auth::remember(app, &user)?;
+    app.wake_jobs();
     Ok(Json(user))
 }
 

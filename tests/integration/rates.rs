@@ -397,3 +397,48 @@ async fn servers_of_one_database_count_together() {
         reply.expect_error(401, "INVALID_CREDENTIALS");
     }
 }
+
+#[tokio::test]
+async fn a_try_that_nobody_had_time_to_evaluate_is_no_failure() {
+    let server = TestServer::builder().option("--login-fail-email-threshold", "1").start().await;
+    server.create_user("ada@x.example", "student").await;
+    let right = login("ada@x.example", PASSWORD);
+    let mut put_off = 0;
+    for round in 0..20 {
+        // Far more than may wait for their turn; the one with an account comes after them.
+        let crowd = (0..400).map(|number| login(&format!("n{round}-{number}@x.example"), "wrong password"));
+        let bodies: Vec<Value> = crowd.chain([right.clone()]).collect();
+        let client = server.anonymous();
+        let replies = join_all(bodies.iter().map(|body| client.post(LOGIN, body))).await;
+        let last = replies.into_iter().next_back().unwrap();
+        if last.status == 503 {
+            assert!(retry_after_s(&last) >= 1);
+            put_off += 1;
+            break;
+        }
+        last.expect(200);
+    }
+    assert_eq!(put_off, 1, "the pool of hashes was never full");
+    server.anonymous().post(LOGIN, &right).await.expect(200);
+    // What was evaluated counts as ever.
+    server.anonymous().post(LOGIN, &login("ada@x.example", "wrong password")).await.expect(401);
+    server.anonymous().post(LOGIN, &right).await.expect_error(401, "INVALID_CREDENTIALS");
+}
+
+#[tokio::test]
+async fn one_address_hears_of_few_sign_ups_wherever_they_come_from() {
+    let server = TestServer::builder().option("--rl-signup-ip-limit", "2").option("--trusted-proxies", "127.0.0.1/32");
+    let server = server.start().await;
+    server.create_user("known@x.example", "student").await;
+    let client = server.anonymous();
+    let mut from = 0;
+    for email in ["known@x.example", "unknown@x.example"] {
+        let body = json!({ "email": email, "password": PASSWORD, "display_name": "Ada" });
+        for status in [201, 201, 429] {
+            from += 1;
+            let request = client.request(Method::POST, "/api/v1/auth/register").json(&body);
+            let reply = Reply::of(request.header("X-Forwarded-For", format!("198.51.100.{from}"))).await;
+            assert_eq!(reply.status, status, "{email}");
+        }
+    }
+}

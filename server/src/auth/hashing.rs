@@ -1,6 +1,6 @@
 //! Password hashes: Argon2id, a few at a time, on threads that may take their time.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
@@ -35,14 +35,14 @@ static ARGON2: LazyLock<Argon2<'static>> = LazyLock::new(|| {
 
 /// The bounded pool.
 pub(super) struct Hashing {
-    running: Semaphore,
+    running: Arc<Semaphore>,
     waiting: Semaphore,
 }
 
 impl Hashing {
     pub(super) fn new() -> Self {
         Self {
-            running: Semaphore::new(limits::HASHES_AT_ONCE),
+            running: Arc::new(Semaphore::new(limits::HASHES_AT_ONCE)),
             waiting: Semaphore::new(limits::HASHES_AT_ONCE + limits::HASHES_WAITING_MAX),
         }
     }
@@ -50,7 +50,13 @@ impl Hashing {
     async fn run<T: Send + 'static>(&self, draw: u64, work: impl FnOnce() -> T + Send + 'static) -> AppResult<T> {
         let busy = |_| AppError::unavailable("BUSY", "too many people sign in at once", jittered_retry_after(draw));
         let _waiting = self.waiting.try_acquire().map_err(busy)?;
-        let _running = self.running.acquire().await.map_err(AppError::internal)?;
+        let running = Arc::clone(&self.running).acquire_owned().await.map_err(AppError::internal)?;
+        // A hash that has begun goes on when its client leaves, and its place is taken until then.
+        let work = move || {
+            let done = work();
+            drop(running);
+            done
+        };
         tokio::task::spawn_blocking(work).await.map_err(AppError::internal)
     }
 }
@@ -66,7 +72,7 @@ pub(super) fn check_password(field: &'static str, password: &str) -> AppResult<(
 /// Hashes a new password, which must be long enough.
 pub(crate) async fn hash_password(app: &App, password: Secret) -> AppResult<String> {
     check_password("password", password.reveal())?;
-    let entropy = std::sync::Arc::clone(&app.entropy);
+    let entropy = Arc::clone(&app.entropy);
     let state = AuthState::of(app)?;
     state.hashing.run(app.draw(), move || hash_password_blocking(password.reveal(), &*entropy)).await?
 }
@@ -144,7 +150,7 @@ pub(super) async fn upgrade(
     old_hash: String,
     request: &RequestId,
 ) -> AppResult<()> {
-    let entropy = std::sync::Arc::clone(&app.entropy);
+    let entropy = Arc::clone(&app.entropy);
     let hashing = &AuthState::of(app)?.hashing;
     let new_hash = hashing.run(app.draw(), move || hash_any(password.reveal(), &*entropy)).await??;
     let actor = Actor {
@@ -187,6 +193,27 @@ mod tests {
         assert_eq!(real.version, nobody.version);
         assert_eq!(real.params, nobody.params);
         assert_eq!(real.hash.map(|hash| hash.len()), nobody.hash.map(|hash| hash.len()));
+    }
+
+    #[tokio::test]
+    async fn a_hash_whose_client_has_left_keeps_its_place_until_it_is_done() {
+        let hashing = Hashing::new();
+        let (begun, has_begun) = std::sync::mpsc::channel();
+        let (end, may_end) = std::sync::mpsc::channel::<()>();
+        let work = move || {
+            let _ = begun.send(());
+            may_end.recv().is_err()
+        };
+        let client = hashing.run(0, work);
+        let watch = tokio::task::spawn_blocking(move || has_begun.recv());
+        tokio::select! {
+            _ = client => unreachable!("the work waits"),
+            begun = watch => begun.unwrap().unwrap(),
+        }
+        assert_eq!(hashing.running.available_permits(), limits::HASHES_AT_ONCE - 1);
+        drop(end);
+        let all = u32::try_from(limits::HASHES_AT_ONCE).unwrap();
+        assert!(hashing.running.acquire_many(all).await.is_ok());
     }
 
     #[test]

@@ -62,7 +62,10 @@ pub(super) async fn login(
     let found = app.db.read(move |tx| queries::by_login(tx, &lookup_tenant, &lookup).map_err(AppError::from)).await?;
     let account = found.as_ref().map_or(Account::Unknown(name), |(user, _)| Account::User(user.id));
     let attempt = locks::attempt(&app, &tenant, &account, client, &request).await?;
-    let judged = judge(&app, found, &login.password, &attempt).await?;
+    let judged = match judge(&app, found, &login.password, &attempt).await {
+        Ok(judged) => judged,
+        Err(error) => return attempt.not_evaluated(&app).await.and(Err(error)),
+    };
     match judged {
         Judged::Right(user, old_hash) => {
             attempt.succeeded(&app).await?;

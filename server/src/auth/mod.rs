@@ -57,7 +57,8 @@ pub use users::{
     find_by_email, insert, list, none_exists, update,
 };
 
-pub(crate) use auth_session::{ClientClass, Tokens, begin_on_phone, end_on_phones, look_again};
+pub(crate) use auth_session::{ClientClass, Tokens, begin_on_phone, end_on_phones, is_revoked, look_again};
+pub(crate) use current_user::SignedIn;
 pub(crate) use hashing::hash_password;
 pub(crate) use notices::notify;
 pub(crate) use pepper::{HashKey, hash_key};

@@ -60,7 +60,7 @@ pub(super) struct Register {
         (status = 403, description = "only admins choose a role, or nobody signs up here", body = ErrorEnvelope),
         (status = 409, description = "for admins: the address or the name is taken", body = ErrorEnvelope),
         (status = 422, description = "the password is too short, too long or too common", body = ErrorEnvelope),
-        (status = 429, description = "too many sign-ups from this address", body = ErrorEnvelope)
+        (status = 429, description = "too many sign-ups from this address or with this e-mail", body = ErrorEnvelope)
     )
 )]
 pub(super) async fn register(
@@ -75,7 +75,9 @@ pub(super) async fn register(
     let tenant = admin.as_ref().map_or_else(TenantId::default_tenant, |admin| admin.tenant.clone());
     let (new, password) = parse(&app, tenant, role, register)?;
     if admin.is_none() {
-        rates::take(&app, &[(Rate::SignUpAddress, Key::Address(client))]).await?;
+        // Counted whether there is an account or not, so that it tells nothing.
+        let account = Key::Account(&new.tenant, new.email.as_str());
+        rates::take(&app, &[(Rate::SignUpAddress, Key::Address(client)), (Rate::SignUpAccount, account)]).await?;
     }
     let new = NewUser { password_hash: Some(hashing::hash_password(&app, password).await?), ..new };
     let user = match admin {

@@ -76,6 +76,15 @@ fn is_path(path: &str) -> bool {
     path.split(['.', '[', ']']).all(|word| is_name(word) || word.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
+/// What is wrong with a body that a handler reads itself, in the words of [`Json`].
+pub fn json_refusal(error: &serde_json::Error) -> AppError {
+    let text = without_values(&error.to_string());
+    match error.classify() {
+        serde_json::error::Category::Data => AppError::validation(text),
+        _ => AppError::new(StatusCode::BAD_REQUEST, "MALFORMED_JSON", text),
+    }
+}
+
 /// Longest word of a client that is told back.
 const WORD_CHARS_MAX: usize = 32;
 

@@ -62,6 +62,11 @@ pub(in crate::auth) async fn refresh(
         now_ms,
     });
     let session = token.session();
+    // There is one writer, and nobody is counted here before it is known whose token it is: strangers cost a read only.
+    let known = app.db.read(move |tx: &Tx<'_>| Ok(queries::find(tx, session)?.is_some())).await;
+    if !known.map_err(|error: DbError| AppError::from(error))? {
+        return Err(invalid());
+    }
     let renewed = app.db.write(move |tx: &Tx<'_>| match queries::find(tx, session)? {
         Some(row) => attempt.renew(tx, row),
         None => Ok(Outcome::Unknown),

@@ -117,8 +117,9 @@ async fn prove_password(app: &App, current: &CurrentUser, password: Secret, requ
         return Err(AppError::conflict("PASSWORD_NOT_SET", text));
     }
     let attempt = locks::attempt_again(app, &current.tenant, current.id, request).await?;
-    if hashing::verify(app, password, hash).await? == Verified::Wrong {
-        return Err(AppError::forbidden("INVALID_CREDENTIALS", "the password is wrong"));
+    match hashing::verify(app, password, hash).await {
+        Err(error) => attempt.not_evaluated(app).await.and(Err(error)),
+        Ok(Verified::Wrong) => Err(AppError::forbidden("INVALID_CREDENTIALS", "the password is wrong")),
+        Ok(Verified::Right | Verified::Weak) => attempt.succeeded(app).await,
     }
-    attempt.succeeded(app).await
 }

@@ -119,13 +119,36 @@ fn evaluate(password: &[u8], stored: &str) -> Option<Verified> {
     verified
 }
 
-fn argon2(password: &[u8], stored: &str) -> Option<Verified> {
+/// A hash that another system made, which the right password will open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImportedHash(Secret);
+
+impl ImportedHash {
+    /// `None` when it is of a kind that we cannot evaluate, or would cost too much.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_known =
+            if text.starts_with("$argon2") { bearable(text).is_some() } else { imported_hashes::is_known(text) };
+        is_known.then(|| Self(Secret::new(text.to_owned())))
+    }
+
+    /// As it is stored.
+    pub fn reveal(&self) -> &str {
+        self.0.reveal()
+    }
+}
+
+/// A hash of Argon2 and what evaluating it takes, unless that is too much.
+fn bearable(stored: &str) -> Option<(PasswordHash, Params)> {
     let hash = PasswordHash::new(stored).ok()?;
     let params = Params::try_from(&hash).ok()?;
     let work = u64::from(params.m_cost()) * u64::from(params.t_cost());
-    if params.m_cost() > limits::IMPORTED_MEMORY_KIB_MAX || work > limits::IMPORTED_ARGON2_WORK_MAX {
-        return None;
-    }
+    let is_bearable = params.m_cost() <= limits::IMPORTED_MEMORY_KIB_MAX && work <= limits::IMPORTED_ARGON2_WORK_MAX;
+    (is_bearable && hash.salt.is_some() && hash.hash.is_some()).then_some((hash, params))
+}
+
+fn argon2(password: &[u8], stored: &str) -> Option<Verified> {
+    let (hash, params) = bearable(stored)?;
+    let work = u64::from(params.m_cost()) * u64::from(params.t_cost());
     if ARGON2.verify_password(password, &hash).is_err() {
         return Some(Verified::Wrong);
     }

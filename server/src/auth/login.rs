@@ -1,10 +1,11 @@
-//! `POST /auth/login`: a password for an access token.
+//! `POST /auth/login`: a password for an access token. As JSON, or as the form that clients of OAuth 2 send.
 
 use axum::extract::State;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::auth_session::ClientClass;
+use super::fields::folded;
 use super::hashing::{self, Verified};
 use super::rates::locks::{self, Account, Attempt};
 use super::rates::{self, Key, Rate};
@@ -14,8 +15,9 @@ use super::{limits, queries};
 use crate::app::App;
 use crate::audit::{self, Action, Event};
 use crate::config::Secret;
+use crate::db::DbError;
 use crate::error::{AppError, AppResult, ErrorEnvelope};
-use crate::http::{ClientIp, Json, RequestId};
+use crate::http::{ClientIp, Json, JsonOrForm, RequestId};
 use crate::ids::TenantId;
 
 /// Either `email` or `username`, and the password.
@@ -24,7 +26,7 @@ use crate::ids::TenantId;
 pub(super) struct Login {
     /// The e-mail address.
     email: Option<String>,
-    /// The user name.
+    /// The user name, or the e-mail address: clients of OAuth 2 know only this field.
     username: Option<String>,
     /// The password.
     #[schema(value_type = String)]
@@ -32,11 +34,21 @@ pub(super) struct Login {
     /// `phone` or `web`, which is the default.
     #[serde(default)]
     client: ClientClass,
+    /// `password`, from clients of OAuth 2. Their other fields are taken and say nothing here.
+    grant_type: Option<String>,
+    #[serde(rename = "scope")]
+    _scope: Option<String>,
+    #[serde(rename = "client_id")]
+    _client_id: Option<String>,
+    #[schema(value_type = Option<String>)]
+    #[serde(rename = "client_secret")]
+    _client_secret: Option<Secret>,
 }
 
 /// Signs in.
 #[utoipa::path(
-    post, path = "/auth/login", tag = "auth", security(()), request_body = Login,
+    post, path = "/auth/login", tag = "auth", security(()),
+    request_body(content((Login = "application/json"), (Login = "application/x-www-form-urlencoded"))),
     responses(
         (status = 200, body = SignInReply),
         (status = 401, description = "unknown, wrong, locked or disabled: the answer does not say which",
@@ -49,12 +61,9 @@ pub(super) async fn login(
     State(app): State<App>,
     client: ClientIp,
     request: RequestId,
-    Json(login): Json<Login>,
+    JsonOrForm(login): JsonOrForm<Login>,
 ) -> AppResult<Json<SignInReply>> {
-    let name = match (&login.email, &login.username) {
-        (Some(name), None) | (None, Some(name)) => name.trim().to_lowercase(),
-        _ => return Err(AppError::validation("send either email or username")),
-    };
+    let name = login.name()?;
     let tenant = TenantId::default_tenant();
     let tries = [(Rate::LoginAddress, Key::Address(client)), (Rate::LoginAccount, Key::Account(&tenant, &name))];
     rates::take(&app, &tries).await?;
@@ -75,6 +84,20 @@ pub(super) async fn login(
         Judged::Wrong(reason) => {
             note_failure(&app, &tenant, &account, &attempt, reason, &request).await?;
             Err(wrong_credentials())
+        }
+    }
+}
+
+impl Login {
+    /// The address or the user name, as it would be stored.
+    fn name(&self) -> AppResult<String> {
+        if self.grant_type.as_deref().is_some_and(|grant| !matches!(grant, "" | "password")) {
+            return Err(AppError::field("grant_type", "expected password; POST /auth/refresh renews tokens"));
+        }
+        let filled = |name: &Option<String>| name.as_deref().map(folded).filter(|name| !name.is_empty());
+        match (filled(&self.email), filled(&self.username)) {
+            (Some(name), None) | (None, Some(name)) => Ok(name),
+            _ => Err(AppError::validation("send either email or username")),
         }
     }
 }

@@ -70,8 +70,14 @@ pub(super) async fn login(
     let (lookup, lookup_tenant) = (name.clone(), tenant.clone());
     let found = app.db.read(move |tx| queries::by_login(tx, &lookup_tenant, &lookup).map_err(AppError::from)).await?;
     let account = found.as_ref().map_or(Account::Unknown(name), |(user, _)| Account::User(user.id));
-    let attempt = locks::attempt(&app, &tenant, &account, client, &request).await?;
-    let judged = judge(&app, found, &login.password, &attempt).await?;
+    let attempt = locks::attempt(&app, &tenant, &account, client).await?;
+    let judged = match judge(&app, found, &login.password, &attempt).await {
+        Ok(judged) => judged,
+        Err(error) => {
+            attempt.failed(&app, &tenant, account, &request).await?;
+            return Err(error);
+        }
+    };
     match judged {
         Judged::Right(user, old_hash) => {
             attempt.succeeded(&app).await?;
@@ -148,13 +154,19 @@ async fn note_failure(
     let actor = locks::anonymous(tenant, request);
     let (id, now_ms) = (shown(account, attempt), app.now_ms());
     tracing::info!(request_id = request.as_str(), account = id, reason, "Refused a sign-in");
-    app.db
+    let (failed, whose) = (attempt.clone(), account.clone());
+    let noted: Result<(), DbError> = app
+        .db
         .write(move |tx| {
+            failed.note_failed(tx, &actor, &whose, now_ms)?;
             let event =
                 Event { action: Action::SignInFail, kind: "account", id: &id, reason: Some(reason), result: "refused" };
-            audit::record(tx, &actor, &event, now_ms).map_err(AppError::from)
+            audit::record(tx, &actor, &event, now_ms)
         })
-        .await
+        .await;
+    noted?;
+    attempt.tell_failed(app, account, request);
+    Ok(())
 }
 
 /// The account as logs name it: its id, or what is left of a hash of the name.

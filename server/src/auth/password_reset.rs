@@ -11,6 +11,7 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::confirm_email;
 use super::fields::Email;
 use super::mailed_token::{MailedToken, Owner, Presented, Purpose};
 use super::rates::locks;
@@ -162,6 +163,7 @@ pub(super) async fn confirm_reset(
         presented,
         hash,
         failures: locks::user_key(&app, user.id)?,
+        makes_students: confirm_email::makes_students(&app),
         request_id: request.as_str().to_owned(),
         now_ms: app.now_ms(),
     };
@@ -185,6 +187,7 @@ struct Reset {
     presented: Presented,
     hash: String,
     failures: KeyHash,
+    makes_students: bool,
     request_id: String,
     now_ms: i64,
 }
@@ -200,7 +203,6 @@ impl Reset {
         auth_session::end_all(tx, &user.tenant, user.id, now_ms)?;
         queries::set_password(tx, &user.tenant, user.id, &self.hash, now_ms)?;
         // Whoever has the link reads mail there, and need not wait for what others failed at.
-        queries::confirm_email(tx, &user.tenant, user.id, now_ms)?;
         locks::clear(tx, &self.failures)?;
         mail::notify(tx, &user.tenant, &user.email, Notice::PasswordReset, now_ms)?;
         let id = user.id.to_string();
@@ -208,6 +210,7 @@ impl Reset {
         let actor = Actor { tenant, id: id.clone(), role, request_id: self.request_id.clone() };
         let (action, reason) = (Action::PasswordReset, Some("mailed_link"));
         audit::record(tx, &actor, &Event { action, kind: "user", id: &id, reason, result: "ok" }, now_ms)?;
+        confirm_email::note_confirmed(tx, &actor, &user, self.makes_students, now_ms)?;
         users::find(tx, &user.tenant, user.id)
     }
 }

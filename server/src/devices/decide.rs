@@ -24,6 +24,7 @@ use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::http::{Json, Path, RequestId};
 use crate::ids::TenantId;
 use crate::log;
+use crate::mail::Notice;
 
 /// Why.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -255,7 +256,12 @@ impl Given {
         let id = HEXLOWER.encode(&row.hash);
         let (reason, result) = (self.reason.as_ref().map(Code::as_str), row.status.as_str());
         let event = Event { action, kind: "device_request", id: &id, reason, result };
-        audit::record(tx, &self.actor, &event, self.now_ms)
+        audit::record(tx, &self.actor, &event, self.now_ms)?;
+        if self.answer == Answer::Deny {
+            return Ok(());
+        }
+        // A bound device signs its owner in without a password, so the owner must hear of each.
+        auth::notify(tx, &self.actor.tenant, row.user, Notice::DeviceBound, self.now_ms)
     }
 }
 

@@ -10,6 +10,7 @@ use muster_server::ids::TenantId;
 use muster_tests::{Client, Data, PASSWORD, Reply, TestServer};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
 
 const NOW_MS: i64 = 1_763_640_000_000;
 const LOGIN: &str = "/api/v1/auth/login";
@@ -126,6 +127,26 @@ async fn nobody_is_alarmed_when_the_last_try_is_right() {
         assert_eq!(alarms(&server).await, expected, "{id}: the owner hears of it once");
     }
     known.post("/auth/change-password", &change(PASSWORD)).await.expect_error(429, "RATE_LIMITED");
+}
+
+#[tokio::test]
+async fn who_hangs_up_after_a_guess_is_noted_all_the_same() {
+    let server = TestServer::builder().manual_clock(NOW_MS).option("--login-fail-email-threshold", "1").start().await;
+    server.create_user("known@x.example", "student").await;
+    let body = login("known@x.example", "wrong password").to_string();
+    let head = format!("POST {LOGIN} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ");
+    let mut guesser = tokio::net::TcpStream::connect(server.address()).await.unwrap();
+    guesser.write_all(format!("{head}{}\r\n\r\n{body}", body.len()).as_bytes()).await.unwrap();
+    drop(guesser);
+    for _ in 0..1_000 {
+        if refused(&server, "wrong").await == 1 {
+            break;
+        }
+        server.anonymous().get("/health").await.expect(200);
+    }
+    assert_eq!((refused(&server, "wrong").await, alarms(&server).await.0), (1, 1));
+    let right = server.anonymous().post(LOGIN, &login("known@x.example", PASSWORD)).await;
+    right.expect_error(401, "INVALID_CREDENTIALS");
 }
 
 #[tokio::test]

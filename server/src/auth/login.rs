@@ -71,25 +71,65 @@ pub(super) async fn login(
     let found = app.db.read(move |tx| queries::by_login(tx, &lookup_tenant, &lookup).map_err(AppError::from)).await?;
     let account = found.as_ref().map_or(Account::Unknown(name), |(user, _)| Account::User(user.id));
     let attempt = locks::attempt(&app, &tenant, &account, client).await?;
-    let judged = match judge(&app, found, &login.password, &attempt).await {
-        Ok(judged) => judged,
-        Err(error) => {
-            attempt.failed(&app, &tenant, account, &request).await?;
-            return Err(error);
-        }
-    };
-    match judged {
-        Judged::Right(user, old_hash) => {
-            attempt.succeeded(&app).await?;
-            if let Some(old_hash) = old_hash {
-                hashing::upgrade(&app, &user, login.password, old_hash, &request).await?;
+    // On its own, because whoever hangs up must not keep a failure out of the audit log.
+    let counted = Try { tenant, account, attempt, request };
+    tokio::spawn(counted.evaluate(app, found, login)).await.map_err(AppError::internal)?.map(Json)
+}
+
+/// A try that was counted.
+struct Try {
+    tenant: TenantId,
+    account: Account,
+    attempt: Attempt,
+    request: RequestId,
+}
+
+impl Try {
+    async fn evaluate(self, app: App, found: Option<(User, Option<String>)>, login: Login) -> AppResult<SignInReply> {
+        match judge(&app, found, &login.password, &self.attempt).await {
+            Ok(Judged::Right(user, old_hash)) => {
+                self.attempt.succeeded(&app).await?;
+                if let Some(old_hash) = old_hash {
+                    hashing::upgrade(&app, &user, login.password, old_hash, &self.request).await?;
+                }
+                let sign_in = SignIn { class: login.client, method: Method::Password, request: self.request };
+                sign_in::complete(&app, &user, sign_in).await
             }
-            let sign_in = SignIn { class: login.client, method: Method::Password, request };
-            sign_in::complete(&app, &user, sign_in).await.map(Json)
+            Ok(Judged::Wrong(reason)) => {
+                self.note_failure(&app, reason).await?;
+                Err(wrong_credentials())
+            }
+            Err(error) => {
+                self.attempt.failed(&app, &self.tenant, self.account, &self.request).await?;
+                Err(error)
+            }
         }
-        Judged::Wrong(reason) => {
-            note_failure(&app, &tenant, &account, &attempt, reason, &request).await?;
-            Err(wrong_credentials())
+    }
+
+    async fn note_failure(&self, app: &App, reason: &'static str) -> AppResult<()> {
+        let actor = locks::anonymous(&self.tenant, &self.request);
+        let (id, now_ms) = (self.shown(), app.now_ms());
+        tracing::info!(request_id = self.request.as_str(), account = id, reason, "Refused a sign-in");
+        let (failed, whose) = (self.attempt.clone(), self.account.clone());
+        let (action, kind) = (Action::SignInFail, "account");
+        let noted: Result<(), DbError> = app
+            .db
+            .write(move |tx| {
+                failed.note_failed(tx, &actor, &whose, now_ms)?;
+                let event = Event { action, kind, id: &id, reason: Some(reason), result: "refused" };
+                audit::record(tx, &actor, &event, now_ms)
+            })
+            .await;
+        noted?;
+        self.attempt.tell_failed(app, &self.account, &self.request);
+        Ok(())
+    }
+
+    /// The account as logs name it: its id, or what is left of a hash of the name.
+    fn shown(&self) -> String {
+        match &self.account {
+            Account::User(user) => user.to_string(),
+            Account::Unknown(_) => self.attempt.shown(),
         }
     }
 }
@@ -141,40 +181,6 @@ async fn judge(
         (Some(user), Verified::Right) => Judged::Right(Box::new(user), None),
         (Some(user), Verified::Weak) => Judged::Right(Box::new(user), hash),
     })
-}
-
-async fn note_failure(
-    app: &App,
-    tenant: &TenantId,
-    account: &Account,
-    attempt: &Attempt,
-    reason: &'static str,
-    request: &RequestId,
-) -> AppResult<()> {
-    let actor = locks::anonymous(tenant, request);
-    let (id, now_ms) = (shown(account, attempt), app.now_ms());
-    tracing::info!(request_id = request.as_str(), account = id, reason, "Refused a sign-in");
-    let (failed, whose) = (attempt.clone(), account.clone());
-    let noted: Result<(), DbError> = app
-        .db
-        .write(move |tx| {
-            failed.note_failed(tx, &actor, &whose, now_ms)?;
-            let event =
-                Event { action: Action::SignInFail, kind: "account", id: &id, reason: Some(reason), result: "refused" };
-            audit::record(tx, &actor, &event, now_ms)
-        })
-        .await;
-    noted?;
-    attempt.tell_failed(app, account, request);
-    Ok(())
-}
-
-/// The account as logs name it: its id, or what is left of a hash of the name.
-fn shown(account: &Account, attempt: &Attempt) -> String {
-    match account {
-        Account::User(user) => user.to_string(),
-        Account::Unknown(_) => attempt.shown(),
-    }
 }
 
 fn wrong_credentials() -> AppError {

@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 use muster_tests::{Client, Data, PASSWORD, TestServer, postgres};
 use serde_json::{Value, json};
 
-use super::audit;
+use super::{audit, roster};
 
 /// Runs a command of `muster` over the data, with this on its standard input.
 pub(crate) fn muster(data: &Data, arguments: &[&str], input: &str) -> Output {
@@ -289,4 +289,51 @@ async fn the_office_changes_students_and_nobody_else() {
     let rows = audit::rows(&server).await;
     let row = rows.iter().rfind(|row| row.action == "user.update").unwrap();
     assert_eq!((row.actor_id.as_str(), row.actor_role.as_str()), (staff.user_id(), "staff"));
+}
+
+#[tokio::test]
+async fn a_new_account_brings_its_password_along_as_a_hash_of_the_system_before() {
+    let server = TestServer::start().await;
+    let admin = server.client("admin").await;
+    let hashes = [
+        "$2b$04$abcdefghijklmnopqrstuujydOTSfIH/d5oUHpsygqV5X9xJLQc6e",
+        "$pbkdf2-sha256$1000$AAECAwQFBgcICQoLDA0ODw$yRTMTwbMbo9G0VfjobWqerzuuxe7BETNTErBbKKumGQ",
+        "pbkdf2_sha256$1000$SaltOfDjango$3pbplWihXD2Zb1DJk/KAqeE0NF/DYq5pwy1O1VlF8rw=",
+        "$argon2id$v=19$m=65536,t=3,p=4$2L+N4nl7A2dS5x4uxYX9Zg$QgobQVEz44teiMY9r0H5wOhNj5+dIqdnyOT38sz6Ync",
+    ];
+    let no_use = [
+        "$2b$31$abcdefghijklmnopqrstuujydOTSfIH/d5oUHpsygqV5X9xJLQc6e",
+        "$argon2id$v=19$m=4194304,t=90,p=1$bm9ib2R5IGhhcyB0aGlz$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+        "5f4dcc3b5aa765d61d8327deb882cf99",
+        "correct horse",
+    ];
+    let row = |(number, hash): (usize, &&str)| format!("u{number}@x.example,U{number},\"{hash}\"\n");
+    let rows: String = hashes.iter().chain(&no_use).enumerate().map(row).collect();
+    let text = format!("email,name,password_hash\n{rows}none@x.example,None,\n");
+    let login = |email: &str, password: &str| json!({"email": email, "password": password});
+    assert_eq!(roster::csv(&admin, "?dry_run=true", &text).await["bad_rows"], 4);
+    let report = roster::csv(&admin, "", &text).await;
+    assert_eq!((&report["users"]["created"], &report["bad_rows"]), (&json!(5), &json!(4)), "{report}");
+    for hash in hashes.iter().chain(&no_use) {
+        assert!(!report.to_string().contains(hash), "a report tells no hash");
+    }
+    assert_eq!(report["problems"][0]["column"], "password_hash");
+    for number in 0..hashes.len() {
+        let email = format!("u{number}@x.example");
+        let client = server.anonymous();
+        client.post("/auth/login", &login(&email, "wrong horse")).await.expect_error(401, "INVALID_CREDENTIALS");
+        client.post("/auth/login", &login(&email, "correct horse")).await.expect(200);
+    }
+    let rehashed = audit::rows(&server).await.iter().filter(|row| row.action == "auth.password_rehash").count();
+    assert_eq!(rehashed, hashes.len());
+    let none = server.anonymous().post("/auth/login", &login("none@x.example", "correct horse")).await;
+    none.expect_error(401, "INVALID_CREDENTIALS");
+
+    // Whoever has an account keeps the password.
+    let ada = server.create_user("ada@x.example", "student").await;
+    let again = format!("email,name,Password Hash\nada@x.example,Ada,\"{}\"\n", hashes[0]);
+    let report = roster::csv(&admin, "", &again).await;
+    assert!(report["notes"].to_string().contains("keep their passwords"), "{report}");
+    server.anonymous().post("/auth/login", &login("ada@x.example", "correct horse")).await.expect(401);
+    assert_eq!(server.sign_in("ada@x.example").await.get("/auth/me").await.expect(200)["id"], json!(ada));
 }

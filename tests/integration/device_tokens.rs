@@ -13,6 +13,8 @@ use muster_tests::phone::Phone;
 use muster_tests::{Reply, TestServer};
 use serde_json::{Value, json};
 
+use super::smtp::MailServer;
+
 const NOW_MS: i64 = 1_763_640_000_000;
 const REFRESH: &str = "/api/v1/auth/refresh";
 const ME: &str = "/api/v1/auth/me";
@@ -66,6 +68,21 @@ async fn a_bound_device_signs_its_owner_in() {
     let again = sign_in(&server, &phone.key).await.expect(200);
     refresh(&server, &renewed).await.expect_error(401, "REFRESH_TOKEN_REVOKED");
     refresh(&server, &again).await.expect(200);
+}
+
+#[tokio::test]
+async fn the_owner_hears_of_a_device_that_may_sign_them_in() {
+    let post = MailServer::plain();
+    let port = post.port.to_string();
+    let smtp = [("--smtp-host", "127.0.0.1"), ("--smtp-port", port.as_str()), ("--smtp-tls", "none")];
+    let builder = smtp.iter().fold(TestServer::builder(), |builder, (name, value)| builder.option(name, value));
+    let server = builder.start().await;
+    let phone = bound(&server, 1).await;
+    let notice = post.nth(1).await;
+    assert_eq!(notice.header("Subject").unwrap(), "A device was bound to your account");
+    assert_eq!(notice.recipients(), ["student1@muster.example"]);
+    sign_in(&server, &phone.key).await.expect(200);
+    assert_eq!(post.inbox().len(), 1);
 }
 
 #[tokio::test]

@@ -157,11 +157,17 @@ async fn without_a_database_the_server_is_down_and_alive() {
 #[tokio::test]
 async fn production_does_not_start_while_everybody_knows_a_password() {
     let demo = TestServer::builder().option("--seed-demo-accounts", "true").start().await;
-    for (email, password) in [("admin@example.com", "Admin123!"), ("student@example.com", "Student123!")] {
-        let login = serde_json::json!({"email": email, "password": password});
+    for (field, name, password, role) in [
+        ("email", "admin@example.com", "Admin123!", "admin"),
+        ("email", "student@example.com", "Student123!", "student"),
+        ("username", "admin", "admin123", "admin"),
+        ("username", "staff1", "staff123", "staff"),
+        ("username", "student1", "student123", "student"),
+    ] {
+        let login = serde_json::json!({field: name, "password": password});
         let reply = demo.anonymous().post("/auth/login", &login).await.expect(200);
         let me = demo.with_token(reply["access_token"].as_str().unwrap()).get("/auth/me").await.expect(200);
-        assert_eq!(me["role"], email.split('@').next().unwrap());
+        assert_eq!(me["role"], role);
     }
     let data = demo.stop().await;
     let again = TestServer::builder().option("--seed-demo-accounts", "true").data(data).start().await;
@@ -169,18 +175,31 @@ async fn production_does_not_start_while_everybody_knows_a_password() {
     let Err(refused) = TestServer::builder().production().data(copy(&data)).try_start().await else {
         panic!("a server with demo accounts started in production");
     };
-    assert!(refused.to_string().contains("admin@example.com, student@example.com"), "{refused}");
+    let listed =
+        ["admin@example.com", "student@example.com", "admin@campus.example", "staff1@campus.example"].join(", ");
+    assert!(refused.to_string().ends_with(&format!(": {listed}, student1@campus.example")), "{refused}");
+    // Under another address the user name and the password open it all the same; disabled it is closed.
     let renewed = TestServer::builder().data(data).start().await;
-    let changed: Result<(), DbError> = renewed
-        .app()
-        .db
-        .write(|tx| {
-            let sql = "UPDATE users SET password_hash = '' WHERE email IN ('admin@example.com', 'student@example.com')";
-            tx.execute(sql, &[]).map(drop)
-        })
-        .await;
-    changed.unwrap();
+    for sql in [
+        "UPDATE users SET password_hash = '' WHERE username IS NULL",
+        "UPDATE users SET status = 'disabled' WHERE username = 'student1'",
+        "UPDATE users SET email = 'boss@uni.example' WHERE username = 'admin'",
+    ] {
+        execute(&renewed, sql).await;
+    }
+    let data = renewed.stop().await;
+    let Err(refused) = TestServer::builder().production().data(copy(&data)).try_start().await else {
+        panic!("a server with demo accounts started in production");
+    };
+    assert!(refused.to_string().ends_with(": boss@uni.example, staff1@campus.example"), "{refused}");
+    let renewed = TestServer::builder().data(data).start().await;
+    execute(&renewed, "UPDATE users SET status = 'disabled'").await;
     TestServer::builder().production().data(renewed.stop().await).try_start().await.unwrap();
+}
+
+async fn execute(server: &TestServer, sql: &'static str) {
+    let changed: Result<u64, DbError> = server.app().db.write(move |tx| tx.execute(sql, &[])).await;
+    assert!(changed.unwrap() > 0, "{sql}");
 }
 
 fn copy(data: &Data) -> Data {

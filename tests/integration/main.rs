@@ -48,6 +48,7 @@ mod revocation;
 mod roster;
 mod roster_cli;
 mod security_checks;
+mod settings_in_effect;
 mod smtp;
 mod sign_in;
 mod storm;

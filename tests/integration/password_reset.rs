@@ -415,15 +415,74 @@ async fn whoever_sets_a_new_password_need_not_wait_for_what_others_tried_under_t
 }
 
 #[tokio::test]
-async fn the_old_address_hears_that_the_account_has_another_one() {
+async fn a_guest_becomes_a_student_by_confirming_the_address_where_the_institution_says_so() {
+    let post = MailServer::plain();
+    let body = |email: &str| json!({ "email": email, "password": PASSWORD, "name": "New", "role": "student" });
+    let role = async |server: &TestServer, email: &str| {
+        server.sign_in(email).await.get("/api/v1/auth/me").await.expect(200)["role"].clone()
+    };
+    let register = "/api/v1/auth/register";
+    let server = with(&post).option("--sign-up", "confirmed").start().await;
+    assert_eq!(server.anonymous().post(register, &body("ada@uni.example")).await.expect(201)["role"], "guest");
+    let (_, token) = post.nth(1).await.link();
+    let ada = server.sign_in("ada@uni.example").await;
+    assert_eq!(role(&server, "ada@uni.example").await, "guest");
+    server.anonymous().post("/auth/confirm-email", &json!({ "token": token })).await.expect(200);
+    ada.get("/api/v1/auth/me").await.expect_error(401, "TOKEN_REVOKED");
+    assert_eq!(role(&server, "ada@uni.example").await, "student");
+    let rows = audit::rows(&server).await;
+    let given = rows.iter().find(|row| row.action == "user.role").unwrap();
+    assert_eq!((given.reason.as_deref(), given.result.as_str()), (Some("guest"), "student"));
+
+    // A link for a new password proves the same.
+    server.anonymous().post(register, &body("bo@uni.example")).await.expect(201);
+    post.nth(2).await;
+    ask(&server, "bo@uni.example").await;
+    let (_, token) = post.nth(3).await.link();
+    confirm(&server, &token, PASSWORD).await.expect(200);
+    assert_eq!(role(&server, "bo@uni.example").await, "student");
+
+    // Whom an admin makes a guest stays one.
+    let admin = server.client("admin").await;
+    let id = server.sign_in("bo@uni.example").await.get("/auth/me").await.expect(200)["id"].clone();
+    let path = format!("/api/v1/admin/users/{}", id.as_str().unwrap());
+    admin.patch(&path, &json!({ "role": "guest" })).await.expect(200);
+    post.nth(4).await;
+    ask(&server, "bo@uni.example").await;
+    let (_, token) = post.nth(5).await.link();
+    confirm(&server, &token, PASSWORD).await.expect(200);
+    assert_eq!(role(&server, "bo@uni.example").await, "guest");
+}
+
+#[tokio::test]
+async fn a_guest_stays_one_where_confirming_says_nothing_about_that() {
+    let post = MailServer::plain();
+    let server = with(&post).option("--sign-up", "guest").start().await;
+    let body = json!({ "email": "ada@uni.example", "password": PASSWORD, "name": "New" });
+    server.anonymous().post("/v1/auth/signup", &body).await.expect(201);
+    let (_, token) = post.nth(1).await.link();
+    let ada = server.sign_in("ada@uni.example").await;
+    server.anonymous().post("/v1/auth/confirm-email", &json!({ "token": token })).await.expect(200);
+    assert_eq!(ada.get("/v1/auth/me").await.expect(200)["role"], "guest");
+}
+
+#[tokio::test]
+async fn the_old_address_hears_of_a_new_one_and_its_links_end() {
     let post = MailServer::plain();
     let server = with(&post).start().await;
-    let (admin, ada) = (server.client("admin").await, server.client("student").await);
-    let path = format!("/api/v1/admin/users/{}", ada.user_id());
-    admin.patch(&path, &json!({ "display_name": "Ada" })).await.expect(200);
-    admin.patch(&path, &json!({ "email": "ada@uni.example" })).await.expect(200);
-    let mail = post.nth(1).await;
-    assert_eq!(mail.header("Subject").unwrap(), "Your e-mail address was changed");
-    assert_eq!(mail.recipients(), ["student2@muster.example"]);
-    assert!(!mail.body().contains("ada@uni.example"), "{}", mail.body());
+    let admin = server.client("admin").await;
+    let id = server.create_user("ada@uni.example", "student").await;
+    ask(&server, "ada@uni.example").await;
+    let (_, token) = post.nth(1).await.link();
+    let ada = server.sign_in("ada@uni.example").await;
+    let change = json!({ "email": "ada@new.example" });
+    admin.patch(&format!("/api/v1/admin/users/{id}"), &change).await.expect(200);
+    let notice = post.nth(2).await;
+    assert_eq!(notice.header("Subject").unwrap(), "Your e-mail address was changed");
+    assert_eq!(notice.recipients(), ["ada@uni.example"]);
+    confirm(&server, &token, NEW).await.expect_error(400, "RESET_TOKEN_INVALID");
+    assert_eq!(sign_in(&server, "ada@uni.example", PASSWORD).await, 401);
+    assert_eq!(sign_in(&server, "ada@new.example", PASSWORD).await, 200);
+    let me = ada.get("/api/v1/auth/me").await.expect(200);
+    assert_eq!((&me["email"], &me["email_confirmed_at_ms"]), (&json!("ada@new.example"), &Value::Null));
 }

@@ -6,6 +6,7 @@ use argon2::password_hash::phc::PasswordHash;
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
 use data_encoding::BASE32_NOPAD;
 use tokio::sync::Semaphore;
+use unicode_normalization::UnicodeNormalization;
 use zeroize::Zeroizing;
 
 use super::limits;
@@ -86,8 +87,13 @@ pub fn hash_password_blocking(password: &str, entropy: &dyn Entropy) -> AppResul
 fn hash_any(password: &str, entropy: &dyn Entropy) -> AppResult<String> {
     let mut salt = [0; SALT_BYTES];
     entropy.fill(&mut salt);
-    let hash = ARGON2.hash_password_with_salt(password.as_bytes(), &salt).map_err(AppError::internal)?;
+    let hash = ARGON2.hash_password_with_salt(composed(password).as_bytes(), &salt).map_err(AppError::internal)?;
     Ok(hash.to_string())
+}
+
+/// Keyboards differ in whether an accent is part of its letter (NFC) or a character of its own; one password has both forms.
+fn composed(password: &str) -> Zeroizing<String> {
+    Zeroizing::new(password.nfc().collect())
 }
 
 /// What comparing a password with a stored hash gave.
@@ -104,11 +110,21 @@ pub(super) enum Verified {
 /// Whether the password is right. Without a stored hash the same work is done and the answer is no.
 pub(super) async fn verify(app: &App, password: Secret, stored: Option<String>) -> AppResult<Verified> {
     let work = move || match stored {
-        Some(stored) => evaluate(password.reveal().as_bytes(), &stored),
-        None => evaluate(password.reveal().as_bytes(), HASH_OF_NOBODY).and(None),
+        Some(stored) => evaluate_forms(password.reveal(), &stored),
+        None => evaluate_forms(password.reveal(), HASH_OF_NOBODY).and(None),
     };
     let verified = AuthState::of(app)?.hashing.run(app.draw(), work).await?;
     Ok(verified.unwrap_or(Verified::Wrong))
+}
+
+/// As we would hash the password, and else as it came: another system may have hashed it so.
+fn evaluate_forms(password: &str, stored: &str) -> Option<Verified> {
+    let composed = composed(password);
+    let verified = evaluate(composed.as_bytes(), stored)?;
+    if verified != Verified::Wrong || composed.as_str() == password {
+        return Some(verified);
+    }
+    evaluate(password.as_bytes(), stored).map(|again| if again == Verified::Wrong { again } else { Verified::Weak })
 }
 
 /// `None` when the hash is of no kind that we evaluate, or would cost too much.
@@ -125,13 +141,36 @@ fn evaluate(password: &[u8], stored: &str) -> Option<Verified> {
     verified
 }
 
-fn argon2(password: &[u8], stored: &str) -> Option<Verified> {
+/// A hash that another system made, which the right password will open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImportedHash(Secret);
+
+impl ImportedHash {
+    /// `None` when it is of a kind that we cannot evaluate, or would cost too much.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_known =
+            if text.starts_with("$argon2") { bearable(text).is_some() } else { imported_hashes::is_known(text) };
+        is_known.then(|| Self(Secret::new(text.to_owned())))
+    }
+
+    /// As it is stored.
+    pub fn reveal(&self) -> &str {
+        self.0.reveal()
+    }
+}
+
+/// A hash of Argon2 and what evaluating it takes, unless that is too much.
+fn bearable(stored: &str) -> Option<(PasswordHash, Params)> {
     let hash = PasswordHash::new(stored).ok()?;
     let params = Params::try_from(&hash).ok()?;
     let work = u64::from(params.m_cost()) * u64::from(params.t_cost());
-    if params.m_cost() > limits::IMPORTED_MEMORY_KIB_MAX || work > limits::IMPORTED_ARGON2_WORK_MAX {
-        return None;
-    }
+    let is_bearable = params.m_cost() <= limits::IMPORTED_MEMORY_KIB_MAX && work <= limits::IMPORTED_ARGON2_WORK_MAX;
+    (is_bearable && hash.salt.is_some() && hash.hash.is_some()).then_some((hash, params))
+}
+
+fn argon2(password: &[u8], stored: &str) -> Option<Verified> {
+    let (hash, params) = bearable(stored)?;
+    let work = u64::from(params.m_cost()) * u64::from(params.t_cost());
     if ARGON2.verify_password(password, &hash).is_err() {
         return Some(Verified::Wrong);
     }
@@ -242,6 +281,19 @@ mod tests {
         for nonsense in ["", "plain", "$argon2id$", "$1$salt$hash", "pbkdf2_sha256$x$y$z"] {
             assert_eq!(evaluate(b"plain", nonsense), None, "{nonsense:?}");
         }
+    }
+
+    #[test]
+    fn a_password_is_one_however_its_accents_are_typed() {
+        let (composed, apart) = ("grün wie Gras", "gru\u{308}n wie Gras");
+        let ours = hash_password_blocking(apart, &SeededEntropy::new(1)).unwrap();
+        for typed in [composed, apart] {
+            assert_eq!(evaluate_forms(typed, &ours), Some(Verified::Right));
+        }
+        assert_eq!(evaluate_forms("grun wie Gras", &ours), Some(Verified::Wrong));
+        let theirs = ARGON2.hash_password_with_salt(apart.as_bytes(), &[7; SALT_BYTES]).unwrap().to_string();
+        assert_eq!(evaluate_forms(apart, &theirs), Some(Verified::Weak));
+        assert_eq!(evaluate_forms(composed, &theirs), Some(Verified::Wrong));
     }
 
     #[test]

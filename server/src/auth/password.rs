@@ -10,7 +10,7 @@ use super::hashing::{self, Verified};
 use super::notices::notify;
 use super::passwords;
 use super::queries;
-use super::rates::locks;
+use super::rates::locks::{self, Account};
 use super::sign_in::{Method, SignIn};
 use super::users::{self, User, remember};
 use crate::app::App;
@@ -59,10 +59,11 @@ pub(super) async fn change_password(
     let found = app.db.read(move |tx| stored(tx, &tenant, id).map_err(AppError::from)).await?;
     let (user, old_hash) = found.ok_or_else(|| AppError::not_found("the account"))?;
     passwords::check_new("new_password", new_password, &passwords::about(&user))?;
-    let attempt = locks::attempt_again(&app, &current.tenant, current.id, &request).await?;
+    let attempt = locks::attempt_again(&app, &current.tenant, current.id).await?;
     match hashing::verify(&app, change.current_password, old_hash.clone()).await {
         Err(error) => return attempt.not_evaluated(&app).await.and(Err(error)),
         Ok(Verified::Wrong) => {
+            attempt.failed(&app, &current.tenant, Account::User(current.id), &request).await?;
             return Err(AppError::forbidden("INVALID_CREDENTIALS", "the current password is wrong"));
         }
         Ok(Verified::Right | Verified::Weak) => attempt.succeeded(&app).await?,

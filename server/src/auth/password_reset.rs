@@ -11,6 +11,7 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::confirm_email;
 use super::fields::Email;
 use super::mailed_token::{MailedToken, Owner, Presented, Purpose};
 use super::rates::locks;
@@ -163,6 +164,7 @@ pub(super) async fn confirm_reset(
         hash,
         failures: locks::user_key(&app, user.id)?,
         tries: rates::login_counts(&app, &user.tenant, &names_of(&user))?,
+        makes_students: confirm_email::makes_students(&app),
         request_id: request.as_str().to_owned(),
         now_ms: app.now_ms(),
     };
@@ -187,6 +189,7 @@ struct Reset {
     hash: String,
     failures: KeyHash,
     tries: Vec<KeyHash>,
+    makes_students: bool,
     request_id: String,
     now_ms: i64,
 }
@@ -202,7 +205,6 @@ impl Reset {
         auth_session::end_all(tx, &user.tenant, user.id, now_ms)?;
         queries::set_password(tx, &user.tenant, user.id, &self.hash, now_ms)?;
         // Whoever has the link reads mail there, and need not wait for what others failed at.
-        queries::confirm_email(tx, &user.tenant, user.id, now_ms)?;
         locks::clear(tx, &self.failures)?;
         rates::drop_counts(tx, &self.tries)?;
         mail::notify(tx, &user.tenant, &user.email, Notice::PasswordReset, now_ms)?;
@@ -214,6 +216,7 @@ impl Reset {
         if user.email_confirmed_at_ms.is_none() {
             unsettle(tx, &actor, &user, now_ms)?;
         }
+        confirm_email::note_confirmed(tx, &actor, &user, self.makes_students, now_ms)?;
         users::find(tx, &user.tenant, user.id)
     }
 }

@@ -87,10 +87,13 @@ pub(super) fn password_hash(tx: &Tx<'_>, tenant: &TenantId, id: UserId) -> Resul
     tx.query_one(sql, params![tenant.as_str(), &id.to_string()], |row| row.get(0)).map(|hash| hash.and_then(password))
 }
 
-/// The hashes of the passwords that accounts with this address have, in all tenants.
-pub(super) fn password_hashes(tx: &Tx<'_>, email: &str) -> Result<Vec<String>, DbError> {
-    let sql = "SELECT password_hash FROM users WHERE email = ?1 AND password_hash <> '' LIMIT ?2";
-    tx.query(sql, params![email, crate::limits::PAGE_ROWS_MAX], |row| row.get(0))
+/// Active accounts with this address or user name, in all tenants: their addresses and the hashes of their passwords.
+pub(super) fn open_by_password(tx: &Tx<'_>, email: &str, username: &str) -> Result<Vec<(String, String)>, DbError> {
+    let sql = "SELECT email, password_hash FROM users
+        WHERE (email = ?1 OR username = ?2) AND status = 'active' AND password_hash <> ''
+        ORDER BY id
+        LIMIT ?3";
+    tx.query(sql, params![email, username, crate::limits::PAGE_ROWS_MAX], |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
 pub(super) fn by_id(tx: &Tx<'_>, tenant: &TenantId, id: UserId) -> Result<Option<User>, DbError> {

@@ -17,7 +17,7 @@ use super::profile::Profile;
 use super::rates::locks::anonymous;
 use super::rates::{self, Key, Rate};
 use super::role::Role;
-use super::users::{self, NewUser, Person, Status, User};
+use super::users::{self, NO_SECTION, NewUser, Person, Status, User};
 use super::{hashing, passwords};
 use crate::app::App;
 use crate::audit::{self, Action, Actor, Event};
@@ -95,7 +95,7 @@ fn role(app: &App, admin: Option<&CurrentUser>, wanted: Option<Role>) -> AppResu
     let own = match app.config.sign_up {
         SignUp::Off => return Err(AppError::forbidden("SIGNUP_DISABLED", "the institution creates the accounts here")),
         SignUp::Student => Role::Student,
-        SignUp::Guest => Role::Guest,
+        SignUp::Guest | SignUp::Confirmed => Role::Guest,
     };
     match wanted {
         None | Some(Role::Student) => Ok(own),
@@ -188,6 +188,7 @@ fn note(tx: &Tx<'_>, actor: &Actor, id: UserId, result: &'static str, now_ms: i6
 }
 
 fn as_sent(new: &NewUser) -> User {
+    let section = (new.role == Role::Student).then(|| NO_SECTION.to_owned());
     User {
         id: new.id,
         tenant: new.tenant.clone(),
@@ -196,7 +197,7 @@ fn as_sent(new: &NewUser) -> User {
         display_name: new.display_name.as_str().to_owned(),
         role: new.role,
         status: Status::Active,
-        person: new.person.clone(),
+        person: Person { section, ..new.person.clone() },
         email_confirmed_at_ms: None,
         epoch: 0,
         created_at_ms: new.created_at_ms,

@@ -57,7 +57,8 @@ pub struct Config {
     #[arg(long, env = "PORT", default_value_t = 8000)]
     pub port: u16,
 
-    /// What somebody becomes who signs up without an admin: student, guest, or nothing.
+    /// What somebody becomes who signs up without an admin: a student, a guest, a guest who is a student once they have
+    /// confirmed their address (confirmed), or nothing (off).
     #[arg(long, env = "SIGN_UP", value_enum, default_value = "student")]
     pub sign_up: SignUp,
 
@@ -85,8 +86,8 @@ pub struct Config {
     #[command(flatten)]
     pub web: WebConfig,
 
-    /// Makes the accounts admin@example.com and student@example.com with passwords that everybody knows; with ENV=dev
-    /// only.
+    /// Makes the demo accounts of the systems before, admin@example.com, student@example.com, admin, staff1 and student1,
+    /// with passwords that everybody knows; with ENV=dev only.
     #[arg(long, env = "SEED_DEMO_ACCOUNTS", default_value_t = false, action = ArgAction::Set)]
     pub seed_demo_accounts: bool,
 

@@ -90,7 +90,7 @@ const WORD_CHARS_MAX: usize = 32;
 
 /// The sentence of the parser without what the client sent: it may be a password in the wrong field. Names of fields
 /// and variants stay, as far as they look like such; the column says where the rest is.
-fn without_values(text: &str) -> String {
+pub(super) fn without_values(text: &str) -> String {
     let mut told = String::with_capacity(text.len());
     let mut rest = text;
     // The path of the field comes first, and it may hold the name of one that nobody knows.

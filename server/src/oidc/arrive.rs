@@ -107,7 +107,8 @@ fn identity(provider: &Provider, proven: &Proven) -> Identity {
 fn new_user(app: &App, email: Email, proven: &Proven) -> Option<NewUser> {
     let role = match app.config.sign_up {
         SignUp::Off => return None,
-        SignUp::Student => Role::Student,
+        // Only an address that the provider vouches for comes this far.
+        SignUp::Student | SignUp::Confirmed => Role::Student,
         SignUp::Guest => Role::Guest,
     };
     let local = email.as_str().split('@').next().unwrap_or_default().to_owned();

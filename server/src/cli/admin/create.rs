@@ -86,19 +86,22 @@ pub(in crate::cli) fn create_first(db: &Db) -> Result<(), StartError> {
     tell(&format!("created the first account, shown only now:\n  {FIRST_ADMIN}\n  {}\n", password.reveal()))
 }
 
-/// On a developer's machine, makes the two accounts whose passwords everybody knows, unless they are there.
+/// On a developer's machine, makes the accounts whose passwords everybody knows, unless somebody has the address or the
+/// user name.
 pub(in crate::cli) fn create_demo_accounts(db: &Db) -> Result<(), StartError> {
-    let tenant = TenantId::default_tenant();
-    for (known, role) in auth::DEMO_ACCOUNTS.iter().zip([Role::Admin, Role::Student]) {
-        let tenant = tenant.clone();
-        let email = Email::parse(known.email).map_err(|error| StartError::Other(error.message().to_owned()))?;
-        let found = db.read_blocking::<_, DbError, _>(move |tx| {
-            auth::find_by_email(tx, &tenant, &email).map(|found| found.is_some())
+    for known in &auth::DEMO_ACCOUNTS {
+        let taken = db.read_blocking::<_, DbError, _>(move |tx| {
+            let tenant = TenantId::default_tenant();
+            let found = |name| auth::find_by_any_name(tx, &tenant, name).map(|found| found.is_some());
+            Ok(found(known.email)? || known.username.map_or(Ok(false), found)?)
         })?;
-        if !found {
-            account(db, known.email, &format!("Demo {role}"), role, &Secret::new(known.password.to_owned()))?;
-            tracing::warn!(role = %role, "Made a demo account whose password everybody knows");
+        if taken {
+            continue;
         }
+        let (name, password) = (format!("Demo {}", known.role), Secret::new(known.password.to_owned()));
+        let username = known.username.map(Username::parse).transpose().map_err(in_words)?;
+        insert(db, (known.email, username), &name, known.role, &password)?;
+        tracing::warn!(role = %known.role, "Made a demo account whose password everybody knows");
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use utoipa::ToSchema;
 
 use super::gate::RequestId;
 use crate::error::AppError;
@@ -98,6 +99,11 @@ fn closing(quoted: &str, quote: char) -> usize {
     }
     quoted.len()
 }
+
+/// Bytes as they are: what the description says of a body that is no text.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+pub struct Binary(#[expect(dead_code, reason = "only its type is looked at")] Vec<u8>);
 
 /// The variable parts of the path.
 #[derive(Debug, Clone, Copy)]

@@ -10,6 +10,7 @@ mod blobs;
 mod canary;
 mod class_sessions;
 mod config;
+mod conformance;
 mod connection;
 mod courses;
 mod db_contract;

@@ -11,6 +11,7 @@ mod canary;
 mod class_sessions;
 mod config;
 mod config_forms;
+mod conformance;
 mod connection;
 mod courses;
 mod db_contract;

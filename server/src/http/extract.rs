@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
+use utoipa::ToSchema;
 
 use super::gate::RequestId;
 use crate::error::AppError;
@@ -134,6 +135,11 @@ fn closing(quoted: &str, quote: char) -> usize {
     }
     quoted.len()
 }
+
+/// Bytes as they are: what the description says of a body that is no text.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+pub struct Binary(#[expect(dead_code, reason = "only its type is looked at")] Vec<u8>);
 
 /// The variable parts of the path.
 #[derive(Debug, Clone, Copy)]

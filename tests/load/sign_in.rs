@@ -141,6 +141,8 @@ impl Hall {
             let place = (index * STRIDE % count) as f64 / count as f64;
             running.push(tokio::task::spawn_local(async move {
                 tokio::time::sleep(span.mul_f64(place)).await;
+                // The one of the step before may be closed for idleness.
+                phone.connection = None;
                 let mut latencies = Vec::with_capacity(times);
                 for _ in 0..times {
                     let watch = Stopwatch::start();

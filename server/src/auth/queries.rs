@@ -204,9 +204,9 @@ pub(super) fn send_insert(tx: &Tx<'_>, new: &NewUser) -> Result<(), DbError> {
 }
 
 fn with_values<T>(new: &NewUser, then: impl FnOnce(&[Value<'_>]) -> T) -> T {
-    let (id, search) = (new.id.to_string(), new.search_text());
+    let (id, search) = (new.id.text(), new.search_text());
     then(params![
-        &id,
+        id.as_str(),
         new.tenant.as_str(),
         new.email.as_str(),
         new.username.as_ref().map(|username| username.as_str()),

@@ -3,7 +3,7 @@
 use super::registry::KnownCourse;
 use super::{Course, limits};
 use crate::db::{DbError, Row, Tx};
-use crate::ids::{CourseId, TenantId, UserId};
+use crate::ids::{CourseId, TenantId, UserId, UuidText};
 use crate::params;
 
 fn course(row: &Row<'_>) -> Result<Course, DbError> {
@@ -188,16 +188,17 @@ pub(super) fn rename(tx: &Tx<'_>, tenant: &TenantId, course: &Course) -> Result<
     tx.send(sql, params![tenant.as_str(), &course.id.to_string(), &course.code, &course.title])
 }
 
+/// A student's place in a course, as texts.
+pub(super) struct Place {
+    pub(super) course: UuidText,
+    pub(super) user: UuidText,
+}
+
 /// Students that one statement enrols.
 pub(super) const ENROLMENTS_PER_STATEMENT: usize = 8;
 
-/// Enrols up to eight students, as pairs of course and user.
-pub(super) fn send_enrolments(
-    tx: &Tx<'_>,
-    tenant: &TenantId,
-    students: &[(String, String)],
-    now_ms: i64,
-) -> Result<(), DbError> {
+/// Enrols up to eight students.
+pub(super) fn send_enrolments(tx: &Tx<'_>, tenant: &TenantId, students: &[Place], now_ms: i64) -> Result<(), DbError> {
     let Some(last) = students.last() else { return Ok(()) };
     let sql = "INSERT INTO enrolments (tenant_id, course_id, user_id, enrolled_at)
         VALUES
@@ -216,22 +217,22 @@ pub(super) fn send_enrolments(
     let params = params![
         tenant.as_str(),
         now_ms,
-        &a.0,
-        &a.1,
-        &b.0,
-        &b.1,
-        &c.0,
-        &c.1,
-        &d.0,
-        &d.1,
-        &e.0,
-        &e.1,
-        &f.0,
-        &f.1,
-        &g.0,
-        &g.1,
-        &h.0,
-        &h.1
+        a.course.as_str(),
+        a.user.as_str(),
+        b.course.as_str(),
+        b.user.as_str(),
+        c.course.as_str(),
+        c.user.as_str(),
+        d.course.as_str(),
+        d.user.as_str(),
+        e.course.as_str(),
+        e.user.as_str(),
+        f.course.as_str(),
+        f.user.as_str(),
+        g.course.as_str(),
+        g.user.as_str(),
+        h.course.as_str(),
+        h.user.as_str()
     ];
     tx.send(sql, params)
 }

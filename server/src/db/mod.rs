@@ -2,6 +2,7 @@
 //!
 //! SQLite or PostgreSQL: nothing outside this folder knows which. One SQL text serves both, see [`Tx`].
 
+mod checkpoint;
 mod error;
 pub mod faults;
 mod meters;

@@ -11,21 +11,22 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::faults::{self, Fault};
 use super::request::{Request, Requests, Workers, fail_all};
-use super::{DbError, Tx, meters};
+use super::{DbError, Tx, checkpoint, meters};
 use crate::clock::Stopwatch;
 use crate::limits;
 
 /// Opens or creates the file and starts the threads.
 pub(super) fn open(path: &Path) -> Result<Workers, DbError> {
-    let writer = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+    let mut writer = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
     writer.pragma_update(None, "journal_mode", "WAL")?;
     let fault = faults::current();
     let synchronous = if fault == Fault::SynchronousNormal { "NORMAL" } else { "FULL" };
     writer.pragma_update(None, "synchronous", synchronous)?;
     // Negative means KiB, positive would mean pages.
     writer.pragma_update(None, "cache_size", -limits::WRITER_CACHE_KIB)?;
-    writer.pragma_update(None, "wal_autocheckpoint", limits::WAL_PAGES_MAX)?;
+    let copying = checkpoint::watch(&mut writer, path.to_owned())?;
     let mut workers = Workers::new();
+    workers.beside("db-checkpoint", move || copying.run())?;
     workers.writer(move |queue| write_loop(&writer, queue, fault))?;
     add_readers(&mut workers, path)?;
     Ok(workers)
@@ -46,6 +47,11 @@ fn add_readers(workers: &mut Workers, path: &Path) -> Result<(), DbError> {
         workers.reader(move |queue| read_loop(&reader, queue))?;
     }
     Ok(())
+}
+
+/// One more connection that may write, while the file is there.
+pub(super) fn connect_beside(path: &Path) -> Result<Connection, DbError> {
+    connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
 }
 
 fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, DbError> {

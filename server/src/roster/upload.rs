@@ -95,6 +95,7 @@ pub(super) async fn import_roster(
         tokio::task::spawn_blocking(move || import(&importing, actor, created_by, (&file, &name), options)).await;
     let imported = imported.map_err(AppError::internal)?.map_err(refused)?;
     remember(&app, &allowed, &imported).await?;
+    app.wake_jobs();
     Ok(Json(imported.report))
 }
 

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::confirm_email::{self, Confirmation};
 use super::current_user::{CurrentUser, MaybeUser};
-use super::fields::{DisplayName, Email, PersonName, Username};
+use super::fields::{DisplayName, Email, NAME_CHARS_MAX, Username, optional};
 use super::mailed_token::Owner;
 use super::permission::UsersWrite;
 use super::profile::Profile;
@@ -108,13 +108,9 @@ fn parse(app: &App, tenant: TenantId, role: Role, register: Register) -> AppResu
     let email = Email::parse(&register.email)?;
     let username = register.username.as_deref().map(Username::parse).transpose()?;
     let display_name = DisplayName::parse(&given_name(&register, &email))?;
-    let name = |field, name: Option<String>| match name {
-        Some(name) => PersonName::parse(field, &name).map(|name| name.map(|name| name.as_str().to_owned())),
-        None => Ok(None),
-    };
     let person = Person {
-        given_name: name("first_name", register.first_name)?,
-        family_name: name("last_name", register.last_name)?,
+        given_name: optional("first_name", register.first_name.as_deref(), NAME_CHARS_MAX)?,
+        family_name: optional("last_name", register.last_name.as_deref(), NAME_CHARS_MAX)?,
         ..Person::default()
     };
     let mut about = vec![email.as_str(), display_name.as_str()];

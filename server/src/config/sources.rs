@@ -123,10 +123,13 @@ impl Resolved {
         let mut arguments = BTreeMap::new();
         collect(command, &mut arguments);
         let mut resolved = Self::default();
-        resolved.problems.extend(sources.problems.iter().map(|text| {
-            let (name, what) = text.split_once(": ").unwrap_or((".env", text));
-            (name.to_owned(), what.to_owned())
-        }));
+        let problems = sources.problems.iter().map(|text| text.split_once(": ").unwrap_or((".env", text)));
+        // What others keep in the environment is theirs.
+        let is_ours = |name: &str| {
+            name == ".env" || arguments.contains_key(name) || ALIASES.iter().any(|(alias, _)| *alias == name)
+        };
+        let ours = problems.filter(|(name, _)| is_ours(name));
+        resolved.problems.extend(ours.map(|(name, what)| (name.to_owned(), what.to_owned())));
         for (name, argument) in &arguments {
             resolved.settle(sources, name, argument);
         }

@@ -28,7 +28,7 @@ impl Parts {
         }
     }
 
-    /// Whether something does not work that somebody relies on: faces are missed where an institution compares them.
+    /// Whether everything works that somebody relies on: faces are missed where an institution compares them.
     pub(super) fn suffice(self, faces_wanted: bool) -> bool {
         self.mail && self.storage && (self.faces || !faces_wanted)
     }

@@ -397,3 +397,29 @@ async fn servers_of_one_database_count_together() {
         reply.expect_error(401, "INVALID_CREDENTIALS");
     }
 }
+
+#[tokio::test]
+async fn that_the_server_is_busy_is_no_failure_of_whoever_signs_in() {
+    // More than wait for a hash at once, fewer than 130 of them and those that are put off.
+    let server = TestServer::builder().manual_clock(NOW_MS).option("--login-fail-ip-threshold", "140").start().await;
+    let emails: Vec<String> = (0..200).map(|number| format!("student{number}@x.example")).collect();
+    for email in &emails {
+        server.create_user(email, "student").await;
+    }
+    let client = server.anonymous();
+    let replies = join_all(emails.iter().map(|email| {
+        let (client, body) = (client.clone(), login(email, PASSWORD));
+        async move { client.post(LOGIN, &body).await }
+    }));
+    let (right, put_off): (Vec<_>, Vec<_>) =
+        emails.iter().zip(replies.await).partition(|(_, reply)| reply.status == 200);
+    assert!(right.len() >= 100 && put_off.len() >= 20, "{} right, {} put off", right.len(), put_off.len());
+    for (_, reply) in put_off {
+        assert!(reply.headers.contains_key("retry-after"));
+        reply.expect_error(503, "BUSY");
+    }
+    for _ in 0..130 {
+        client.post(LOGIN, &login("nobody@x.example", "wrong password")).await.expect_error(401, "INVALID_CREDENTIALS");
+    }
+    client.post(LOGIN, &login(&emails[0], PASSWORD)).await.expect(200);
+}

@@ -38,7 +38,8 @@ pub async fn open_to_everybody(app: &App) -> AppResult<Vec<&'static str>> {
     for account in DEMO_ACCOUNTS.iter().chain(&FOREIGN) {
         let hashes = app.db.read(|tx| queries::password_hashes(tx, account.email)).await;
         for hash in hashes.map_err(|error: DbError| AppError::from(error))? {
-            if hashing::verify(app, Secret::new(account.password.to_owned()), Some(hash)).await? != Verified::Wrong {
+            let (place, password) = (hashing::place(app)?, Secret::new(account.password.to_owned()));
+            if hashing::verify(app, place, password, Some(hash)).await? != Verified::Wrong {
                 open.push(account.email);
             }
         }

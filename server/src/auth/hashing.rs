@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
 use data_encoding::BASE32_NOPAD;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use zeroize::Zeroizing;
 
 use super::limits;
@@ -47,12 +47,34 @@ impl Hashing {
         }
     }
 
-    async fn run<T: Send + 'static>(&self, draw: u64, work: impl FnOnce() -> T + Send + 'static) -> AppResult<T> {
+    fn place(&self, draw: u64) -> AppResult<Place<'_>> {
         let busy = |_| AppError::unavailable("BUSY", "too many people sign in at once", jittered_retry_after(draw));
-        let _waiting = self.waiting.try_acquire().map_err(busy)?;
-        let _running = self.running.acquire().await.map_err(AppError::internal)?;
-        tokio::task::spawn_blocking(work).await.map_err(AppError::internal)
+        self.waiting.try_acquire().map(|held| Place { _held: held }).map_err(busy)
     }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        place: Place<'_>,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> AppResult<T> {
+        let _running = self.running.acquire().await.map_err(AppError::internal)?;
+        let done = tokio::task::spawn_blocking(work).await.map_err(AppError::internal);
+        drop(place);
+        done
+    }
+}
+
+/// A place in the pool, or in the row before it.
+pub(super) struct Place<'a> {
+    _held: SemaphorePermit<'a>,
+}
+
+/// Takes a place for one [`verify`]. Whoever counts tries takes it first: that the server is busy is nobody's wrong password.
+///
+/// # Errors
+/// 503 `BUSY` with `Retry-After` when too many wait already.
+pub(super) fn place(app: &App) -> AppResult<Place<'_>> {
+    AuthState::of(app)?.hashing.place(app.draw())
 }
 
 /// Refuses passwords that are too short or too long.
@@ -67,8 +89,9 @@ pub(super) fn check_password(field: &'static str, password: &str) -> AppResult<(
 pub(crate) async fn hash_password(app: &App, password: Secret) -> AppResult<String> {
     check_password("password", password.reveal())?;
     let entropy = std::sync::Arc::clone(&app.entropy);
-    let state = AuthState::of(app)?;
-    state.hashing.run(app.draw(), move || hash_password_blocking(password.reveal(), &*entropy)).await?
+    let hashing = &AuthState::of(app)?.hashing;
+    let place = hashing.place(app.draw())?;
+    hashing.run(place, move || hash_password_blocking(password.reveal(), &*entropy)).await?
 }
 
 /// The same on the caller's own thread, for the command line.
@@ -96,12 +119,17 @@ pub(super) enum Verified {
 }
 
 /// Whether the password is right. Without a stored hash the same work is done and the answer is no.
-pub(super) async fn verify(app: &App, password: Secret, stored: Option<String>) -> AppResult<Verified> {
+pub(super) async fn verify(
+    app: &App,
+    place: Place<'_>,
+    password: Secret,
+    stored: Option<String>,
+) -> AppResult<Verified> {
     let work = move || match stored {
         Some(stored) => evaluate(password.reveal().as_bytes(), &stored),
         None => evaluate(password.reveal().as_bytes(), HASH_OF_NOBODY).and(None),
     };
-    let verified = AuthState::of(app)?.hashing.run(app.draw(), work).await?;
+    let verified = AuthState::of(app)?.hashing.run(place, work).await?;
     Ok(verified.unwrap_or(Verified::Wrong))
 }
 
@@ -146,7 +174,8 @@ pub(super) async fn upgrade(
 ) -> AppResult<()> {
     let entropy = std::sync::Arc::clone(&app.entropy);
     let hashing = &AuthState::of(app)?.hashing;
-    let new_hash = hashing.run(app.draw(), move || hash_any(password.reveal(), &*entropy)).await??;
+    let place = hashing.place(app.draw())?;
+    let new_hash = hashing.run(place, move || hash_any(password.reveal(), &*entropy)).await??;
     let actor = Actor {
         tenant: user.tenant.clone(),
         id: user.id.to_string(),

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::auth_session::ClientClass;
-use super::hashing::{self, Verified};
+use super::hashing::{self, Place, Verified};
 use super::rates::locks::{self, Account, Attempt};
 use super::rates::{self, Key, Rate};
 use super::sign_in::{self, Method, SignIn, SignInReply};
@@ -56,13 +56,14 @@ pub(super) async fn login(
         _ => return Err(AppError::validation("send either email or username")),
     };
     let tenant = TenantId::default_tenant();
+    let place = hashing::place(&app)?;
     let tries = [(Rate::LoginAddress, Key::Address(client)), (Rate::LoginAccount, Key::Account(&tenant, &name))];
     rates::take(&app, &tries).await?;
     let (lookup, lookup_tenant) = (name.clone(), tenant.clone());
     let found = app.db.read(move |tx| queries::by_login(tx, &lookup_tenant, &lookup).map_err(AppError::from)).await?;
     let account = found.as_ref().map_or(Account::Unknown(name), |(user, _)| Account::User(user.id));
     let attempt = locks::attempt(&app, &tenant, &account, client, &request).await?;
-    let judged = judge(&app, found, &login.password, &attempt).await?;
+    let judged = judge(&app, place, found, &login.password, &attempt).await?;
     match judged {
         Judged::Right(user, old_hash) => {
             attempt.succeeded(&app).await?;
@@ -89,6 +90,7 @@ enum Judged {
 /// Every way takes as long as the others: where there is nothing to evaluate, a hash of nobody is.
 async fn judge(
     app: &App,
+    place: Place<'_>,
     found: Option<(User, Option<String>)>,
     password: &Secret,
     attempt: &Attempt,
@@ -102,7 +104,7 @@ async fn judge(
     // A guess at an account that waits must not be evaluated, however right it is.
     let locked = attempt.account_waits_ms > 0;
     let evaluated = if locked { None } else { hash.clone() };
-    let verified = hashing::verify(app, password.clone(), evaluated).await?;
+    let verified = hashing::verify(app, place, password.clone(), evaluated).await?;
     Ok(match (user, verified) {
         (_, _) if locked => Judged::Wrong("locked"),
         (None, _) => Judged::Wrong("unknown"),

@@ -59,8 +59,9 @@ pub(super) async fn change_password(
     let found = app.db.read(move |tx| stored(tx, &tenant, id).map_err(AppError::from)).await?;
     let (user, old_hash) = found.ok_or_else(|| AppError::not_found("the account"))?;
     passwords::check_new("new_password", new_password, &passwords::about(&user))?;
+    let place = hashing::place(&app)?;
     let attempt = locks::attempt_again(&app, &current.tenant, current.id, &request).await?;
-    if hashing::verify(&app, change.current_password, old_hash.clone()).await? == Verified::Wrong {
+    if hashing::verify(&app, place, change.current_password, old_hash.clone()).await? == Verified::Wrong {
         return Err(AppError::forbidden("INVALID_CREDENTIALS", "the current password is wrong"));
     }
     attempt.succeeded(&app).await?;

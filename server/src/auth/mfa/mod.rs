@@ -116,8 +116,9 @@ async fn prove_password(app: &App, current: &CurrentUser, password: Secret, requ
         let text = "this account has no password: set one by mail first";
         return Err(AppError::conflict("PASSWORD_NOT_SET", text));
     }
+    let place = hashing::place(app)?;
     let attempt = locks::attempt_again(app, &current.tenant, current.id, request).await?;
-    if hashing::verify(app, password, hash).await? == Verified::Wrong {
+    if hashing::verify(app, place, password, hash).await? == Verified::Wrong {
         return Err(AppError::forbidden("INVALID_CREDENTIALS", "the password is wrong"));
     }
     attempt.succeeded(app).await

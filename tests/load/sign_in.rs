@@ -252,7 +252,7 @@ impl Phone {
     async fn prove_key(&mut self) -> Result<()> {
         let device_key = self.key.public_key().to_string();
         let challenge = self.ask(&post_json(CHALLENGE_PATH, &json!({ "device_key": device_key }))).await?;
-        let server = DeviceKey::from_hex(challenge["server_key"].as_str().ok_or("no key")?)?;
+        let server = DeviceKey::from_hex(challenge["server_key"].as_str().ok_or("no key")?).ok_or("no key")?;
         let bytes = BASE64.decode(challenge["challenge"].as_str().ok_or("no challenge")?.as_bytes())?;
         let signature = BASE64.encode(&answer_challenge(&self.key, &server, &bytes)?);
         let answer = json!({ "device_key": device_key, "challenge": challenge["challenge"], "signature": signature });

@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
 use data_encoding::BASE32_NOPAD;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use unicode_normalization::UnicodeNormalization;
 use zeroize::Zeroizing;
 
@@ -37,29 +37,43 @@ static ARGON2: LazyLock<Argon2<'static>> = LazyLock::new(|| {
 /// The bounded pool.
 pub(super) struct Hashing {
     running: Arc<Semaphore>,
-    waiting: Semaphore,
+    waiting: Arc<Semaphore>,
 }
 
 impl Hashing {
     pub(super) fn new() -> Self {
         Self {
             running: Arc::new(Semaphore::new(limits::HASHES_AT_ONCE)),
-            waiting: Semaphore::new(limits::HASHES_AT_ONCE + limits::HASHES_WAITING_MAX),
+            waiting: Arc::new(Semaphore::new(limits::HASHES_AT_ONCE + limits::HASHES_WAITING_MAX)),
         }
     }
 
-    async fn run<T: Send + 'static>(&self, draw: u64, work: impl FnOnce() -> T + Send + 'static) -> AppResult<T> {
+    fn place(&self, draw: u64) -> AppResult<Place> {
         let busy = |_| AppError::unavailable("BUSY", "too many people sign in at once", jittered_retry_after(draw));
-        let _waiting = self.waiting.try_acquire().map_err(busy)?;
+        Arc::clone(&self.waiting).try_acquire_owned().map(Place).map_err(busy)
+    }
+
+    async fn run<T: Send + 'static>(&self, place: Place, work: impl FnOnce() -> T + Send + 'static) -> AppResult<T> {
         let running = Arc::clone(&self.running).acquire_owned().await.map_err(AppError::internal)?;
         // A hash that has begun goes on when its client leaves, and its place is taken until then.
         let work = move || {
             let done = work();
-            drop(running);
+            drop((running, place));
             done
         };
         tokio::task::spawn_blocking(work).await.map_err(AppError::internal)
     }
+}
+
+/// A place in the pool, or in the row before it.
+pub(super) struct Place(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
+
+/// Takes a place for one [`verify`]. Whoever counts tries takes it first: that the server is busy is nobody's wrong password.
+///
+/// # Errors
+/// 503 `BUSY` with `Retry-After` when too many wait already.
+pub(super) fn place(app: &App) -> AppResult<Place> {
+    AuthState::of(app)?.hashing.place(app.draw())
 }
 
 /// Refuses passwords that are too short or too long.
@@ -74,8 +88,9 @@ pub(super) fn check_password(field: &'static str, password: &str) -> AppResult<(
 pub(crate) async fn hash_password(app: &App, password: Secret) -> AppResult<String> {
     check_password("password", password.reveal())?;
     let entropy = Arc::clone(&app.entropy);
-    let state = AuthState::of(app)?;
-    state.hashing.run(app.draw(), move || hash_password_blocking(password.reveal(), &*entropy)).await?
+    let hashing = &AuthState::of(app)?.hashing;
+    let place = hashing.place(app.draw())?;
+    hashing.run(place, move || hash_password_blocking(password.reveal(), &*entropy)).await?
 }
 
 /// The same on the caller's own thread, for the command line.
@@ -108,12 +123,12 @@ pub(super) enum Verified {
 }
 
 /// Whether the password is right. Without a stored hash the same work is done and the answer is no.
-pub(super) async fn verify(app: &App, password: Secret, stored: Option<String>) -> AppResult<Verified> {
+pub(super) async fn verify(app: &App, place: Place, password: Secret, stored: Option<String>) -> AppResult<Verified> {
     let work = move || match stored {
         Some(stored) => evaluate_forms(password.reveal(), &stored),
         None => evaluate_forms(password.reveal(), HASH_OF_NOBODY).and(None),
     };
-    let verified = AuthState::of(app)?.hashing.run(app.draw(), work).await?;
+    let verified = AuthState::of(app)?.hashing.run(place, work).await?;
     Ok(verified.unwrap_or(Verified::Wrong))
 }
 
@@ -191,7 +206,9 @@ pub(super) async fn upgrade(
 ) -> AppResult<()> {
     let entropy = Arc::clone(&app.entropy);
     let hashing = &AuthState::of(app)?.hashing;
-    let new_hash = hashing.run(app.draw(), move || hash_any(password.reveal(), &*entropy)).await??;
+    // Who has signed in is not sent away because the server is busy; the next sign-in replaces the hash.
+    let Ok(place) = hashing.place(app.draw()) else { return Ok(()) };
+    let new_hash = hashing.run(place, move || hash_any(password.reveal(), &*entropy)).await??;
     let actor = Actor {
         tenant: user.tenant.clone(),
         id: user.id.to_string(),

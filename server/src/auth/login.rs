@@ -5,8 +5,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::auth_session::ClientClass;
-use super::fields::folded;
-use super::hashing::{self, Verified};
+use super::hashing::{self, Place, Verified};
 use super::rates::locks::{self, Account, Attempt};
 use super::rates::{self, Key, Rate};
 use super::sign_in::{self, Method, SignIn, SignInReply};
@@ -65,6 +64,7 @@ pub(super) async fn login(
 ) -> AppResult<Json<SignInReply>> {
     let name = login.name()?;
     let tenant = TenantId::default_tenant();
+    let place = hashing::place(&app)?;
     let tries = [(Rate::LoginAddress, Key::Address(client)), (Rate::LoginAccount, Key::Account(&tenant, &name))];
     rates::take(&app, &tries).await?;
     let (lookup, lookup_tenant) = (name.clone(), tenant.clone());
@@ -73,7 +73,7 @@ pub(super) async fn login(
     let attempt = locks::attempt(&app, &tenant, &account, client).await?;
     // On its own, because whoever hangs up must not keep a failure out of the audit log.
     let counted = Try { tenant, account, attempt, request };
-    tokio::spawn(counted.evaluate(app, found, login)).await.map_err(AppError::internal)?.map(Json)
+    tokio::spawn(counted.evaluate(app, place, found, login)).await.map_err(AppError::internal)?.map(Json)
 }
 
 /// A try that was counted.
@@ -85,9 +85,15 @@ struct Try {
 }
 
 impl Try {
-    async fn evaluate(self, app: App, found: Option<(User, Option<String>)>, login: Login) -> AppResult<SignInReply> {
-        match judge(&app, found, &login.password, &self.attempt).await {
-            Ok(Judged::Right(user, old_hash)) => {
+    async fn evaluate(
+        self,
+        app: App,
+        place: Place,
+        found: Option<(User, Option<String>)>,
+        login: Login,
+    ) -> AppResult<SignInReply> {
+        match judge(&app, place, found, &login.password, &self.attempt).await? {
+            Judged::Right(user, old_hash) => {
                 self.attempt.succeeded(&app).await?;
                 if let Some(old_hash) = old_hash {
                     hashing::upgrade(&app, &user, login.password, old_hash, &self.request).await?;
@@ -95,13 +101,9 @@ impl Try {
                 let sign_in = SignIn { class: login.client, method: Method::Password, request: self.request };
                 sign_in::complete(&app, &user, sign_in).await
             }
-            Ok(Judged::Wrong(reason)) => {
+            Judged::Wrong(reason) => {
                 self.note_failure(&app, reason).await?;
                 Err(wrong_credentials())
-            }
-            Err(error) => {
-                self.attempt.not_evaluated(&app).await?;
-                Err(error)
             }
         }
     }
@@ -158,6 +160,7 @@ enum Judged {
 /// Every way takes as long as the others: where there is nothing to evaluate, a hash of nobody is.
 async fn judge(
     app: &App,
+    place: Place,
     found: Option<(User, Option<String>)>,
     password: &Secret,
     attempt: &Attempt,
@@ -171,7 +174,7 @@ async fn judge(
     // A guess at an account that waits must not be evaluated, however right it is.
     let locked = attempt.account_waits_ms > 0;
     let evaluated = if locked { None } else { hash.clone() };
-    let verified = hashing::verify(app, password.clone(), evaluated).await?;
+    let verified = hashing::verify(app, place, password.clone(), evaluated).await?;
     Ok(match (user, verified) {
         (_, _) if locked => Judged::Wrong("locked"),
         (None, _) => Judged::Wrong("unknown"),

@@ -116,13 +116,11 @@ async fn prove_password(app: &App, current: &CurrentUser, password: Secret, requ
         let text = "this account has no password: set one by mail first";
         return Err(AppError::conflict("PASSWORD_NOT_SET", text));
     }
+    let place = hashing::place(app)?;
     let attempt = locks::attempt_again(app, &current.tenant, current.id).await?;
-    match hashing::verify(app, password, hash).await {
-        Err(error) => attempt.not_evaluated(app).await.and(Err(error)),
-        Ok(Verified::Wrong) => {
-            attempt.failed(app, &current.tenant, Account::User(current.id), request).await?;
-            Err(AppError::forbidden("INVALID_CREDENTIALS", "the password is wrong"))
-        }
-        Ok(Verified::Right | Verified::Weak) => attempt.succeeded(app).await,
+    if hashing::verify(app, place, password, hash).await? == Verified::Wrong {
+        attempt.failed(app, &current.tenant, Account::User(current.id), request).await?;
+        return Err(AppError::forbidden("INVALID_CREDENTIALS", "the password is wrong"));
     }
+    attempt.succeeded(app).await
 }

@@ -273,28 +273,11 @@ impl Attempt {
     fn take_back(&self, tx: &Tx<'_>, now_ms: i64) -> Result<(), DbError> {
         queries::drop_ended(tx, now_ms)?;
         queries::forget_failures(tx, &self.account)?;
-        self.address.as_ref().map_or(Ok(()), |(key, rules)| one_less(tx, key, rules, now_ms))
-    }
-
-    /// Nobody looked at the password, for example because too many people sign in at once: account and address have one
-    /// failure less. Otherwise whoever comes back as asked would soon be locked out.
-    pub(in crate::auth) async fn not_evaluated(self, app: &App) -> AppResult<()> {
-        let (now_ms, account) = (app.now_ms(), Rules::account(&app.config.rates));
-        let written = app.db.write(move |tx| {
-            // A try on an account that waits was not counted there.
-            if self.account_waits_ms == 0 {
-                one_less(tx, &self.account, &account, now_ms)?;
-            }
-            self.address.as_ref().map_or(Ok(()), |(key, rules)| one_less(tx, key, rules, now_ms))
-        });
-        written.await.map_err(|error: DbError| AppError::from(error))
-    }
-}
-
-fn one_less(tx: &Tx<'_>, key: &KeyHash, rules: &Rules, now_ms: i64) -> Result<(), DbError> {
-    match queries::failures_of(tx, key)? {
-        Some(stored) => queries::set_failures(tx, key, &stored.less_one(rules, now_ms)),
-        None => Ok(()),
+        let Some((key, rules)) = &self.address else { return Ok(()) };
+        match queries::failures_of(tx, key)? {
+            Some(stored) => queries::set_failures(tx, key, &stored.less_one(rules, now_ms)),
+            None => Ok(()),
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! Every reply beside the server's own description of it.
 //!
-//! The tests ask more, and more deliberately, than a fuzzer whose time is up. So what any of them is told is held beside
-//! `/openapi.json`: the operation, the status, the type of the content and every field of the body. A field that the
-//! description does not name is a mismatch, too.
+//! The tests ask more, and more deliberately, than a fuzzer whose time is up. So what any of them is told is compared
+//! with `/openapi.json`: the operation, the status, the type of the content and every field of the body. A field that
+//! the description does not name is a mismatch, too.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -29,6 +29,9 @@ const UNDESCRIBED: &[(&str, &str, &str)] = &[
 ];
 /// What an address may answer that takes no such request: nothing is there, too many asked, or the server is busy.
 const NOTHING_HERE: [u16; 4] = [404, 405, 429, 503];
+
+/// Older names of handlers, which the description does not repeat: the end of such a path, and of the described one.
+const OLDER_NAMES: &[([&str; 2], [&str; 2])] = &[(["auth", "signup"], ["auth", "register"])];
 
 const JSON: &str = "application/json";
 /// Segments of the longest `API_PREFIX` that a test uses.
@@ -135,7 +138,11 @@ impl Description {
     /// The operation of a path, whichever of its prefixes it is asked for under.
     fn operation(&self, method: &Method, path: &str) -> Option<&Value> {
         let method = if method == Method::HEAD { "get".to_owned() } else { method.as_str().to_ascii_lowercase() };
-        let (asked, canonical) = (segments(path), segments(CANONICAL_PREFIX));
+        let (mut asked, canonical) = (segments(path), segments(CANONICAL_PREFIX));
+        if let Some((older, name)) = OLDER_NAMES.iter().find(|(older, _)| asked.ends_with(&older.map(str::to_owned))) {
+            asked.truncate(asked.len() - older.len());
+            asked.extend(name.map(str::to_owned));
+        }
         let under_another_prefix = (0..=PREFIX_SEGMENTS_MAX.min(asked.len()))
             .map(|prefix| canonical.iter().chain(&asked[prefix..]).cloned().collect::<Vec<_>>());
         std::iter::once(asked.clone()).chain(under_another_prefix).find_map(|path| {

@@ -24,11 +24,6 @@ pub(super) fn by_id(tx: &Tx<'_>, tenant: &TenantId, id: CourseId) -> Result<Opti
     tx.query_one(sql, params![tenant.as_str(), &id.to_string()], course)
 }
 
-pub(super) fn by_code(tx: &Tx<'_>, tenant: &TenantId, code: &str) -> Result<Option<Course>, DbError> {
-    let sql = "SELECT id, code, title, created_at FROM courses WHERE tenant_id = ?1 AND code = ?2";
-    tx.query_one(sql, params![tenant.as_str(), code], course)
-}
-
 /// A page of all courses.
 pub(super) fn page(
     tx: &Tx<'_>,

@@ -171,7 +171,7 @@ async fn counted(
     let lock = LockEvent::new(tenant, account, &attempt, request);
     let rules = Rules::account(&app.config.rates);
     let wanted = attempt.clone();
-    let outcome = app.db.write(move |tx| count(tx, &wanted, &rules, &lock, now_ms).map_err(AppError::from)).await?;
+    let outcome = app.db.write(move |tx| count(tx, &wanted, &rules, &lock, now_ms)).await?;
     let user_id = match account {
         Account::User(user) => Some(user.to_string()),
         Account::Unknown(_) => None,

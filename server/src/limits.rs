@@ -25,6 +25,8 @@ pub const READER_CACHE_KIB: i64 = 8 * 1024;
 /// Pages of 4 KiB in the write-ahead log before they are copied into the file. A page that changes often is then copied
 /// once instead of after every commit.
 pub const WAL_PAGES_MAX: u32 = 8_192;
+/// A write-ahead log that is this long, in pages, is copied beside the writer.
+pub const WAL_PAGES_LONG: u32 = 2 * WAL_PAGES_MAX;
 /// Fewest reader connections.
 pub const READERS_MIN: usize = 2;
 /// Most reader connections.

@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 use muster_tests::{Client, Data, PASSWORD, TestServer, postgres};
 use serde_json::{Value, json};
 
-use super::audit;
+use super::{audit, roster};
 
 /// Runs a command of `muster` over the data, with this on its standard input.
 pub(crate) fn muster(data: &Data, arguments: &[&str], input: &str) -> Output {
@@ -46,6 +46,9 @@ async fn accounts_are_managed_from_the_command_line() {
         succeeds(&data, &["admin", "create", "--email", "s@x.example", "--role", "student", "--username", "s17"]);
     assert!(shown.contains("created student s@x.example") && shown.contains("password: "), "{shown}");
     assert!(fails(&data, &["admin", "create", "--email", "S@x.example"]).contains("there is an account"));
+    let weak = muster(&data, &["admin", "create", "--email", "weak@x.example", "--password-stdin"], "password\n");
+    assert_eq!(weak.status.code(), Some(1), "{weak:?}");
+    assert!(String::from_utf8(weak.stderr).unwrap().contains("choose another one"));
 
     let listed = succeeds(&data, &["admin", "list"]);
     assert!(listed.contains("root@x.example") && listed.contains("s17"), "{listed}");
@@ -62,7 +65,7 @@ async fn accounts_are_managed_from_the_command_line() {
     assert!(succeeds(&data, &["admin", "disable", id]).contains("s@x.example is disabled"));
     assert!(succeeds(&data, &["admin", "enable", "s17"]).contains("is active"));
     assert!(fails(&data, &["admin", "disable", "nobody@x.example"]).contains("there is no account"));
-    assert!(!muster(&data, &["admin", "set-role", "s17", "root"], "").status.success());
+    assert_eq!(muster(&data, &["admin", "set-role", "s17", "root"], "").status.code(), Some(2));
 
     let server = TestServer::builder().data(data).start().await;
     server.sign_in("root@x.example").await.get("/api/v1/auth/me").await.expect(200);
@@ -71,6 +74,43 @@ async fn accounts_are_managed_from_the_command_line() {
     assert_eq!(noted, ["user.create", "user.create", "user.role", "user.disable", "user.enable"]);
     assert!(rows[..5].iter().all(|row| row.actor_role == "admin" && row.request_id.starts_with("cli-")));
     assert_eq!(audit::check(&server).await, Ok(audit::all_rows(&server).await.len() as i64));
+}
+
+#[test]
+fn a_program_reads_what_became_of_an_account() {
+    let data = Data::fresh();
+    let read = |arguments: &[&str]| -> Value { serde_json::from_str(&succeeds(&data, arguments)).unwrap() };
+    let root = read(&["admin", "create", "--email", "Root@x.example", "--json"]);
+    assert_eq!((&root["email"], &root["role"]), (&json!("root@x.example"), &json!("admin")));
+    assert!(root["initial_password"].as_str().is_some_and(|password| password.len() >= 20), "{root}");
+    let given = muster(&data, &["admin", "create", "--email", "two@x.example", "--password-stdin", "--json"], PASSWORD);
+    let given: Value = serde_json::from_slice(&given.stdout).unwrap();
+    assert_eq!(given["initial_password"], Value::Null, "whoever chose it knows it");
+    let two = given["id"].as_str().unwrap();
+    assert_eq!(read(&["admin", "set-role", two, "TEACHER", "--json"])["role"], "lecturer");
+    assert_eq!(read(&["admin", "disable", two, "--json"])["status"], "disabled");
+    assert_eq!(read(&["admin", "enable", two, "--json"])["status"], "active");
+    assert_eq!(read(&["admin", "reset-mfa", two, "--json"]), json!({"account": two, "reset": false}));
+    assert!(fails(&data, &["admin", "reset-mfa", "nobody@x.example", "--json"]).contains("there is no account"));
+}
+
+#[tokio::test]
+async fn nobody_is_given_a_password_that_everybody_guesses() {
+    let server = TestServer::start().await;
+    let (admin, staff) = (server.client("admin").await, server.client("staff").await);
+    let account = |email: &str, password: &str| json!({"email": email, "name": "Lovelace", "password": password});
+    for (weak, code) in
+        [("password", "PASSWORD_TOO_COMMON"), ("lovelace", "PASSWORD_TOO_COMMON"), ("short", "VALIDATION_ERROR")]
+    {
+        let error = staff.post("/api/v1/students", &account("a@x.example", weak)).await.expect_error(422, code);
+        assert_eq!(error["details"]["field"], "password", "{weak}");
+        let mut user = account("a@x.example", weak);
+        user["role"] = json!("admin");
+        admin.post("/api/v1/admin/users", &user).await.expect_error(422, code);
+    }
+    let created = staff.post("/api/v1/students", &account("a@x.example", PASSWORD)).await.expect(201);
+    assert_eq!(created.get("initial_password"), None);
+    server.sign_in("a@x.example").await.get("/api/v1/auth/me").await.expect(200);
 }
 
 #[test]
@@ -249,4 +289,51 @@ async fn the_office_changes_students_and_nobody_else() {
     let rows = audit::rows(&server).await;
     let row = rows.iter().rfind(|row| row.action == "user.update").unwrap();
     assert_eq!((row.actor_id.as_str(), row.actor_role.as_str()), (staff.user_id(), "staff"));
+}
+
+#[tokio::test]
+async fn a_new_account_brings_its_password_along_as_a_hash_of_the_system_before() {
+    let server = TestServer::start().await;
+    let admin = server.client("admin").await;
+    let hashes = [
+        "$2b$04$abcdefghijklmnopqrstuujydOTSfIH/d5oUHpsygqV5X9xJLQc6e",
+        "$pbkdf2-sha256$1000$AAECAwQFBgcICQoLDA0ODw$yRTMTwbMbo9G0VfjobWqerzuuxe7BETNTErBbKKumGQ",
+        "pbkdf2_sha256$1000$SaltOfDjango$3pbplWihXD2Zb1DJk/KAqeE0NF/DYq5pwy1O1VlF8rw=",
+        "$argon2id$v=19$m=65536,t=3,p=4$2L+N4nl7A2dS5x4uxYX9Zg$QgobQVEz44teiMY9r0H5wOhNj5+dIqdnyOT38sz6Ync",
+    ];
+    let no_use = [
+        "$2b$31$abcdefghijklmnopqrstuujydOTSfIH/d5oUHpsygqV5X9xJLQc6e",
+        "$argon2id$v=19$m=4194304,t=90,p=1$bm9ib2R5IGhhcyB0aGlz$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+        "5f4dcc3b5aa765d61d8327deb882cf99",
+        "correct horse",
+    ];
+    let row = |(number, hash): (usize, &&str)| format!("u{number}@x.example,U{number},\"{hash}\"\n");
+    let rows: String = hashes.iter().chain(&no_use).enumerate().map(row).collect();
+    let text = format!("email,name,password_hash\n{rows}none@x.example,None,\n");
+    let login = |email: &str, password: &str| json!({"email": email, "password": password});
+    assert_eq!(roster::csv(&admin, "?dry_run=true", &text).await["bad_rows"], 4);
+    let report = roster::csv(&admin, "", &text).await;
+    assert_eq!((&report["users"]["created"], &report["bad_rows"]), (&json!(5), &json!(4)), "{report}");
+    for hash in hashes.iter().chain(&no_use) {
+        assert!(!report.to_string().contains(hash), "a report tells no hash");
+    }
+    assert_eq!(report["problems"][0]["column"], "password_hash");
+    for number in 0..hashes.len() {
+        let email = format!("u{number}@x.example");
+        let client = server.anonymous();
+        client.post("/auth/login", &login(&email, "wrong horse")).await.expect_error(401, "INVALID_CREDENTIALS");
+        client.post("/auth/login", &login(&email, "correct horse")).await.expect(200);
+    }
+    let rehashed = audit::rows(&server).await.iter().filter(|row| row.action == "auth.password_rehash").count();
+    assert_eq!(rehashed, hashes.len());
+    let none = server.anonymous().post("/auth/login", &login("none@x.example", "correct horse")).await;
+    none.expect_error(401, "INVALID_CREDENTIALS");
+
+    // Whoever has an account keeps the password.
+    let ada = server.create_user("ada@x.example", "student").await;
+    let again = format!("email,name,Password Hash\nada@x.example,Ada,\"{}\"\n", hashes[0]);
+    let report = roster::csv(&admin, "", &again).await;
+    assert!(report["notes"].to_string().contains("keep their passwords"), "{report}");
+    server.anonymous().post("/auth/login", &login("ada@x.example", "correct horse")).await.expect(401);
+    assert_eq!(server.sign_in("ada@x.example").await.get("/auth/me").await.expect(200)["id"], json!(ada));
 }

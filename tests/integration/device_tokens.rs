@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use data_encoding::BASE64;
+use data_encoding::{BASE64, BASE64URL_NOPAD};
 use muster_server::db::{DbError, Tx};
 use muster_sync_core::DeviceKey;
 use muster_sync_core::signing::{SigningKey, SoftwareKey};
@@ -12,6 +12,8 @@ use muster_tests::lecture::Lecture;
 use muster_tests::phone::Phone;
 use muster_tests::{Reply, TestServer};
 use serde_json::{Value, json};
+
+use super::smtp::MailServer;
 
 const NOW_MS: i64 = 1_763_640_000_000;
 const REFRESH: &str = "/api/v1/auth/refresh";
@@ -66,6 +68,21 @@ async fn a_bound_device_signs_its_owner_in() {
     let again = sign_in(&server, &phone.key).await.expect(200);
     refresh(&server, &renewed).await.expect_error(401, "REFRESH_TOKEN_REVOKED");
     refresh(&server, &again).await.expect(200);
+}
+
+#[tokio::test]
+async fn the_owner_hears_of_a_device_that_may_sign_them_in() {
+    let post = MailServer::plain();
+    let port = post.port.to_string();
+    let smtp = [("--smtp-host", "127.0.0.1"), ("--smtp-port", port.as_str()), ("--smtp-tls", "none")];
+    let builder = smtp.iter().fold(TestServer::builder(), |builder, (name, value)| builder.option(name, value));
+    let server = builder.start().await;
+    let phone = bound(&server, 1).await;
+    let notice = post.nth(1).await;
+    assert_eq!(notice.header("Subject").unwrap(), "A device was bound to your account");
+    assert_eq!(notice.recipients(), ["student1@muster.example"]);
+    sign_in(&server, &phone.key).await.expect(200);
+    assert_eq!(post.inbox().len(), 1);
 }
 
 #[tokio::test]
@@ -288,4 +305,37 @@ async fn somebody_who_signs_out_very_often_signs_out_everywhere_in_the_end() {
     }
     // So many are remembered one by one; one more ends them all, so that none is forgotten.
     phone.client.get(ME).await.expect_error(401, "TOKEN_REVOKED");
+}
+
+#[tokio::test]
+async fn whoever_proves_nothing_does_not_stand_in_the_writers_queue() {
+    let server = TestServer::start().await;
+    let stranger = SoftwareKey::from_seed(&[9; 32].into());
+    let prepared = answer(&stranger, &challenge(&server, &stranger.public_key()).await);
+    let forged = json!({ "refresh_token": format!("mrt_{}", BASE64URL_NOPAD.encode(&[7; 52])) });
+    let (held, is_held) = tokio::sync::oneshot::channel();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let (held, released) = (std::sync::Mutex::new(Some(held)), std::sync::Mutex::new(released));
+    let app = server.app().clone();
+    let holding = tokio::spawn(async move {
+        let held: Result<(), DbError> = app
+            .db
+            .write(move |_: &Tx<'_>| {
+                held.lock().unwrap().take().map(|held| held.send(()));
+                let _ = released.lock().unwrap().recv();
+                Ok(())
+            })
+            .await;
+        held
+    });
+    is_held.await.unwrap();
+    let patience = Duration::from_secs(4);
+    let told = tokio::time::timeout(patience, async {
+        send(&server, &prepared).await.expect_error(401, "DEVICE_NOT_BOUND");
+        server.anonymous().post(REFRESH, &forged).await.expect_error(401, "REFRESH_TOKEN_INVALID");
+    });
+    let told = told.await;
+    drop(release);
+    holding.await.unwrap().unwrap();
+    assert!(told.is_ok(), "a stranger waited for the writer");
 }

@@ -1,8 +1,9 @@
 //! Whether the server says truly how it stands, and to whom.
 
 use muster_server::db::DbError;
+use muster_tests::models::models_dir;
 use muster_tests::{Data, TestServer};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const EVERYWHERE: [&str; 3] = ["", "/v1", "/api/v1"];
 
@@ -77,6 +78,72 @@ async fn a_store_of_images_that_is_gone_degrades() {
 }
 
 #[tokio::test]
+async fn faces_that_cannot_be_read_are_told_and_missed_where_they_are_compared() {
+    let server = TestServer::start().await;
+    let anybody = server.anonymous();
+    let ready = anybody.get("/ready").await.expect(200);
+    assert_eq!((&ready["face_engine"], &ready["status"]), (&json!("unavailable"), &json!("ok")), "nobody needs them");
+    let admin = server.client("admin").await;
+    admin.put("/api/v1/admin/settings", &json!({"face_matching": true})).await.expect(200);
+    let ready = anybody.get("/v1/ready").await.expect(200);
+    assert_eq!((&ready["face_engine"], &ready["status"]), (&json!("unavailable"), &json!("degraded")));
+    let full = anybody.get("/health/full").await.expect(200);
+    assert_eq!((&full["components"]["face_engine"], &full["status"]), (&json!("unavailable"), &json!("degraded")));
+    let with_models = TestServer::builder().option("--models-dir", models_dir().to_str().unwrap()).start().await;
+    let admin = with_models.client("admin").await;
+    admin.put("/api/v1/admin/settings", &json!({"face_matching": true})).await.expect(200);
+    let ready = with_models.anonymous().get("/ready").await.expect(200);
+    assert_eq!((&ready["face_engine"], &ready["status"]), (&json!("ok"), &json!("ok")));
+    let full = with_models.anonymous().get("/health/full").await.expect(200);
+    assert_eq!((&full["components"]["face_engine"], &full["status"]), (&json!("running"), &json!("healthy")));
+}
+
+#[tokio::test]
+async fn a_disk_without_room_degrades_until_something_was_written_again() {
+    let server = TestServer::start().await;
+    // Only SQLite can be told that its disk is full.
+    if !server.data().is_sqlite() {
+        return;
+    }
+    let admin = server.client("admin").await;
+    let used = pragma(&server, "PRAGMA page_count").await;
+    pragma(&server, &format!("PRAGMA max_page_count = {used}")).await;
+    let create = async |number: u32| {
+        let course = json!({"code": format!("CS{number}"), "title": "x".repeat(200)});
+        admin.post("/api/v1/courses", &course).await
+    };
+    let mut number = 0;
+    let refused = loop {
+        number += 1;
+        let reply = create(number).await;
+        if reply.status.as_u16() != 201 {
+            break reply;
+        }
+        assert!(number < 1_000, "a full database refuses");
+    };
+    refused.expect_error(503, "STORAGE_FULL");
+    let ready = server.anonymous().get("/ready").await.expect(200);
+    assert_eq!(
+        (&ready["status"], &ready["storage"], &ready["database"]),
+        (&json!("degraded"), &json!("full"), &json!("ok"))
+    );
+    let full = server.anonymous().get("/health/full").await.expect(200);
+    assert_eq!((&full["status"], &full["components"]["storage"]), (&json!("degraded"), &json!("full")));
+    pragma(&server, "PRAGMA max_page_count = 1000000").await;
+    let ready = server.anonymous().get("/ready").await.expect(200);
+    assert_eq!(ready["storage"], "full", "nobody knows yet");
+    create(number).await.expect(201);
+    let ready = server.anonymous().get("/ready").await.expect(200);
+    assert_eq!((&ready["status"], &ready["storage"]), (&json!("ok"), &json!("ok")));
+}
+
+async fn pragma(server: &TestServer, sql: &str) -> i64 {
+    let sql = sql.to_owned();
+    let written = server.app().db.write(move |tx| tx.query_one(&sql, &[], |row| row.get::<i64>(0)));
+    written.await.map_err(|error: DbError| error).unwrap().unwrap_or(0)
+}
+
+#[tokio::test]
 async fn without_a_database_the_server_is_down_and_alive() {
     let server = TestServer::start().await;
     let db = server.app().db.clone();
@@ -90,11 +157,17 @@ async fn without_a_database_the_server_is_down_and_alive() {
 #[tokio::test]
 async fn production_does_not_start_while_everybody_knows_a_password() {
     let demo = TestServer::builder().option("--seed-demo-accounts", "true").start().await;
-    for (email, password) in [("admin@example.com", "Admin123!"), ("student@example.com", "Student123!")] {
-        let login = serde_json::json!({"email": email, "password": password});
+    for (field, name, password, role) in [
+        ("email", "admin@example.com", "Admin123!", "admin"),
+        ("email", "student@example.com", "Student123!", "student"),
+        ("username", "admin", "admin123", "admin"),
+        ("username", "staff1", "staff123", "staff"),
+        ("username", "student1", "student123", "student"),
+    ] {
+        let login = serde_json::json!({field: name, "password": password});
         let reply = demo.anonymous().post("/auth/login", &login).await.expect(200);
         let me = demo.with_token(reply["access_token"].as_str().unwrap()).get("/auth/me").await.expect(200);
-        assert_eq!(me["role"], email.split('@').next().unwrap());
+        assert_eq!(me["role"], role);
     }
     let data = demo.stop().await;
     let again = TestServer::builder().option("--seed-demo-accounts", "true").data(data).start().await;
@@ -102,18 +175,31 @@ async fn production_does_not_start_while_everybody_knows_a_password() {
     let Err(refused) = TestServer::builder().production().data(copy(&data)).try_start().await else {
         panic!("a server with demo accounts started in production");
     };
-    assert!(refused.to_string().contains("admin@example.com, student@example.com"), "{refused}");
+    let listed =
+        ["admin@example.com", "student@example.com", "admin@campus.example", "staff1@campus.example"].join(", ");
+    assert!(refused.to_string().ends_with(&format!(": {listed}, student1@campus.example")), "{refused}");
+    // Under another address the user name and the password open it all the same; disabled it is closed.
     let renewed = TestServer::builder().data(data).start().await;
-    let changed: Result<(), DbError> = renewed
-        .app()
-        .db
-        .write(|tx| {
-            let sql = "UPDATE users SET password_hash = '' WHERE email IN ('admin@example.com', 'student@example.com')";
-            tx.execute(sql, &[]).map(drop)
-        })
-        .await;
-    changed.unwrap();
+    for sql in [
+        "UPDATE users SET password_hash = '' WHERE username IS NULL",
+        "UPDATE users SET status = 'disabled' WHERE username = 'student1'",
+        "UPDATE users SET email = 'boss@uni.example' WHERE username = 'admin'",
+    ] {
+        execute(&renewed, sql).await;
+    }
+    let data = renewed.stop().await;
+    let Err(refused) = TestServer::builder().production().data(copy(&data)).try_start().await else {
+        panic!("a server with demo accounts started in production");
+    };
+    assert!(refused.to_string().ends_with(": boss@uni.example, staff1@campus.example"), "{refused}");
+    let renewed = TestServer::builder().data(data).start().await;
+    execute(&renewed, "UPDATE users SET status = 'disabled'").await;
     TestServer::builder().production().data(renewed.stop().await).try_start().await.unwrap();
+}
+
+async fn execute(server: &TestServer, sql: &'static str) {
+    let changed: Result<u64, DbError> = server.app().db.write(move |tx| tx.execute(sql, &[])).await;
+    assert!(changed.unwrap() > 0, "{sql}");
 }
 
 fn copy(data: &Data) -> Data {

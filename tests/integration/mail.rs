@@ -108,6 +108,8 @@ async fn mail_waits_for_a_mail_server_that_is_down_and_for_a_restart() {
     let item = until_tried(&server, 1).await;
     assert_eq!((&item["state"], &item["recipient"]), (&json!("queued"), &json!("ada@uni.example")));
     assert!(item["last_error"].as_str().unwrap().starts_with("the mail server could not be reached"), "{item}");
+    let ready = server.anonymous().get("/ready").await.expect(200);
+    assert_eq!((&ready["status"], &ready["mail"]), (&json!("degraded"), &json!("failing")));
     let data = server.stop().await;
     let post = MailServer::start(Encryption::None, port, false);
     let server = through(port, "none").data(data).start().await;
@@ -116,6 +118,7 @@ async fn mail_waits_for_a_mail_server_that_is_down_and_for_a_restart() {
     server.app().wake_jobs();
     post.nth(1).await;
     until_empty(&server).await;
+    assert_eq!(server.anonymous().get("/ready").await.expect(200)["mail"], "ok");
 }
 
 #[tokio::test]
@@ -126,6 +129,8 @@ async fn what_the_mail_server_puts_off_is_tried_again_and_what_it_refuses_is_sho
     notify(&server, "ada@uni.example", Notice::TokenReused).await;
     let item = until_tried(&server, 1).await;
     assert_eq!((&item["state"], &item["last_error"]), (&json!("queued"), &json!("the mail server answered 451")));
+    let ready = server.anonymous().get("/ready").await.expect(200);
+    assert_eq!((&ready["status"], &ready["mail"]), (&json!("ok"), &json!("ok")), "it works, and wants this one later");
     post.mood("ok");
     server.clock().advance(Duration::from_secs(5));
     server.app().wake_jobs();

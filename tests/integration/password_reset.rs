@@ -376,3 +376,113 @@ async fn the_owner_hears_of_a_changed_password_and_of_signing_out_everywhere() {
     again.post("/api/v1/auth/logout-all", &json!({})).await.expect(200);
     assert_eq!(post.nth(2).await.header("Subject").unwrap(), "You were signed out everywhere");
 }
+
+#[tokio::test]
+async fn a_link_that_waits_ends_with_a_changed_password() {
+    let post = MailServer::plain();
+    let server = with(&post).start().await;
+    let ada = server.client("student").await;
+    ask(&server, "student1@muster.example").await;
+    let (_, token) = post.nth(1).await.link();
+    let change = json!({ "current_password": PASSWORD, "new_password": NEW });
+    ada.post("/api/v1/auth/change-password", &change).await.expect(200);
+    confirm(&server, &token, "yet another password").await.expect_error(400, "RESET_TOKEN_INVALID");
+    assert_eq!(sign_in(&server, "student1@muster.example", NEW).await, 200);
+    post.nth(2).await;
+    ask(&server, "student1@muster.example").await;
+    let (_, token) = post.nth(3).await.link();
+    confirm(&server, &token, "yet another password").await.expect(200);
+}
+
+#[tokio::test]
+async fn whoever_sets_a_new_password_need_not_wait_for_what_others_tried_under_their_names() {
+    let post = MailServer::plain();
+    let server = with(&post).option("--rl-login-email-limit", "3").start().await;
+    let admin = server.client("admin").await;
+    let ada = json!({ "email": "ada@uni.example", "username": "ada", "password": PASSWORD, "role": "student" });
+    admin.post("/api/v1/auth/register", &ada).await.expect(201);
+    let by_name = |password: &str| json!({ "username": "ada", "password": password });
+    for _ in 0..3 {
+        assert_eq!(sign_in(&server, "ada@uni.example", "a wrong password").await, 401);
+        server.anonymous().post("/api/v1/auth/login", &by_name("a wrong password")).await.expect(401);
+    }
+    assert_eq!(sign_in(&server, "ada@uni.example", PASSWORD).await, 429);
+    ask(&server, "ada@uni.example").await;
+    let (_, token) = post.nth(1).await.link();
+    confirm(&server, &token, NEW).await.expect(200);
+    assert_eq!(sign_in(&server, "ada@uni.example", NEW).await, 200);
+    server.anonymous().post("/api/v1/auth/login", &by_name(NEW)).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_guest_becomes_a_student_by_confirming_the_address_where_the_institution_says_so() {
+    let post = MailServer::plain();
+    let body = |email: &str| json!({ "email": email, "password": PASSWORD, "name": "New", "role": "student" });
+    let role = async |server: &TestServer, email: &str| {
+        server.sign_in(email).await.get("/api/v1/auth/me").await.expect(200)["role"].clone()
+    };
+    let register = "/api/v1/auth/register";
+    let server = with(&post).option("--sign-up", "confirmed").start().await;
+    assert_eq!(server.anonymous().post(register, &body("ada@uni.example")).await.expect(201)["role"], "guest");
+    let (_, token) = post.nth(1).await.link();
+    let ada = server.sign_in("ada@uni.example").await;
+    assert_eq!(role(&server, "ada@uni.example").await, "guest");
+    server.anonymous().post("/auth/confirm-email", &json!({ "token": token })).await.expect(200);
+    ada.get("/api/v1/auth/me").await.expect_error(401, "TOKEN_REVOKED");
+    assert_eq!(role(&server, "ada@uni.example").await, "student");
+    let rows = audit::rows(&server).await;
+    let given = rows.iter().find(|row| row.action == "user.role").unwrap();
+    assert_eq!((given.reason.as_deref(), given.result.as_str()), (Some("guest"), "student"));
+
+    // A link for a new password proves the same.
+    server.anonymous().post(register, &body("bo@uni.example")).await.expect(201);
+    post.nth(2).await;
+    ask(&server, "bo@uni.example").await;
+    let (_, token) = post.nth(3).await.link();
+    confirm(&server, &token, PASSWORD).await.expect(200);
+    assert_eq!(role(&server, "bo@uni.example").await, "student");
+
+    // Whom an admin makes a guest stays one.
+    let admin = server.client("admin").await;
+    let id = server.sign_in("bo@uni.example").await.get("/auth/me").await.expect(200)["id"].clone();
+    let path = format!("/api/v1/admin/users/{}", id.as_str().unwrap());
+    admin.patch(&path, &json!({ "role": "guest" })).await.expect(200);
+    post.nth(4).await;
+    ask(&server, "bo@uni.example").await;
+    let (_, token) = post.nth(5).await.link();
+    confirm(&server, &token, PASSWORD).await.expect(200);
+    assert_eq!(role(&server, "bo@uni.example").await, "guest");
+}
+
+#[tokio::test]
+async fn a_guest_stays_one_where_confirming_says_nothing_about_that() {
+    let post = MailServer::plain();
+    let server = with(&post).option("--sign-up", "guest").start().await;
+    let body = json!({ "email": "ada@uni.example", "password": PASSWORD, "name": "New" });
+    server.anonymous().post("/v1/auth/signup", &body).await.expect(201);
+    let (_, token) = post.nth(1).await.link();
+    let ada = server.sign_in("ada@uni.example").await;
+    server.anonymous().post("/v1/auth/confirm-email", &json!({ "token": token })).await.expect(200);
+    assert_eq!(ada.get("/v1/auth/me").await.expect(200)["role"], "guest");
+}
+
+#[tokio::test]
+async fn the_old_address_hears_of_a_new_one_and_its_links_end() {
+    let post = MailServer::plain();
+    let server = with(&post).start().await;
+    let admin = server.client("admin").await;
+    let id = server.create_user("ada@uni.example", "student").await;
+    ask(&server, "ada@uni.example").await;
+    let (_, token) = post.nth(1).await.link();
+    let ada = server.sign_in("ada@uni.example").await;
+    let change = json!({ "email": "ada@new.example" });
+    admin.patch(&format!("/api/v1/admin/users/{id}"), &change).await.expect(200);
+    let notice = post.nth(2).await;
+    assert_eq!(notice.header("Subject").unwrap(), "Your e-mail address was changed");
+    assert_eq!(notice.recipients(), ["ada@uni.example"]);
+    confirm(&server, &token, NEW).await.expect_error(400, "RESET_TOKEN_INVALID");
+    assert_eq!(sign_in(&server, "ada@uni.example", PASSWORD).await, 401);
+    assert_eq!(sign_in(&server, "ada@new.example", PASSWORD).await, 200);
+    let me = ada.get("/api/v1/auth/me").await.expect(200);
+    assert_eq!((&me["email"], &me["email_confirmed_at_ms"]), (&json!("ada@new.example"), &Value::Null));
+}

@@ -10,6 +10,7 @@ use muster_server::ids::TenantId;
 use muster_tests::{Client, Data, PASSWORD, Reply, TestServer};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
 
 const NOW_MS: i64 = 1_763_640_000_000;
 const LOGIN: &str = "/api/v1/auth/login";
@@ -89,6 +90,63 @@ async fn a_successful_sign_in_makes_the_failures_before_it_forgotten() {
         }
         client.post(LOGIN, &login("known@x.example", PASSWORD)).await.expect(200);
     }
+}
+
+/// What the audit log and the mail say about locks.
+async fn alarms(server: &TestServer) -> (usize, i64) {
+    let tenant = TenantId::default_tenant();
+    let rows: Result<_, DbError> = server.app().db.read(move |tx| audit::rows(tx, &tenant, 0, 1000)).await;
+    let noted = rows.unwrap().iter().filter(|row| row.action == "auth.sign_in_lock").count();
+    let sql = "SELECT count(*) FROM mail_outbox";
+    let queued: Result<Option<i64>, DbError> =
+        server.app().db.read(|tx| tx.query_one(sql, &[], |row| row.get(0))).await;
+    (noted, queued.unwrap().unwrap())
+}
+
+#[tokio::test]
+async fn nobody_is_alarmed_when_the_last_try_is_right() {
+    let nowhere = [("--smtp-host", "127.0.0.1"), ("--smtp-port", "9"), ("--smtp-tls", "none")];
+    let builder = TestServer::builder().manual_clock(NOW_MS).option("--login-fail-ip-threshold", "8");
+    let server = nowhere.iter().fold(builder, |builder, (name, value)| builder.option(name, value)).start().await;
+    let id = server.create_user("known@x.example", "student").await;
+    let client = server.anonymous();
+    for _ in 0..7 {
+        client.post(LOGIN, &login("known@x.example", "wrong password")).await.expect_error(401, "INVALID_CREDENTIALS");
+    }
+    let tokens = client.post(LOGIN, &login("known@x.example", PASSWORD)).await.expect(200);
+    assert_eq!(alarms(&server).await, (0, 0));
+    // The address has seven failures still; the eighth closes it, and the account begins anew.
+    client.post(LOGIN, &login("known@x.example", "wrong password")).await.expect_error(401, "INVALID_CREDENTIALS");
+    assert_eq!(alarms(&server).await, (1, 0));
+    let known = server.with_token(tokens["access_token"].as_str().unwrap());
+    let change = |old: &str| json!({ "current_password": old, "new_password": "a rather new password" });
+    for wrong in 1..8 {
+        let reply = known.post("/auth/change-password", &change("wrong password")).await;
+        reply.expect_error(403, "INVALID_CREDENTIALS");
+        let expected = if wrong < 7 { (1, 0) } else { (2, 1) };
+        assert_eq!(alarms(&server).await, expected, "{id}: the owner hears of it once");
+    }
+    known.post("/auth/change-password", &change(PASSWORD)).await.expect_error(429, "RATE_LIMITED");
+}
+
+#[tokio::test]
+async fn who_hangs_up_after_a_guess_is_noted_all_the_same() {
+    let server = TestServer::builder().manual_clock(NOW_MS).option("--login-fail-email-threshold", "1").start().await;
+    server.create_user("known@x.example", "student").await;
+    let body = login("known@x.example", "wrong password").to_string();
+    let head = format!("POST {LOGIN} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ");
+    let mut guesser = tokio::net::TcpStream::connect(server.address()).await.unwrap();
+    guesser.write_all(format!("{head}{}\r\n\r\n{body}", body.len()).as_bytes()).await.unwrap();
+    drop(guesser);
+    for _ in 0..1_000 {
+        if refused(&server, "wrong").await == 1 {
+            break;
+        }
+        server.anonymous().get("/health").await.expect(200);
+    }
+    assert_eq!((refused(&server, "wrong").await, alarms(&server).await.0), (1, 1));
+    let right = server.anonymous().post(LOGIN, &login("known@x.example", PASSWORD)).await;
+    right.expect_error(401, "INVALID_CREDENTIALS");
 }
 
 #[tokio::test]
@@ -395,5 +453,50 @@ async fn servers_of_one_database_count_together() {
     for server in [&one, &two] {
         let reply = server.anonymous().post(LOGIN, &login("known@x.example", PASSWORD)).await;
         reply.expect_error(401, "INVALID_CREDENTIALS");
+    }
+}
+
+#[tokio::test]
+async fn a_try_that_nobody_had_time_to_evaluate_is_no_failure() {
+    let server = TestServer::builder().option("--login-fail-email-threshold", "1").start().await;
+    server.create_user("ada@x.example", "student").await;
+    let right = login("ada@x.example", PASSWORD);
+    let mut put_off = 0;
+    for round in 0..20 {
+        // Far more than may wait for their turn; the one with an account comes after them.
+        let crowd = (0..400).map(|number| login(&format!("n{round}-{number}@x.example"), "wrong password"));
+        let bodies: Vec<Value> = crowd.chain([right.clone()]).collect();
+        let client = server.anonymous();
+        let replies = join_all(bodies.iter().map(|body| client.post(LOGIN, body))).await;
+        let last = replies.into_iter().next_back().unwrap();
+        if last.status == 503 {
+            assert!(retry_after_s(&last) >= 1);
+            put_off += 1;
+            break;
+        }
+        last.expect(200);
+    }
+    assert_eq!(put_off, 1, "the pool of hashes was never full");
+    server.anonymous().post(LOGIN, &right).await.expect(200);
+    // What was evaluated counts as ever.
+    server.anonymous().post(LOGIN, &login("ada@x.example", "wrong password")).await.expect(401);
+    server.anonymous().post(LOGIN, &right).await.expect_error(401, "INVALID_CREDENTIALS");
+}
+
+#[tokio::test]
+async fn one_address_hears_of_few_sign_ups_wherever_they_come_from() {
+    let server = TestServer::builder().option("--rl-signup-ip-limit", "2").option("--trusted-proxies", "127.0.0.1/32");
+    let server = server.start().await;
+    server.create_user("known@x.example", "student").await;
+    let client = server.anonymous();
+    let mut from = 0;
+    for email in ["known@x.example", "unknown@x.example"] {
+        let body = json!({ "email": email, "password": PASSWORD, "display_name": "Ada" });
+        for status in [201, 201, 429] {
+            from += 1;
+            let request = client.request(Method::POST, "/api/v1/auth/register").json(&body);
+            let reply = Reply::of(request.header("X-Forwarded-For", format!("198.51.100.{from}"))).await;
+            assert_eq!(reply.status, status, "{email}");
+        }
     }
 }

@@ -16,7 +16,7 @@ async fn send(client: &Client, query: &str, body: impl Into<Body>) -> Reply {
 }
 
 /// A CSV's report.
-async fn csv(client: &Client, query: &str, text: &str) -> Value {
+pub(super) async fn csv(client: &Client, query: &str, text: &str) -> Value {
     send(client, query, text.to_owned()).await.expect(200)
 }
 

@@ -7,7 +7,8 @@ use muster_server::auth::{self, DisplayName, Email, NewUser, Person, Role};
 use muster_server::db::DbError;
 use muster_server::ids::{TenantId, UserId};
 use muster_server::params;
-use muster_tests::{PASSWORD, TestServer};
+use muster_tests::{PASSWORD, Reply, TestServer};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 const LOGIN: &str = "/api/v1/auth/login";
@@ -81,10 +82,13 @@ async fn each_source_signs_up_with_its_own_body_and_finds_its_own_words_in_the_a
         let sign_in = login(body["email"].as_str().unwrap(), body["password"].as_str().unwrap());
         let tokens = server.anonymous().post(LOGIN, &sign_in).await.expect(200);
         let client = server.with_token(tokens["access_token"].as_str().unwrap());
-        assert_eq!(client.get("/api/v1/auth/me").await.expect(200)["id"], user["id"]);
+        let me = client.get(&path.replace("register", "me").replace("signup", "me")).await.expect(200);
+        for word in ["id", "email", "username", "display_name", "full_name", "name", "first_name", "last_name", "role"]
+        {
+            assert_eq!(me[word], user[word], "{word} of {path}");
+        }
         let profile = client.get("/api/v1/auth/profile").await.expect(200);
-        let words = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
-        assert_eq!(words(&profile), words(&user));
+        assert_eq!(profile, user);
     }
 }
 
@@ -306,6 +310,131 @@ async fn unknown_wrong_locked_disabled_and_without_a_password_get_one_answer() {
         audited(&server, "auth.sign_in_fail").await.into_iter().skip(8).map(|(_, reason, _)| reason.unwrap()).collect();
     assert_eq!(reasons, ["wrong", "unknown", "locked", "no_password", "no_password", "disabled", "too_long"]);
     assert_eq!(audited(&server, "auth.sign_in_lock").await.len(), 1);
+}
+
+/// A form as clients of OAuth 2 send it.
+async fn send_form(server: &TestServer, path: &str, origin: Option<&str>, body: &str) -> Reply {
+    let request = server.anonymous().request(Method::POST, path);
+    let request = request.header("Content-Type", "application/x-www-form-urlencoded; charset=UTF-8");
+    let request = origin.into_iter().fold(request, |request, origin| request.header("Origin", origin));
+    Reply::of(request.body(body.to_owned())).await
+}
+
+#[tokio::test]
+async fn a_name_and_a_password_may_come_as_a_form() {
+    let server = TestServer::start().await;
+    let body = json!({"email": "ada@x.example", "username": "ada17", "password": " two words & ü+% ", "name": "Ada"});
+    server.anonymous().post(REGISTER, &body).await.expect(201);
+    let password = "password=+two+words+%26+%C3%BC%2B%25+";
+    for path in ["/auth/login", "/v1/auth/login", LOGIN] {
+        for rest in [
+            "username=ada17",
+            "username=ada%40x.example",
+            "email=ADA%40x.example&username=",
+            "grant_type=password&username=ada17&scope=&client_id=&client_secret=",
+            "username=ada17&client=phone",
+        ] {
+            let reply = send_form(&server, path, None, &format!("{rest}&{password}")).await.expect(200);
+            let form = format!("grant_type=refresh_token&refresh_token={}", reply["refresh_token"].as_str().unwrap());
+            let renewed = send_form(&server, &path.replace("login", "refresh"), None, &form).await.expect(200);
+            assert_eq!((&renewed["token_type"], &renewed["expires_in"]), (&json!("bearer"), &json!(900)));
+        }
+    }
+    let trimmed = send_form(&server, LOGIN, None, "username=ada17&password=two+words+%26+%C3%BC%2B%25").await;
+    trimmed.expect_error(401, "INVALID_CREDENTIALS");
+    for wrong in [
+        "username=ada17",
+        "password=x",
+        "username=a&email=b&password=x",
+        "username=a&password=x&password=y",
+        "username=a&password=x&is_admin=1",
+        "grant_type=client_credentials&username=a&password=x",
+        "",
+    ] {
+        send_form(&server, LOGIN, None, wrong).await.expect_error(422, "VALIDATION_ERROR");
+    }
+    let wrong_grant = send_form(&server, "/auth/refresh", None, "grant_type=password&refresh_token=x").await;
+    wrong_grant.expect_error(422, "VALIDATION_ERROR");
+    let huge = format!("username=a&password={}", "x".repeat(300_000));
+    send_form(&server, LOGIN, None, &huge).await.expect_error(413, "PAYLOAD_TOO_LARGE");
+    let told = send_form(&server, LOGIN, None, "s3cret-value=1&password=x").await.expect_error(422, "VALIDATION_ERROR");
+    assert!(!told.to_string().contains("s3cret"), "{told}");
+}
+
+#[tokio::test]
+async fn a_page_of_somebody_else_lets_nobody_guess_by_a_form() {
+    let server = TestServer::builder().option("--cors-origins", "https://portal.uni.example");
+    let server = server.option("--public-url", "https://muster.uni.example/here").start().await;
+    let id = server.create_user("ada@x.example", "student").await;
+    let form = format!("username=ada%40x.example&password={}", PASSWORD.replace(' ', "+"));
+    for origin in
+        ["https://evil.example", "null", "https://portal.uni.example.evil.example", "http://portal.uni.example"]
+    {
+        let reply = send_form(&server, LOGIN, Some(origin), &form).await;
+        reply.expect_error(403, "FOREIGN_ORIGIN");
+    }
+    assert_eq!(audited(&server, "auth.sign_in_fail").await.len(), 0, "nothing was counted");
+    let own = server.url("");
+    for origin in ["https://portal.uni.example", "https://muster.uni.example", own.as_str()] {
+        let tokens = send_form(&server, LOGIN, Some(origin), &form).await.expect(200);
+        let client = server.with_token(tokens["access_token"].as_str().unwrap());
+        assert_eq!(client.get("/auth/me").await.expect(200)["id"], json!(id));
+    }
+}
+
+#[tokio::test]
+async fn names_and_passwords_are_one_however_a_keyboard_writes_accents() {
+    let server = TestServer::start().await;
+    let (composed, apart) = ("grüne Wiesen é", "gru\u{308}ne Wiesen e\u{301}");
+    let names = ["renée", "Rene\u{301}e"];
+    for (number, (set, typed)) in [(composed, apart), (apart, composed)].into_iter().enumerate() {
+        let email = format!("r{number}é@x.example");
+        let name = format!("{}{number}", names[number]);
+        let body = json!({"email": email, "username": name, "password": set, "name": "R"});
+        server.anonymous().post(REGISTER, &body).await.expect(201);
+        let other = format!("{}{number}", names[1 - number]);
+        for login in [
+            json!({"email": email, "password": typed}),
+            json!({"email": format!("R{number}e\u{301}@x.example"), "password": set}),
+            json!({"username": other, "password": typed}),
+        ] {
+            server.anonymous().post(LOGIN, &login).await.expect(200);
+        }
+        let plain = json!({"email": email, "password": "grune Wiesen e"});
+        server.anonymous().post(LOGIN, &plain).await.expect_error(401, "INVALID_CREDENTIALS");
+    }
+}
+
+#[tokio::test]
+async fn a_profile_may_be_sent_back_as_it_was_read() {
+    let server = TestServer::start().await;
+    let body = json!({
+        "email": "ada@x.example", "username": "ada17", "password": PASSWORD, "first_name": "Ada", "last_name": "Byron",
+    });
+    server.anonymous().post(REGISTER, &body).await.expect(201);
+    let ada = server.sign_in("ada@x.example").await;
+    let path = "/api/v1/auth/profile";
+    let read = ada.get(path).await.expect(200);
+    assert_eq!(ada.put(path, &read).await.expect(200), read);
+    for (word, same) in [("name", ["display_name", "full_name"]), ("last_name", ["family_name", "last_name"])] {
+        let mut changed = ada.get(path).await.expect(200);
+        changed[word] = json!("New");
+        let after = ada.put(path, &changed).await.expect(200);
+        for word in same {
+            assert_eq!(after[word], "New", "{word}");
+        }
+    }
+    let two = json!({"name": "One", "full_name": "Another"});
+    ada.put(path, &two).await.expect_error(422, "VALIDATION_ERROR");
+    ada.put(path, &json!({"name": "One", "full_name": "One"})).await.expect(200);
+    let read = ada.get(path).await.expect(200);
+    for (field, value) in [("role", json!("admin")), ("email", json!("eve@x.example")), ("created_at_ms", json!(1))] {
+        let mut changed = read.clone();
+        changed[field] = value;
+        let error = ada.put(path, &changed).await.expect_error(422, "VALIDATION_ERROR");
+        assert_eq!(error["details"]["field"], field);
+    }
+    assert_eq!(ada.get(path).await.expect(200), read);
 }
 
 #[tokio::test]

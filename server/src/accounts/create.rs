@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::app::App;
+use crate::auth::passwords;
 use crate::auth::permission::{StudentsWrite, UsersWrite};
 use crate::auth::{self, Allowed, CurrentUser, DisplayName, Email, NewUser, Person, Role, User, Username, optional};
 use crate::config::Secret;
@@ -132,7 +133,10 @@ async fn create(
         external_id: optional("external_id", body.external_id.as_deref(), auth::EXTERNAL_ID_CHARS_MAX)?,
     };
     let (password, initial_password) = match body.password {
-        Some(password) => (password, None),
+        Some(password) => {
+            check_password(password.reveal(), &email, username.as_ref(), &display_name)?;
+            (password, None)
+        }
         None => {
             let generated = auth::generate_password(&*app.entropy);
             let shown = generated.reveal().to_owned();
@@ -157,6 +161,18 @@ async fn create(
     });
     let user = stored.await?.ok_or_else(taken)?;
     Ok((StatusCode::CREATED, Json(Created { user, initial_password })))
+}
+
+/// What somebody else chose is guessed as easily as what one chose for oneself.
+fn check_password(
+    password: &str,
+    email: &Email,
+    username: Option<&Username>,
+    display_name: &DisplayName,
+) -> AppResult<()> {
+    let mut about = vec![email.as_str(), display_name.as_str()];
+    about.extend(username.map(Username::as_str));
+    passwords::check_new("password", password, &about)
 }
 
 pub(super) fn taken() -> AppError {

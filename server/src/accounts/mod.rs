@@ -38,7 +38,8 @@ pub fn create(tx: &Tx<'_>, actor: &Actor, new: &NewUser) -> Result<bool, DbError
     Ok(true)
 }
 
-/// Changes an account, notes who did, and tells an address that is not the account's any more. Whoever calls this hands the user to `auth::remember` after the commit.
+/// Changes an account, notes who did, and tells an address that is not the account's any more. Whoever calls this hands
+/// the user to `auth::remember` after the commit.
 ///
 /// # Errors
 /// When the database fails.
@@ -55,6 +56,7 @@ pub fn change(tx: &Tx<'_>, actor: &Actor, id: UserId, change: &UserChange, now_m
     }
     if before.email != after.email {
         note(tx, actor, (Action::UserUpdate, id), (Some("email"), "done"), now_ms)?;
+        // Whoever had the address must hear of it, should the change be nobody's wish.
         mail::notify(tx, &actor.tenant, &before.email, Notice::EmailChanged, now_ms)?;
     } else if described(before) != described(after) {
         note(tx, actor, (Action::UserUpdate, id), (None, "done"), now_ms)?;

@@ -8,11 +8,13 @@ use utoipa::ToSchema;
 use super::current_user::CurrentUser;
 use super::limits;
 use super::mailed_token::{MailedToken, Owner, Presented, Purpose};
+use super::queries;
 use super::rates::{self, Key, Rate};
-use super::{queries, users};
+use super::role::Role;
+use super::users::{self, User, remember};
 use crate::app::App;
 use crate::audit::{self, Action, Actor, Event};
-use crate::config::Secret;
+use crate::config::{Secret, SignUp};
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::http::{Json, RequestId};
@@ -41,7 +43,7 @@ pub(super) fn request(tx: &Tx<'_>, owner: &Owner, confirmation: &Confirmation, n
 /// The token of a link.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Confirm {
+pub(super) struct ConfirmEmail {
     /// From the link in the mail.
     #[schema(value_type = String)]
     token: Secret,
@@ -56,7 +58,7 @@ pub(super) struct Confirmed {
 
 /// Confirms an e-mail address by the token of a mailed link.
 #[utoipa::path(
-    post, path = "/auth/confirm-email", tag = "auth", security(()), request_body = Confirm,
+    post, path = "/auth/confirm-email", tag = "auth", security(()), request_body = ConfirmEmail,
     responses(
         (status = 200, body = Confirmed),
         (status = 400, description = "the token is wrong, used or expired", body = ErrorEnvelope)
@@ -65,26 +67,61 @@ pub(super) struct Confirmed {
 pub(super) async fn confirm_email(
     State(app): State<App>,
     request: RequestId,
-    Json(confirm): Json<Confirm>,
+    Json(confirm): Json<ConfirmEmail>,
 ) -> AppResult<Json<Confirmed>> {
     let presented = Presented::new(&app, Purpose::ConfirmEmail, confirm.token.reveal())?.ok_or_else(invalid)?;
     let (now_ms, request_id) = (app.now_ms(), request.as_str().to_owned());
-    let confirmed: Result<bool, DbError> = app.db.write(move |tx| take(tx, &presented, &request_id, now_ms)).await;
-    if confirmed? { Ok(Json(Confirmed { status: "confirmed" })) } else { Err(invalid()) }
+    let makes_students = makes_students(&app);
+    let confirmed: Result<Option<User>, DbError> =
+        app.db.write(move |tx| take(tx, &presented, &request_id, makes_students, now_ms)).await;
+    remember(&app, &confirmed?.ok_or_else(invalid)?)?;
+    Ok(Json(Confirmed { status: "confirmed" }))
 }
 
-/// Whether the token was good, for the address that the account still has.
-fn take(tx: &Tx<'_>, presented: &Presented, request_id: &str, now_ms: i64) -> Result<bool, DbError> {
-    let Some(owner) = presented.take(tx, now_ms)? else { return Ok(false) };
+/// The user, if the token was good, for the address that the account still has.
+fn take(
+    tx: &Tx<'_>,
+    presented: &Presented,
+    request_id: &str,
+    makes_students: bool,
+    now_ms: i64,
+) -> Result<Option<User>, DbError> {
+    let Some(owner) = presented.take(tx, now_ms)? else { return Ok(None) };
     let user = users::find(tx, &owner.tenant, owner.user)?;
-    let Some(user) = user.filter(|user| user.email == owner.email) else { return Ok(false) };
-    queries::confirm_email(tx, &owner.tenant, user.id, now_ms)?;
+    let Some(user) = user.filter(|user| user.email == owner.email) else { return Ok(None) };
     let id = user.id.to_string();
     let (tenant, role) = (owner.tenant, user.role.to_string());
     let actor = Actor { tenant, id: id.clone(), role, request_id: request_id.to_owned() };
     let event = Event { action: Action::EmailConfirm, kind: "user", id: &id, reason: None, result: "ok" };
     audit::record(tx, &actor, &event, now_ms)?;
-    Ok(true)
+    note_confirmed(tx, &actor, &user, makes_students, now_ms)?;
+    users::find(tx, &actor.tenant, user.id)
+}
+
+/// Whether confirming an address makes a student of a guest.
+pub(super) fn makes_students(app: &App) -> bool {
+    app.config.sign_up == SignUp::Confirmed
+}
+
+/// Notes that the user reads mail at the address, and makes a student of a guest who waited for that. Whoever calls this
+/// hands the user to `remember` after the commit.
+pub(super) fn note_confirmed(
+    tx: &Tx<'_>,
+    actor: &Actor,
+    user: &User,
+    makes_students: bool,
+    now_ms: i64,
+) -> Result<(), DbError> {
+    queries::confirm_email(tx, &user.tenant, user.id, now_ms)?;
+    // Whom an admin made a guest after the address was confirmed stays one.
+    if !makes_students || user.role != Role::Guest || user.email_confirmed_at_ms.is_some() {
+        return Ok(());
+    }
+    queries::set_role_and_status(tx, &user.tenant, user.id, Role::Student, user.status, now_ms)?;
+    let (id, before) = (user.id.to_string(), Some(Role::Guest.as_str()));
+    let event =
+        Event { action: Action::UserRole, kind: "user", id: &id, reason: before, result: Role::Student.as_str() };
+    audit::record(tx, actor, &event, now_ms)
 }
 
 /// Sends a new link to the address of the account that is signed in.

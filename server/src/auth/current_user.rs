@@ -68,9 +68,9 @@ pub struct MaybeUser(pub Option<CurrentUser>);
 
 /// Somebody who is signed in, and the session in which they are.
 #[derive(Debug, Clone)]
-pub(super) struct SignedIn {
-    pub(super) user: CurrentUser,
-    pub(super) session: AuthSessionId,
+pub(crate) struct SignedIn {
+    pub(crate) user: CurrentUser,
+    pub(crate) session: AuthSessionId,
     pub(super) expires_at_s: i64,
 }
 

@@ -2,6 +2,7 @@
 
 use super::hashing::{self, Verified};
 use super::queries;
+use super::role::Role;
 use crate::app::App;
 use crate::config::Secret;
 use crate::db::DbError;
@@ -12,34 +13,53 @@ use crate::error::{AppError, AppResult};
 pub struct DefaultAccount {
     /// The e-mail address.
     pub email: &'static str,
+    /// The user name, where the other system had one.
+    pub username: Option<&'static str>,
     /// The password.
     pub password: &'static str,
+    /// As what.
+    pub role: Role,
 }
 
-/// The two that SEED_DEMO_ACCOUNTS makes: an admin and a student.
-pub const DEMO_ACCOUNTS: [DefaultAccount; 2] = [
-    DefaultAccount { email: "admin@example.com", password: "Admin123!" },
-    DefaultAccount { email: "student@example.com", password: "Student123!" },
+/// Those that SEED_DEMO_ACCOUNTS makes.
+pub const DEMO_ACCOUNTS: [DefaultAccount; 5] = [
+    account("admin@example.com", None, "Admin123!", Role::Admin),
+    account("student@example.com", None, "Student123!", Role::Student),
+    account("admin@campus.example", Some("admin"), "admin123", Role::Admin),
+    account("staff1@campus.example", Some("staff1"), "staff123", Role::Staff),
+    account("student1@campus.example", Some("student1"), "student123", Role::Student),
 ];
-/// Those that other systems made without being asked; nobody makes them here, but they may have been brought along.
+/// Those that other systems made without being asked; nobody makes them here, because their addresses may be somebody's,
+/// but they may have been brought along.
 const FOREIGN: [DefaultAccount; 4] = [
-    DefaultAccount { email: "admin@smavs.com", password: "admin123" },
-    DefaultAccount { email: "lecturer@smavs.com", password: "lecturer123" },
-    DefaultAccount { email: "student@smavs.com", password: "student123" },
-    DefaultAccount { email: "student@example.com", password: "secure123" },
+    account("admin@smavs.com", None, "admin123", Role::Admin),
+    account("lecturer@smavs.com", None, "lecturer123", Role::Lecturer),
+    account("student@smavs.com", None, "student123", Role::Student),
+    account("student@example.com", Some("student1"), "secure123", Role::Student),
 ];
 
-/// The addresses of accounts that still have the password that everybody knows.
+const fn account(
+    email: &'static str,
+    username: Option<&'static str>,
+    password: &'static str,
+    role: Role,
+) -> DefaultAccount {
+    DefaultAccount { email, username, password, role }
+}
+
+/// The accounts that still have the password that everybody knows, whatever their address is now.
 ///
 /// # Errors
 /// When the database fails, or a stored hash cannot be read.
-pub async fn open_to_everybody(app: &App) -> AppResult<Vec<&'static str>> {
+pub async fn open_to_everybody(app: &App) -> AppResult<Vec<String>> {
     let mut open = Vec::new();
     for account in DEMO_ACCOUNTS.iter().chain(&FOREIGN) {
-        let hashes = app.db.read(|tx| queries::password_hashes(tx, account.email)).await;
-        for hash in hashes.map_err(|error: DbError| AppError::from(error))? {
-            if hashing::verify(app, Secret::new(account.password.to_owned()), Some(hash)).await? != Verified::Wrong {
-                open.push(account.email);
+        let username = account.username.unwrap_or_default();
+        let found = app.db.read(move |tx| queries::open_by_password(tx, account.email, username)).await;
+        for (email, hash) in found.map_err(|error: DbError| AppError::from(error))? {
+            let password = Secret::new(account.password.to_owned());
+            if hashing::verify(app, password, Some(hash)).await? != Verified::Wrong {
+                open.push(email);
             }
         }
     }

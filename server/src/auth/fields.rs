@@ -1,5 +1,7 @@
 //! E-mail addresses, user names and what else describes a person, in the one form in which they are stored.
 
+use unicode_normalization::UnicodeNormalization;
+
 use crate::error::AppError;
 
 /// Longest e-mail address.
@@ -11,6 +13,11 @@ pub const NAME_CHARS_MAX: usize = 120;
 /// Characters of an id in the registry's own system.
 pub const EXTERNAL_ID_CHARS_MAX: usize = 255;
 
+/// A name that somebody signs in with, in its one form: without spaces around it, in lower case, accents part of their letters.
+pub(super) fn folded(name: &str) -> String {
+    name.trim().to_lowercase().nfc().collect()
+}
+
 /// An e-mail address in lower case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Email(String);
@@ -18,7 +25,7 @@ pub struct Email(String);
 impl Email {
     /// Checks the form; whether anybody reads mail there is another question.
     pub fn parse(text: &str) -> Result<Self, AppError> {
-        let text = text.trim().to_lowercase();
+        let text = folded(text);
         let plain = |c: char| !c.is_whitespace() && !c.is_control() && c != '@';
         let valid = text.len() <= EMAIL_BYTES_MAX
             && text.split_once('@').is_some_and(|(local, domain)| {
@@ -43,7 +50,7 @@ pub struct Username(String);
 impl Username {
     /// Letters, digits, dot, underscore and hyphen.
     pub fn parse(text: &str) -> Result<Self, AppError> {
-        let text = text.trim().to_lowercase();
+        let text = folded(text);
         let plain = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '/');
         if USERNAME_CHARS.contains(&text.chars().count()) && text.chars().all(plain) {
             return Ok(Self(text));
@@ -118,6 +125,7 @@ mod tests {
     fn a_user_name_never_looks_like_an_address() {
         assert_eq!(Username::parse("Student1").unwrap().as_str(), "student1");
         assert!(Username::parse("CS/2024/017").is_ok());
+        assert_eq!(Username::parse("Rene\u{301}e").unwrap().as_str(), "renée");
         for text in ["ab", "a@b.c", "a b c", &"x".repeat(41)] {
             assert!(Username::parse(text).is_err(), "{text:?}");
         }

@@ -1,11 +1,12 @@
 //! Password hashes: Argon2id, a few at a time, on threads that may take their time.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
 use data_encoding::BASE32_NOPAD;
 use tokio::sync::Semaphore;
+use unicode_normalization::UnicodeNormalization;
 use zeroize::Zeroizing;
 
 use super::limits;
@@ -35,14 +36,14 @@ static ARGON2: LazyLock<Argon2<'static>> = LazyLock::new(|| {
 
 /// The bounded pool.
 pub(super) struct Hashing {
-    running: Semaphore,
+    running: Arc<Semaphore>,
     waiting: Semaphore,
 }
 
 impl Hashing {
     pub(super) fn new() -> Self {
         Self {
-            running: Semaphore::new(limits::HASHES_AT_ONCE),
+            running: Arc::new(Semaphore::new(limits::HASHES_AT_ONCE)),
             waiting: Semaphore::new(limits::HASHES_AT_ONCE + limits::HASHES_WAITING_MAX),
         }
     }
@@ -50,7 +51,13 @@ impl Hashing {
     async fn run<T: Send + 'static>(&self, draw: u64, work: impl FnOnce() -> T + Send + 'static) -> AppResult<T> {
         let busy = |_| AppError::unavailable("BUSY", "too many people sign in at once", jittered_retry_after(draw));
         let _waiting = self.waiting.try_acquire().map_err(busy)?;
-        let _running = self.running.acquire().await.map_err(AppError::internal)?;
+        let running = Arc::clone(&self.running).acquire_owned().await.map_err(AppError::internal)?;
+        // A hash that has begun goes on when its client leaves, and its place is taken until then.
+        let work = move || {
+            let done = work();
+            drop(running);
+            done
+        };
         tokio::task::spawn_blocking(work).await.map_err(AppError::internal)
     }
 }
@@ -66,7 +73,7 @@ pub(super) fn check_password(field: &'static str, password: &str) -> AppResult<(
 /// Hashes a new password, which must be long enough.
 pub(crate) async fn hash_password(app: &App, password: Secret) -> AppResult<String> {
     check_password("password", password.reveal())?;
-    let entropy = std::sync::Arc::clone(&app.entropy);
+    let entropy = Arc::clone(&app.entropy);
     let state = AuthState::of(app)?;
     state.hashing.run(app.draw(), move || hash_password_blocking(password.reveal(), &*entropy)).await?
 }
@@ -80,8 +87,13 @@ pub fn hash_password_blocking(password: &str, entropy: &dyn Entropy) -> AppResul
 fn hash_any(password: &str, entropy: &dyn Entropy) -> AppResult<String> {
     let mut salt = [0; SALT_BYTES];
     entropy.fill(&mut salt);
-    let hash = ARGON2.hash_password_with_salt(password.as_bytes(), &salt).map_err(AppError::internal)?;
+    let hash = ARGON2.hash_password_with_salt(composed(password).as_bytes(), &salt).map_err(AppError::internal)?;
     Ok(hash.to_string())
+}
+
+/// Keyboards differ in whether an accent is part of its letter (NFC) or a character of its own; one password has both forms.
+fn composed(password: &str) -> Zeroizing<String> {
+    Zeroizing::new(password.nfc().collect())
 }
 
 /// What comparing a password with a stored hash gave.
@@ -98,11 +110,21 @@ pub(super) enum Verified {
 /// Whether the password is right. Without a stored hash the same work is done and the answer is no.
 pub(super) async fn verify(app: &App, password: Secret, stored: Option<String>) -> AppResult<Verified> {
     let work = move || match stored {
-        Some(stored) => evaluate(password.reveal().as_bytes(), &stored),
-        None => evaluate(password.reveal().as_bytes(), HASH_OF_NOBODY).and(None),
+        Some(stored) => evaluate_forms(password.reveal(), &stored),
+        None => evaluate_forms(password.reveal(), HASH_OF_NOBODY).and(None),
     };
     let verified = AuthState::of(app)?.hashing.run(app.draw(), work).await?;
     Ok(verified.unwrap_or(Verified::Wrong))
+}
+
+/// As we would hash the password, and else as it came: another system may have hashed it so.
+fn evaluate_forms(password: &str, stored: &str) -> Option<Verified> {
+    let composed = composed(password);
+    let verified = evaluate(composed.as_bytes(), stored)?;
+    if verified != Verified::Wrong || composed.as_str() == password {
+        return Some(verified);
+    }
+    evaluate(password.as_bytes(), stored).map(|again| if again == Verified::Wrong { again } else { Verified::Weak })
 }
 
 /// `None` when the hash is of no kind that we evaluate, or would cost too much.
@@ -119,13 +141,36 @@ fn evaluate(password: &[u8], stored: &str) -> Option<Verified> {
     verified
 }
 
-fn argon2(password: &[u8], stored: &str) -> Option<Verified> {
+/// A hash that another system made, which the right password will open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImportedHash(Secret);
+
+impl ImportedHash {
+    /// `None` when it is of a kind that we cannot evaluate, or would cost too much.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_known =
+            if text.starts_with("$argon2") { bearable(text).is_some() } else { imported_hashes::is_known(text) };
+        is_known.then(|| Self(Secret::new(text.to_owned())))
+    }
+
+    /// As it is stored.
+    pub fn reveal(&self) -> &str {
+        self.0.reveal()
+    }
+}
+
+/// A hash of Argon2 and what evaluating it takes, unless that is too much.
+fn bearable(stored: &str) -> Option<(PasswordHash, Params)> {
     let hash = PasswordHash::new(stored).ok()?;
     let params = Params::try_from(&hash).ok()?;
     let work = u64::from(params.m_cost()) * u64::from(params.t_cost());
-    if params.m_cost() > limits::IMPORTED_MEMORY_KIB_MAX || work > limits::IMPORTED_ARGON2_WORK_MAX {
-        return None;
-    }
+    let is_bearable = params.m_cost() <= limits::IMPORTED_MEMORY_KIB_MAX && work <= limits::IMPORTED_ARGON2_WORK_MAX;
+    (is_bearable && hash.salt.is_some() && hash.hash.is_some()).then_some((hash, params))
+}
+
+fn argon2(password: &[u8], stored: &str) -> Option<Verified> {
+    let (hash, params) = bearable(stored)?;
+    let work = u64::from(params.m_cost()) * u64::from(params.t_cost());
     if ARGON2.verify_password(password, &hash).is_err() {
         return Some(Verified::Wrong);
     }
@@ -144,7 +189,7 @@ pub(super) async fn upgrade(
     old_hash: String,
     request: &RequestId,
 ) -> AppResult<()> {
-    let entropy = std::sync::Arc::clone(&app.entropy);
+    let entropy = Arc::clone(&app.entropy);
     let hashing = &AuthState::of(app)?.hashing;
     let new_hash = hashing.run(app.draw(), move || hash_any(password.reveal(), &*entropy)).await??;
     let actor = Actor {
@@ -189,6 +234,27 @@ mod tests {
         assert_eq!(real.hash.map(|hash| hash.len()), nobody.hash.map(|hash| hash.len()));
     }
 
+    #[tokio::test]
+    async fn a_hash_whose_client_has_left_keeps_its_place_until_it_is_done() {
+        let hashing = Hashing::new();
+        let (begun, has_begun) = std::sync::mpsc::channel();
+        let (end, may_end) = std::sync::mpsc::channel::<()>();
+        let work = move || {
+            let _ = begun.send(());
+            may_end.recv().is_err()
+        };
+        let client = hashing.run(0, work);
+        let watch = tokio::task::spawn_blocking(move || has_begun.recv());
+        tokio::select! {
+            _ = client => unreachable!("the work waits"),
+            begun = watch => begun.unwrap().unwrap(),
+        }
+        assert_eq!(hashing.running.available_permits(), limits::HASHES_AT_ONCE - 1);
+        drop(end);
+        let all = u32::try_from(limits::HASHES_AT_ONCE).unwrap();
+        assert!(hashing.running.acquire_many(all).await.is_ok());
+    }
+
     #[test]
     fn the_right_password_is_told_from_the_wrong_one() {
         let stored = hash_password_blocking("correct horse", &SeededEntropy::new(1)).unwrap();
@@ -215,6 +281,19 @@ mod tests {
         for nonsense in ["", "plain", "$argon2id$", "$1$salt$hash", "pbkdf2_sha256$x$y$z"] {
             assert_eq!(evaluate(b"plain", nonsense), None, "{nonsense:?}");
         }
+    }
+
+    #[test]
+    fn a_password_is_one_however_its_accents_are_typed() {
+        let (composed, apart) = ("grün wie Gras", "gru\u{308}n wie Gras");
+        let ours = hash_password_blocking(apart, &SeededEntropy::new(1)).unwrap();
+        for typed in [composed, apart] {
+            assert_eq!(evaluate_forms(typed, &ours), Some(Verified::Right));
+        }
+        assert_eq!(evaluate_forms("grun wie Gras", &ours), Some(Verified::Wrong));
+        let theirs = ARGON2.hash_password_with_salt(apart.as_bytes(), &[7; SALT_BYTES]).unwrap().to_string();
+        assert_eq!(evaluate_forms(apart, &theirs), Some(Verified::Weak));
+        assert_eq!(evaluate_forms(composed, &theirs), Some(Verified::Wrong));
     }
 
     #[test]

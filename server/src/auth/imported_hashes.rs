@@ -11,55 +11,70 @@ const BCRYPT_BYTES_MAX: usize = 72;
 /// Bytes of a SHA-256.
 const SHA256_BYTES: usize = 32;
 
+/// A hash that can be evaluated at a bearable price.
+enum Known<'a> {
+    Bcrypt(&'a str),
+    Pbkdf2 { rounds: u32, salt: Vec<u8>, expected: Vec<u8> },
+}
+
 /// Whether the password is right; `None` when the hash is of another kind or would cost too much.
 pub(super) fn verify(password: &[u8], stored: &str) -> Option<bool> {
+    match parse(stored)? {
+        Known::Bcrypt(stored) => bcrypt(password, stored),
+        Known::Pbkdf2 { rounds, salt, expected } => {
+            let mut derived = [0; SHA256_BYTES];
+            pbkdf2::pbkdf2_hmac::<Sha256>(password, &salt, rounds, &mut derived);
+            Some(derived.ct_eq(expected.as_slice()).into())
+        }
+    }
+}
+
+/// Whether a password can be compared with the hash.
+pub(super) fn is_known(stored: &str) -> bool {
+    parse(stored).is_some()
+}
+
+fn parse(stored: &str) -> Option<Known<'_>> {
     if let Some(rest) = stored.strip_prefix("$pbkdf2-sha256$") {
-        return passlib(password, rest);
+        return passlib(rest);
     }
     if let Some(rest) = stored.strip_prefix("pbkdf2_sha256$") {
-        return django(password, rest);
+        return django(rest);
     }
-    ["$2a$", "$2b$", "$2y$"].iter().any(|prefix| stored.starts_with(prefix)).then(|| bcrypt(password, stored))?
+    let parts: bcrypt::HashParts = stored.parse().ok()?;
+    let is_bcrypt = ["$2a$", "$2b$", "$2y$"].iter().any(|prefix| stored.starts_with(prefix));
+    (is_bcrypt && parts.get_cost() <= limits::IMPORTED_BCRYPT_COST_MAX).then_some(Known::Bcrypt(stored))
 }
 
 /// A longer password that begins like the right one, or one that repeats it after a NUL, would pass for it.
 fn bcrypt(password: &[u8], stored: &str) -> Option<bool> {
-    let parts: bcrypt::HashParts = stored.parse().ok()?;
-    if parts.get_cost() > limits::IMPORTED_BCRYPT_COST_MAX {
-        return None;
-    }
     let told_apart = password.len() <= BCRYPT_BYTES_MAX && !password.contains(&0);
     let right = bcrypt::verify(password, stored).ok()?;
     Some(right && told_apart)
 }
 
 /// `rounds$salt$hash`, both in base64 without padding and with a dot for the plus.
-fn passlib(password: &[u8], rest: &str) -> Option<bool> {
+fn passlib(rest: &str) -> Option<Known<'_>> {
     let decode = |text: &str| BASE64_NOPAD.decode(text.replace('.', "+").as_bytes()).ok();
     let (rounds, salt, hash) = three(rest)?;
-    pbkdf2(password, rounds, &decode(salt)?, &decode(hash)?)
+    pbkdf2(rounds, decode(salt)?, decode(hash)?)
 }
 
 /// `rounds$salt$hash`: the salt as it is, the hash in base64.
-fn django(password: &[u8], rest: &str) -> Option<bool> {
+fn django(rest: &str) -> Option<Known<'_>> {
     let (rounds, salt, hash) = three(rest)?;
-    pbkdf2(password, rounds, salt.as_bytes(), &BASE64.decode(hash.as_bytes()).ok()?)
+    pbkdf2(rounds, salt.as_bytes().to_vec(), BASE64.decode(hash.as_bytes()).ok()?)
+}
+
+fn pbkdf2<'a>(rounds: &str, salt: Vec<u8>, expected: Vec<u8>) -> Option<Known<'a>> {
+    let rounds = rounds.parse().ok().filter(|rounds| (1..=limits::IMPORTED_PBKDF2_ROUNDS_MAX).contains(rounds))?;
+    (expected.len() == SHA256_BYTES).then_some(Known::Pbkdf2 { rounds, salt, expected })
 }
 
 fn three(text: &str) -> Option<(&str, &str, &str)> {
     let (first, rest) = text.split_once('$')?;
     let (second, third) = rest.split_once('$')?;
     Some((first, second, third))
-}
-
-fn pbkdf2(password: &[u8], rounds: &str, salt: &[u8], expected: &[u8]) -> Option<bool> {
-    let rounds = rounds.parse().ok().filter(|rounds| (1..=limits::IMPORTED_PBKDF2_ROUNDS_MAX).contains(rounds))?;
-    if expected.len() != SHA256_BYTES {
-        return None;
-    }
-    let mut derived = [0; SHA256_BYTES];
-    pbkdf2::pbkdf2_hmac::<Sha256>(password, salt, rounds, &mut derived);
-    Some(derived.ct_eq(expected).into())
 }
 
 #[cfg(test)]
@@ -72,6 +87,7 @@ mod tests {
             assert_eq!(verify(password.as_bytes(), stored), Some(true), "{stored}");
             assert_eq!(verify(format!("{password}x").as_bytes(), stored), Some(false), "{stored}");
             assert_eq!(verify(b"", stored), Some(false), "{stored}");
+            assert!(is_known(stored), "{stored}");
         }
     }
 
@@ -101,6 +117,7 @@ mod tests {
             "$5$rounds=1000$x$y".to_owned(),
         ] {
             assert_eq!(verify(b"password", &torn), None, "{torn}");
+            assert!(!is_known(&torn), "{torn}");
         }
     }
 

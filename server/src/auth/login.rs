@@ -1,10 +1,11 @@
-//! `POST /auth/login`: a password for an access token.
+//! `POST /auth/login`: a password for an access token. As JSON, or as the form that clients of OAuth 2 send.
 
 use axum::extract::State;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::auth_session::ClientClass;
+use super::fields::folded;
 use super::hashing::{self, Verified};
 use super::rates::locks::{self, Account, Attempt};
 use super::rates::{self, Key, Rate};
@@ -14,8 +15,9 @@ use super::{limits, queries};
 use crate::app::App;
 use crate::audit::{self, Action, Event};
 use crate::config::Secret;
+use crate::db::DbError;
 use crate::error::{AppError, AppResult, ErrorEnvelope};
-use crate::http::{ClientIp, Json, RequestId};
+use crate::http::{ClientIp, Json, JsonOrForm, RequestId};
 use crate::ids::TenantId;
 
 /// Either `email` or `username`, and the password.
@@ -24,7 +26,7 @@ use crate::ids::TenantId;
 pub(super) struct Login {
     /// The e-mail address.
     email: Option<String>,
-    /// The user name.
+    /// The user name, or the e-mail address: clients of OAuth 2 know only this field.
     username: Option<String>,
     /// The password.
     #[schema(value_type = String)]
@@ -32,11 +34,21 @@ pub(super) struct Login {
     /// `phone` or `web`, which is the default.
     #[serde(default)]
     client: ClientClass,
+    /// `password`, from clients of OAuth 2. Their other fields are taken and say nothing here.
+    grant_type: Option<String>,
+    #[serde(rename = "scope")]
+    _scope: Option<String>,
+    #[serde(rename = "client_id")]
+    _client_id: Option<String>,
+    #[schema(value_type = Option<String>)]
+    #[serde(rename = "client_secret")]
+    _client_secret: Option<Secret>,
 }
 
 /// Signs in.
 #[utoipa::path(
-    post, path = "/auth/login", tag = "auth", security(()), request_body = Login,
+    post, path = "/auth/login", tag = "auth", security(()),
+    request_body(content((Login = "application/json"), (Login = "application/x-www-form-urlencoded"))),
     responses(
         (status = 200, body = SignInReply),
         (status = 401, description = "unknown, wrong, locked or disabled: the answer does not say which",
@@ -49,32 +61,89 @@ pub(super) async fn login(
     State(app): State<App>,
     client: ClientIp,
     request: RequestId,
-    Json(login): Json<Login>,
+    JsonOrForm(login): JsonOrForm<Login>,
 ) -> AppResult<Json<SignInReply>> {
-    let name = match (&login.email, &login.username) {
-        (Some(name), None) | (None, Some(name)) => name.trim().to_lowercase(),
-        _ => return Err(AppError::validation("send either email or username")),
-    };
+    let name = login.name()?;
     let tenant = TenantId::default_tenant();
     let tries = [(Rate::LoginAddress, Key::Address(client)), (Rate::LoginAccount, Key::Account(&tenant, &name))];
     rates::take(&app, &tries).await?;
     let (lookup, lookup_tenant) = (name.clone(), tenant.clone());
     let found = app.db.read(move |tx| queries::by_login(tx, &lookup_tenant, &lookup)).await?;
     let account = found.as_ref().map_or(Account::Unknown(name), |(user, _)| Account::User(user.id));
-    let attempt = locks::attempt(&app, &tenant, &account, client, &request).await?;
-    let judged = judge(&app, found, &login.password, &attempt).await?;
-    match judged {
-        Judged::Right(user, old_hash) => {
-            attempt.succeeded(&app).await?;
-            if let Some(old_hash) = old_hash {
-                hashing::upgrade(&app, &user, login.password, old_hash, &request).await?;
+    let attempt = locks::attempt(&app, &tenant, &account, client).await?;
+    // On its own, because whoever hangs up must not keep a failure out of the audit log.
+    let counted = Try { tenant, account, attempt, request };
+    tokio::spawn(counted.evaluate(app, found, login)).await.map_err(AppError::internal)?.map(Json)
+}
+
+/// A try that was counted.
+struct Try {
+    tenant: TenantId,
+    account: Account,
+    attempt: Attempt,
+    request: RequestId,
+}
+
+impl Try {
+    async fn evaluate(self, app: App, found: Option<(User, Option<String>)>, login: Login) -> AppResult<SignInReply> {
+        match judge(&app, found, &login.password, &self.attempt).await {
+            Ok(Judged::Right(user, old_hash)) => {
+                self.attempt.succeeded(&app).await?;
+                if let Some(old_hash) = old_hash {
+                    hashing::upgrade(&app, &user, login.password, old_hash, &self.request).await?;
+                }
+                let sign_in = SignIn { class: login.client, method: Method::Password, request: self.request };
+                sign_in::complete(&app, &user, sign_in).await
             }
-            let sign_in = SignIn { class: login.client, method: Method::Password, request };
-            sign_in::complete(&app, &user, sign_in).await.map(Json)
+            Ok(Judged::Wrong(reason)) => {
+                self.note_failure(&app, reason).await?;
+                Err(wrong_credentials())
+            }
+            Err(error) => {
+                self.attempt.not_evaluated(&app).await?;
+                Err(error)
+            }
         }
-        Judged::Wrong(reason) => {
-            note_failure(&app, &tenant, &account, &attempt, reason, &request).await?;
-            Err(wrong_credentials())
+    }
+
+    async fn note_failure(&self, app: &App, reason: &'static str) -> AppResult<()> {
+        let actor = locks::anonymous(&self.tenant, &self.request);
+        let (id, now_ms) = (self.shown(), app.now_ms());
+        tracing::info!(request_id = self.request.as_str(), account = id, reason, "Refused a sign-in");
+        let (failed, whose) = (self.attempt.clone(), self.account.clone());
+        let (action, kind) = (Action::SignInFail, "account");
+        let noted: Result<(), DbError> = app
+            .db
+            .write(move |tx| {
+                failed.note_failed(tx, &actor, &whose, now_ms)?;
+                let event = Event { action, kind, id: &id, reason: Some(reason), result: "refused" };
+                audit::record(tx, &actor, &event, now_ms)
+            })
+            .await;
+        noted?;
+        self.attempt.tell_failed(app, &self.account, &self.request);
+        Ok(())
+    }
+
+    /// The account as logs name it: its id, or what is left of a hash of the name.
+    fn shown(&self) -> String {
+        match &self.account {
+            Account::User(user) => user.to_string(),
+            Account::Unknown(_) => self.attempt.shown(),
+        }
+    }
+}
+
+impl Login {
+    /// The address or the user name, as it would be stored.
+    fn name(&self) -> AppResult<String> {
+        if self.grant_type.as_deref().is_some_and(|grant| !matches!(grant, "" | "password")) {
+            return Err(AppError::field("grant_type", "expected password; POST /auth/refresh renews tokens"));
+        }
+        let filled = |name: &Option<String>| name.as_deref().map(folded).filter(|name| !name.is_empty());
+        match (filled(&self.email), filled(&self.username)) {
+            (Some(name), None) | (None, Some(name)) => Ok(name),
+            _ => Err(AppError::validation("send either email or username")),
         }
     }
 }
@@ -112,34 +181,6 @@ async fn judge(
         (Some(user), Verified::Right) => Judged::Right(Box::new(user), None),
         (Some(user), Verified::Weak) => Judged::Right(Box::new(user), hash),
     })
-}
-
-async fn note_failure(
-    app: &App,
-    tenant: &TenantId,
-    account: &Account,
-    attempt: &Attempt,
-    reason: &'static str,
-    request: &RequestId,
-) -> AppResult<()> {
-    let actor = locks::anonymous(tenant, request);
-    let (id, now_ms) = (shown(account, attempt), app.now_ms());
-    tracing::info!(request_id = request.as_str(), account = id, reason, "Refused a sign-in");
-    app.db
-        .write(move |tx| {
-            let event =
-                Event { action: Action::SignInFail, kind: "account", id: &id, reason: Some(reason), result: "refused" };
-            audit::record(tx, &actor, &event, now_ms).map_err(AppError::from)
-        })
-        .await
-}
-
-/// The account as logs name it: its id, or what is left of a hash of the name.
-fn shown(account: &Account, attempt: &Attempt) -> String {
-    match account {
-        Account::User(user) => user.to_string(),
-        Account::Unknown(_) => attempt.shown(),
-    }
 }
 
 fn wrong_credentials() -> AppError {

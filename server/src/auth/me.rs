@@ -6,7 +6,8 @@ use utoipa::ToSchema;
 
 use super::current_user::CurrentUser;
 use super::permission;
-use super::users::{self, User};
+use super::profile::Profile;
+use super::users;
 use crate::app::App;
 use crate::error::{AppError, AppResult};
 use crate::http::Json;
@@ -15,7 +16,7 @@ use crate::http::Json;
 #[derive(Serialize, ToSchema)]
 pub(super) struct Me {
     #[serde(flatten)]
-    user: User,
+    profile: Profile,
     /// The institution.
     tenant: String,
     /// The names of what the role may do.
@@ -28,5 +29,9 @@ pub(super) async fn me(State(app): State<App>, current: CurrentUser) -> AppResul
     let (tenant, id) = (current.tenant.clone(), current.id);
     let found = app.db.read(move |tx| users::find(tx, &tenant, id)).await?;
     let user = found.ok_or_else(|| AppError::not_found("the account"))?;
-    Ok(Json(Me { user, tenant: current.tenant.to_string(), permissions: permission::names(current.role) }))
+    Ok(Json(Me {
+        profile: user.into(),
+        tenant: current.tenant.to_string(),
+        permissions: permission::names(current.role),
+    }))
 }

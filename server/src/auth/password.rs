@@ -10,7 +10,7 @@ use super::hashing::{self, Verified};
 use super::notices::notify;
 use super::passwords;
 use super::queries;
-use super::rates::locks;
+use super::rates::locks::{self, Account};
 use super::sign_in::{Method, SignIn};
 use super::users::{self, User, remember};
 use crate::app::App;
@@ -59,11 +59,15 @@ pub(super) async fn change_password(
     let found = app.db.read(move |tx| stored(tx, &tenant, id)).await?;
     let (user, old_hash) = found.ok_or_else(|| AppError::not_found("the account"))?;
     passwords::check_new("new_password", new_password, &passwords::about(&user))?;
-    let attempt = locks::attempt_again(&app, &current.tenant, current.id, &request).await?;
-    if hashing::verify(&app, change.current_password, old_hash.clone()).await? == Verified::Wrong {
-        return Err(AppError::forbidden("INVALID_CREDENTIALS", "the current password is wrong"));
+    let attempt = locks::attempt_again(&app, &current.tenant, current.id).await?;
+    match hashing::verify(&app, change.current_password, old_hash.clone()).await {
+        Err(error) => return attempt.not_evaluated(&app).await.and(Err(error)),
+        Ok(Verified::Wrong) => {
+            attempt.failed(&app, &current.tenant, Account::User(current.id), &request).await?;
+            return Err(AppError::forbidden("INVALID_CREDENTIALS", "the current password is wrong"));
+        }
+        Ok(Verified::Right | Verified::Weak) => attempt.succeeded(&app).await?,
     }
-    attempt.succeeded(&app).await?;
     let new_hash = hashing::hash_password(&app, change.new_password).await?;
     let user = replace(&app, &current, old_hash.unwrap_or_default(), new_hash, &request).await?;
     remember(&app, &user)?;

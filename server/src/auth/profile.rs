@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::current_user::CurrentUser;
@@ -42,20 +43,43 @@ impl From<User> for Profile {
     }
 }
 
-/// What to change; what is missing stays, and an empty given or family name goes. The role is an admin's to change, the
-/// address changes by confirming the new one, and section and external id are the registry's.
+/// What to change; what is missing stays, and an empty given or family name goes. Each name may come under any word that
+/// the answer has for it. What cannot be changed here may be sent back as it was read.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct UpdateProfile {
-    /// As others see it; `full_name` and `name` are accepted for it.
-    #[serde(alias = "full_name", alias = "name")]
+    /// As others see it.
     display_name: Option<String>,
-    /// `first_name` is accepted for it.
-    #[serde(alias = "first_name")]
+    /// The same as `display_name`.
+    full_name: Option<String>,
+    /// The same as `display_name`.
+    name: Option<String>,
+    /// Such as `Ada`.
     given_name: Option<String>,
-    /// `last_name` is accepted for it.
-    #[serde(alias = "last_name")]
+    /// The same as `given_name`.
+    first_name: Option<String>,
+    /// Such as `Lovelace`.
     family_name: Option<String>,
+    /// The same as `family_name`.
+    last_name: Option<String>,
+    #[schema(ignore)]
+    id: Option<Value>,
+    #[schema(ignore)]
+    email: Option<Value>,
+    #[schema(ignore)]
+    username: Option<Value>,
+    #[schema(ignore)]
+    role: Option<Value>,
+    #[schema(ignore)]
+    status: Option<Value>,
+    #[schema(ignore)]
+    section: Option<Value>,
+    #[schema(ignore)]
+    external_id: Option<Value>,
+    #[schema(ignore)]
+    email_confirmed_at_ms: Option<Value>,
+    #[schema(ignore)]
+    created_at_ms: Option<Value>,
 }
 
 /// Shows one's own account.
@@ -77,15 +101,64 @@ pub(super) async fn update_profile(
     request: RequestId,
     Json(body): Json<UpdateProfile>,
 ) -> AppResult<Json<Profile>> {
-    let name = |field, text: Option<String>| text.map(|text| bounded(field, &text, NAME_CHARS_MAX)).transpose();
-    let change = Names {
-        display_name: body.display_name.as_deref().map(DisplayName::parse).transpose()?,
-        given_name: name("given_name", body.given_name)?,
-        family_name: name("family_name", body.family_name)?,
-    };
-    let (actor, id, now_ms) = (current.actor(&request), current.id, app.now_ms());
+    let (tenant, id) = (current.tenant.clone(), current.id);
+    let found = app.db.read(move |tx| users::find(tx, &tenant, id)).await?;
+    let before = found.ok_or_else(|| AppError::not_found("the account"))?;
+    body.changes_nothing_else(&before)?;
+    let change = body.names(&before)?;
+    let (actor, now_ms) = (current.actor(&request), app.now_ms());
     let updated = app.db.write(move |tx| update(tx, &actor, id, &change, now_ms)).await?;
     updated.map(|user| Json(user.into())).ok_or_else(|| AppError::not_found("the account"))
+}
+
+impl UpdateProfile {
+    /// Clients send back what they read: what is as it was is no change.
+    fn changes_nothing_else(&self, before: &User) -> AppResult<()> {
+        let stored = serde_json::to_value(before).map_err(AppError::internal)?;
+        let by_admin = "an admin changes this";
+        let sent = [
+            ("id", &self.id, "this never changes"),
+            ("email", &self.email, by_admin),
+            ("username", &self.username, by_admin),
+            ("role", &self.role, by_admin),
+            ("status", &self.status, by_admin),
+            ("section", &self.section, "the university's registry or an admin changes this"),
+            ("external_id", &self.external_id, "the university's registry or an admin changes this"),
+            ("email_confirmed_at_ms", &self.email_confirmed_at_ms, "the link of POST /auth/confirm-email/request does"),
+            ("created_at_ms", &self.created_at_ms, "this never changes"),
+        ];
+        let changed =
+            sent.into_iter().find(|(field, sent, _)| sent.as_ref().is_some_and(|sent| *sent != stored[*field]));
+        changed.map_or(Ok(()), |(field, _, who)| {
+            Err(AppError::field(field, format!("{field} cannot be changed here: {who}")))
+        })
+    }
+
+    fn names(&self, before: &User) -> AppResult<Names> {
+        let shown = [&self.display_name, &self.full_name, &self.name];
+        let given = [&self.given_name, &self.first_name];
+        let family = [&self.family_name, &self.last_name];
+        let (had_given, had_family) = (before.person.given_name.as_deref(), before.person.family_name.as_deref());
+        let display_name = new("display_name", &shown, Some(&before.display_name))?;
+        let given_name = new("given_name", &given, had_given)?;
+        let family_name = new("family_name", &family, had_family)?;
+        Ok(Names {
+            display_name: display_name.map(DisplayName::parse).transpose()?,
+            given_name: given_name.map(|name| bounded("given_name", name, NAME_CHARS_MAX)).transpose()?,
+            family_name: family_name.map(|name| bounded("family_name", name, NAME_CHARS_MAX)).transpose()?,
+        })
+    }
+}
+
+/// The one new name among those that came under different words.
+fn new<'a>(field: &'static str, sent: &[&'a Option<String>], before: Option<&str>) -> AppResult<Option<&'a str>> {
+    let before = before.unwrap_or_default();
+    let mut new = sent.iter().filter_map(|name| name.as_deref()).filter(|name| name.trim() != before);
+    let first = new.next();
+    if new.any(|other| Some(other) != first) {
+        return Err(AppError::field(field, "the same name came under two words with different texts"));
+    }
+    Ok(first)
 }
 
 struct Names {

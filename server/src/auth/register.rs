@@ -17,7 +17,7 @@ use super::profile::Profile;
 use super::rates::locks::anonymous;
 use super::rates::{self, Key, Rate};
 use super::role::Role;
-use super::users::{self, NewUser, Person, Status, User};
+use super::users::{self, NO_SECTION, NewUser, Person, Status, User};
 use super::{hashing, passwords};
 use crate::app::App;
 use crate::audit::{self, Action, Actor, Event};
@@ -60,7 +60,7 @@ pub(super) struct Register {
         (status = 403, description = "only admins choose a role, or nobody signs up here", body = ErrorEnvelope),
         (status = 409, description = "for admins: the address or the name is taken", body = ErrorEnvelope),
         (status = 422, description = "the password is too short, too long or too common", body = ErrorEnvelope),
-        (status = 429, description = "too many sign-ups from this address", body = ErrorEnvelope)
+        (status = 429, description = "too many sign-ups from this address or with this e-mail", body = ErrorEnvelope)
     )
 )]
 pub(super) async fn register(
@@ -75,7 +75,9 @@ pub(super) async fn register(
     let tenant = admin.as_ref().map_or_else(TenantId::default_tenant, |admin| admin.tenant.clone());
     let (new, password) = parse(&app, tenant, role, register)?;
     if admin.is_none() {
-        rates::take(&app, &[(Rate::SignUpAddress, Key::Address(client))]).await?;
+        // Counted whether there is an account or not, so that it tells nothing.
+        let account = Key::Account(&new.tenant, new.email.as_str());
+        rates::take(&app, &[(Rate::SignUpAddress, Key::Address(client)), (Rate::SignUpAccount, account)]).await?;
     }
     let new = NewUser { password_hash: Some(hashing::hash_password(&app, password).await?), ..new };
     let user = match admin {
@@ -93,7 +95,7 @@ fn role(app: &App, admin: Option<&CurrentUser>, wanted: Option<Role>) -> AppResu
     let own = match app.config.sign_up {
         SignUp::Off => return Err(AppError::forbidden("SIGNUP_DISABLED", "the institution creates the accounts here")),
         SignUp::Student => Role::Student,
-        SignUp::Guest => Role::Guest,
+        SignUp::Guest | SignUp::Confirmed => Role::Guest,
     };
     match wanted {
         None | Some(Role::Student) => Ok(own),
@@ -182,6 +184,7 @@ fn note(tx: &Tx<'_>, actor: &Actor, id: UserId, result: &'static str, now_ms: i6
 }
 
 fn as_sent(new: &NewUser) -> User {
+    let section = (new.role == Role::Student).then(|| NO_SECTION.to_owned());
     User {
         id: new.id,
         tenant: new.tenant.clone(),
@@ -190,7 +193,7 @@ fn as_sent(new: &NewUser) -> User {
         display_name: new.display_name.as_str().to_owned(),
         role: new.role,
         status: Status::Active,
-        person: new.person.clone(),
+        person: Person { section, ..new.person.clone() },
         email_confirmed_at_ms: None,
         epoch: 0,
         created_at_ms: new.created_at_ms,

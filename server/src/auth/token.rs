@@ -96,7 +96,7 @@ impl TokenKey {
     }
 
     pub(super) fn verify(&self, token: &str, now_s: i64) -> AppResult<Verified> {
-        let invalid = || AppError::unauthorized("TOKEN_INVALID", "the access token is not valid");
+        let invalid = || AppError::unauthorized("TOKEN_INVALID", "the access token is not valid; sign in again");
         if token.len() > limits::TOKEN_BYTES_MAX {
             return Err(invalid());
         }
@@ -109,7 +109,10 @@ impl TokenKey {
             return Err(invalid().with_cause("not valid yet"));
         }
         if claims.exp.saturating_add(limits::TOKEN_LEEWAY_S) <= now_s {
-            return Err(AppError::unauthorized("TOKEN_EXPIRED", "the access token has expired"));
+            return Err(AppError::unauthorized(
+                "TOKEN_EXPIRED",
+                "the access token has expired; renew it by POST /auth/refresh",
+            ));
         }
         Ok(Verified {
             user: claims.sub,

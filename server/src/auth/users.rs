@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::fields::{DisplayName, Email, Username};
+use super::fields::{DisplayName, Email, Username, folded};
 use super::limits;
 use super::queries;
 use super::role::Role;
@@ -277,7 +277,7 @@ pub(crate) fn has_password(tx: &Tx<'_>, tenant: &TenantId, id: UserId) -> Result
 
 /// A user of the tenant, by id, e-mail address or user name.
 pub fn find_by_any_name(tx: &Tx<'_>, tenant: &TenantId, name: &str) -> Result<Option<User>, DbError> {
-    let name = name.trim().to_lowercase();
+    let name = folded(name);
     match name.parse::<UserId>() {
         Ok(id) => queries::by_id(tx, tenant, id),
         Err(_) if name.contains('@') => queries::by_email(tx, tenant, &name),

@@ -9,6 +9,8 @@ pub enum SignUp {
     Student,
     /// A guest, until an admin says more.
     Guest,
+    /// A guest, and a student once the address is confirmed.
+    Confirmed,
     /// Nothing: the institution creates the accounts.
     Off,
 }

@@ -107,7 +107,8 @@ fn identity(provider: &Provider, proven: &Proven) -> Identity {
 fn new_user(app: &App, email: Email, proven: &Proven) -> Option<NewUser> {
     let role = match app.config.sign_up {
         SignUp::Off => return None,
-        SignUp::Student => Role::Student,
+        // Only an address that the provider vouches for comes this far.
+        SignUp::Student | SignUp::Confirmed => Role::Student,
         SignUp::Guest => Role::Guest,
     };
     let local = email.as_str().split('@').next().unwrap_or_default().to_owned();
@@ -213,6 +214,7 @@ pub(super) async fn linked(
     let (identity, request_id) = (identity(provider, &proven), request.as_str().to_owned());
     let gift = Gift { identity, request_id, now_ms: app.now_ms() };
     let linking = app.db.write(move |tx| match auth::find(tx, &tenant, to.user)? {
+        _ if auth::is_revoked(tx, to.session)? => Ok(Linking::Ended),
         Some(user) if user.status == Status::Active && user.epoch == to.epoch => gift.give(tx, &user),
         _ => Ok(Linking::Ended),
     });

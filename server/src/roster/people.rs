@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::report::{FileRead, Problem, Problems};
 use super::table::Row;
-use crate::auth::{DisplayName, EXTERNAL_ID_CHARS_MAX, Email, NAME_CHARS_MAX, Role, Username};
+use crate::auth::{DisplayName, EXTERNAL_ID_CHARS_MAX, Email, ImportedHash, NAME_CHARS_MAX, Role, Username};
 use crate::error::AppError;
 
 /// Everything that a roster says.
@@ -66,6 +66,8 @@ pub(super) struct Person {
     pub(super) given_name: Option<String>,
     pub(super) family_name: Option<String>,
     pub(super) section: Option<String>,
+    /// Of the password that they had in another system; a new account takes it over.
+    pub(super) password_hash: Option<ImportedHash>,
     /// Missing: as they are, or a student.
     pub(super) role: Option<Role>,
     /// Not any more, says the registry.
@@ -109,6 +111,7 @@ pub(super) struct PersonColumns {
     /// Used in the name that others see, if they are there.
     pub(super) preferred: (Option<usize>, Option<usize>),
     pub(super) section: Option<usize>,
+    pub(super) password_hash: Option<usize>,
 }
 
 impl PersonColumns {
@@ -131,6 +134,7 @@ impl PersonColumns {
             })?),
         };
         let section = bounded(row, self.section, NAME_CHARS_MAX)?;
+        let password_hash = self.password_hash(row)?;
         let person = Person {
             line: row.line,
             external_id,
@@ -140,9 +144,21 @@ impl PersonColumns {
             given_name,
             family_name,
             section,
+            password_hash,
             ..Person::default()
         };
         Ok((person, left_out))
+    }
+
+    /// The problem does not tell the hash: reports are read by more people than hashes should be.
+    fn password_hash(&self, row: &Row<'_>) -> Result<Option<ImportedHash>, Problem> {
+        match row.get_if(self.password_hash)? {
+            "" => Ok(None),
+            text => ImportedHash::parse(text).map(Some).ok_or_else(|| {
+                let what = "expected a hash of Argon2, bcrypt, or PBKDF2 with SHA-256 as passlib or Django write it";
+                row.problem(self.password_hash, what, "leave it empty: the person sets a password by mail")
+            }),
+        }
     }
 
     fn shown_name(&self, row: &Row<'_>, given: &Option<String>, family: &Option<String>) -> Result<String, Problem> {

@@ -38,6 +38,7 @@ pub const COLUMNS: &[(&str, &[&str])] = &[
     ("course", &["course", "course code", "courses", "code"]),
     ("course_title", &["course title", "course name", "title"]),
     ("status", &["status"]),
+    ("password_hash", &["password hash", "hashed password"]),
 ];
 
 /// Signs between several courses in one field.
@@ -88,6 +89,7 @@ impl Columns {
             family_name: at("family_name"),
             preferred: (None, None),
             section: at("section"),
+            password_hash: at("password_hash"),
         };
         Ok(Self { person, role: at("role"), course: at("course"), title: at("course_title"), status: at("status") })
     }
@@ -178,6 +180,7 @@ fn same_person(one: &Person, other: &Person) -> bool {
         && agree(&one.username, &other.username)
         && agree(&one.display_name, &other.display_name)
         && agree(&one.section, &other.section)
+        && agree(&one.password_hash, &other.password_hash)
         && agree(&one.role, &other.role)
         && one.has_left == other.has_left
 }

@@ -21,6 +21,7 @@ struct Claims {
     kept_lower: u64,
     unconfirmed: u64,
     kept_disabled: u64,
+    kept_password: u64,
 }
 
 /// Compares everybody; says who each person of the roster is.
@@ -108,6 +109,7 @@ fn existing(comparison: &mut Comparison<'_>, claims: &mut Claims, person: &Perso
     claims.kept_lower += u64::from(wanted < known.role);
     claims.unconfirmed += u64::from(!trusted && person.external_id.is_some());
     claims.kept_disabled += u64::from(known.status == Status::Disabled);
+    claims.kept_password += u64::from(person.password_hash.is_some());
     let role = wanted.max(known.role);
     if profile == known.profile && role == known.role {
         comparison.report.users.unchanged += 1;
@@ -253,8 +255,8 @@ fn create(comparison: &mut Comparison<'_>, person: &Person, (id, role): (crate::
         username: person.username.clone(),
         display_name: display_name.clone(),
         role,
-        // They sign in through a provider, or set a password by mail.
-        password_hash: None,
+        // Without one they sign in through a provider, or set a password by mail.
+        password_hash: person.password_hash.as_ref().map(|hash| hash.reveal().to_owned()),
         person: facts,
         created_at_ms: comparison.plan.now_ms,
     });
@@ -287,6 +289,7 @@ fn tell(comparison: &mut Comparison<'_>, claims: &Claims) {
             "accounts were found by an address that nobody has confirmed; they keep their role and id",
         ),
         (claims.kept_disabled, "accounts are disabled and stay so; muster admin enable gives access back"),
+        (claims.kept_password, "accounts were there already and keep their passwords; a roster changes none"),
     ];
     for (count, what) in notes.into_iter().filter(|(count, _)| *count > 0) {
         comparison.report.notes.push(format!("{count} {what}"));

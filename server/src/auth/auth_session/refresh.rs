@@ -22,7 +22,7 @@ use crate::auth::users::{self, Status, User};
 use crate::config::Secret;
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
-use crate::http::{Json, RequestId};
+use crate::http::{Json, JsonOrForm, RequestId};
 use crate::telemetry::SecurityEvent;
 
 /// The token to replace.
@@ -32,11 +32,21 @@ pub(in crate::auth) struct Refresh {
     /// As the last answer gave it.
     #[schema(value_type = String)]
     refresh_token: Secret,
+    /// `refresh_token`, from clients of OAuth 2. Their other fields are taken and say nothing here.
+    grant_type: Option<String>,
+    #[serde(rename = "scope")]
+    _scope: Option<String>,
+    #[serde(rename = "client_id")]
+    _client_id: Option<String>,
+    #[schema(value_type = Option<String>)]
+    #[serde(rename = "client_secret")]
+    _client_secret: Option<Secret>,
 }
 
 /// Replaces a refresh token. Asking again with the same one gives the same successor until that was used.
 #[utoipa::path(
-    post, path = "/auth/refresh", tag = "auth", security(()), request_body = Refresh,
+    post, path = "/auth/refresh", tag = "auth", security(()),
+    request_body(content((Refresh = "application/json"), (Refresh = "application/x-www-form-urlencoded"))),
     responses(
         (status = 200, body = Tokens),
         (status = 401, description = "`REFRESH_TOKEN_INVALID`, `REFRESH_TOKEN_EXPIRED`, `REFRESH_TOKEN_REVOKED`, or \
@@ -47,8 +57,11 @@ pub(in crate::auth) struct Refresh {
 pub(in crate::auth) async fn refresh(
     State(app): State<App>,
     request: RequestId,
-    Json(body): Json<Refresh>,
+    JsonOrForm(body): JsonOrForm<Refresh>,
 ) -> AppResult<Json<Tokens>> {
+    if body.grant_type.as_deref().is_some_and(|grant| !matches!(grant, "" | "refresh_token")) {
+        return Err(AppError::field("grant_type", "expected refresh_token; POST /auth/login takes a password"));
+    }
     let token = RefreshToken::parse(body.refresh_token.reveal()).ok_or_else(invalid)?;
     let keys = &AuthState::of(&app)?.refresh_keys;
     let child = token.child(keys);
@@ -62,6 +75,11 @@ pub(in crate::auth) async fn refresh(
         now_ms,
     });
     let session = token.session();
+    // There is one writer, and nobody is counted here before it is known whose token it is: strangers cost a read only.
+    let known = app.db.read(move |tx: &Tx<'_>| Ok(queries::find(tx, session)?.is_some())).await;
+    if !known.map_err(|error: DbError| AppError::from(error))? {
+        return Err(invalid());
+    }
     let renewed = app.db.write(move |tx: &Tx<'_>| match queries::find(tx, session)? {
         Some(row) => attempt.renew(tx, row),
         None => Ok(Outcome::Unknown),
@@ -160,7 +178,7 @@ async fn reused(app: &App, token: &RefreshToken, row: SessionRow, request: &Requ
 }
 
 fn invalid() -> AppError {
-    AppError::unauthorized("REFRESH_TOKEN_INVALID", "the refresh token is not valid")
+    AppError::unauthorized("REFRESH_TOKEN_INVALID", "the refresh token is not valid; sign in again")
 }
 
 fn revoked() -> AppError {

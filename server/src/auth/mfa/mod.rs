@@ -28,7 +28,7 @@ use super::current_user::CurrentUser;
 use super::hashing::{self, Verified};
 use super::pepper::{HashKey, Pepper};
 use super::queries as accounts;
-use super::rates::locks;
+use super::rates::locks::{self, Account};
 use super::role::{Role, UnknownRole};
 use super::users::User;
 use crate::app::{App, StartError};
@@ -116,9 +116,13 @@ async fn prove_password(app: &App, current: &CurrentUser, password: Secret, requ
         let text = "this account has no password: set one by mail first";
         return Err(AppError::conflict("PASSWORD_NOT_SET", text));
     }
-    let attempt = locks::attempt_again(app, &current.tenant, current.id, request).await?;
-    if hashing::verify(app, password, hash).await? == Verified::Wrong {
-        return Err(AppError::forbidden("INVALID_CREDENTIALS", "the password is wrong"));
+    let attempt = locks::attempt_again(app, &current.tenant, current.id).await?;
+    match hashing::verify(app, password, hash).await {
+        Err(error) => attempt.not_evaluated(app).await.and(Err(error)),
+        Ok(Verified::Wrong) => {
+            attempt.failed(app, &current.tenant, Account::User(current.id), request).await?;
+            Err(AppError::forbidden("INVALID_CREDENTIALS", "the password is wrong"))
+        }
+        Ok(Verified::Right | Verified::Weak) => attempt.succeeded(app).await,
     }
-    attempt.succeeded(app).await
 }

@@ -2,7 +2,7 @@
 //!
 //! A try is counted as a failure before it is evaluated and taken back when it was right. So many guesses at once are
 //! not evaluated more often than one after the other, and an address where everybody types the right password counts
-//! nothing, however many they are.
+//! nothing, however many they are. Who must wait from a try on is told about it when the try has failed, and not before.
 
 use data_encoding::HEXLOWER;
 
@@ -113,14 +113,21 @@ pub(in crate::auth) struct Attempt {
     address: Option<(KeyHash, Rules)>,
     /// Milliseconds that the account waits; then its password must not be evaluated.
     pub(in crate::auth) account_waits_ms: i64,
+    /// What must wait from this try on, unless it was right.
+    closed: Closed,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Closed {
+    account: bool,
+    address: bool,
 }
 
 #[derive(Default)]
 struct Outcome {
     account_waits_ms: i64,
     address_waits_ms: i64,
-    /// What must wait from this try on.
-    locked: Vec<SecurityEvent>,
+    closed: Closed,
 }
 
 /// Counts a try of somebody who signs in. A try on an account that waits still counts for the address.
@@ -132,24 +139,16 @@ pub(in crate::auth) async fn attempt(
     tenant: &TenantId,
     account: &Account,
     client: ClientIp,
-    request: &RequestId,
 ) -> AppResult<Attempt> {
     let factor = campus_factor(app, Key::Address(client));
     let address = (key_hash(app, "address failures", Key::Address(client))?, Rules::address(&app.config.rates, factor));
-    let attempt = Attempt { account: account_key(app, tenant, account)?, address: Some(address), account_waits_ms: 0 };
-    counted(app, tenant, attempt, account, request).await
+    counted(app, Attempt::new(account_key(app, tenant, account)?, Some(address))).await
 }
 
 /// Counts a try of somebody who is signed in and says the password once more.
-pub(in crate::auth) async fn attempt_again(
-    app: &App,
-    tenant: &TenantId,
-    user: UserId,
-    request: &RequestId,
-) -> AppResult<Attempt> {
-    let account = Account::User(user);
-    let attempt = Attempt { account: account_key(app, tenant, &account)?, address: None, account_waits_ms: 0 };
-    let attempt = counted(app, tenant, attempt, &account, request).await?;
+pub(in crate::auth) async fn attempt_again(app: &App, tenant: &TenantId, user: UserId) -> AppResult<Attempt> {
+    let attempt = Attempt::new(account_key(app, tenant, &Account::User(user))?, None);
+    let attempt = counted(app, attempt).await?;
     if attempt.account_waits_ms > 0 { Err(too_many(attempt.account_waits_ms)) } else { Ok(attempt) }
 }
 
@@ -160,33 +159,17 @@ fn account_key(app: &App, tenant: &TenantId, account: &Account) -> AppResult<Key
     }
 }
 
-async fn counted(
-    app: &App,
-    tenant: &TenantId,
-    attempt: Attempt,
-    account: &Account,
-    request: &RequestId,
-) -> AppResult<Attempt> {
-    let now_ms = app.now_ms();
-    let lock = LockEvent::new(tenant, account, &attempt, request);
-    let rules = Rules::account(&app.config.rates);
-    let wanted = attempt.clone();
-    let outcome = app.db.write(move |tx| count(tx, &wanted, &rules, &lock, now_ms)).await?;
-    let user_id = match account {
-        Account::User(user) => Some(user.to_string()),
-        Account::Unknown(_) => None,
-    };
-    for event in outcome.locked {
-        app.security_event(event, request.as_str(), user_id.as_deref());
-    }
+async fn counted(app: &App, attempt: Attempt) -> AppResult<Attempt> {
+    let (rules, wanted, now_ms) = (Rules::account(&app.config.rates), attempt.clone(), app.now_ms());
+    let outcome = app.db.write(move |tx| count(tx, &wanted, &rules, now_ms)).await?;
     if outcome.address_waits_ms > 0 {
         return Err(too_many(outcome.address_waits_ms));
     }
-    Ok(Attempt { account_waits_ms: outcome.account_waits_ms, ..attempt })
+    Ok(Attempt { account_waits_ms: outcome.account_waits_ms, closed: outcome.closed, ..attempt })
 }
 
 /// The commit stands whatever becomes of the request.
-fn count(tx: &Tx<'_>, attempt: &Attempt, rules: &Rules, lock: &LockEvent, now_ms: i64) -> Result<Outcome, DbError> {
+fn count(tx: &Tx<'_>, attempt: &Attempt, rules: &Rules, now_ms: i64) -> Result<Outcome, DbError> {
     let mut outcome = Outcome::default();
     if let Some((key, rules)) = &attempt.address {
         let before = queries::failures_of(tx, key)?.unwrap_or_default();
@@ -195,10 +178,7 @@ fn count(tx: &Tx<'_>, attempt: &Attempt, rules: &Rules, lock: &LockEvent, now_ms
         }
         let after = before.and_one(rules, now_ms);
         queries::set_failures(tx, key, &after)?;
-        if after.locked(now_ms) {
-            lock.record(tx, "address", &HEXLOWER.encode(&key[..SHOWN_BYTES]), now_ms)?;
-            outcome.locked.push(SecurityEvent::AddressLocked);
-        }
+        outcome.closed.address = after.locked(now_ms);
     }
     let before = queries::failures_of(tx, &attempt.account)?.unwrap_or_default();
     if before.locked(now_ms) {
@@ -206,36 +186,8 @@ fn count(tx: &Tx<'_>, attempt: &Attempt, rules: &Rules, lock: &LockEvent, now_ms
     }
     let after = before.and_one(rules, now_ms);
     queries::set_failures(tx, &attempt.account, &after)?;
-    if after.locked(now_ms) {
-        if let Some(user) = lock.user {
-            notify(tx, &lock.actor.tenant, user, Notice::AccountLocked, now_ms)?;
-        }
-        lock.record(tx, "account", &lock.account, now_ms)?;
-        outcome.locked.push(SecurityEvent::AccountLocked);
-    }
+    outcome.closed.account = after.locked(now_ms);
     Ok(outcome)
-}
-
-/// What the audit log says when somebody must wait.
-struct LockEvent {
-    actor: Actor,
-    user: Option<UserId>,
-    account: String,
-}
-
-impl LockEvent {
-    fn new(tenant: &TenantId, account: &Account, attempt: &Attempt, request: &RequestId) -> Self {
-        let (user, account) = match account {
-            Account::User(user) => (Some(*user), user.to_string()),
-            Account::Unknown(_) => (None, HEXLOWER.encode(&attempt.account[..SHOWN_BYTES])),
-        };
-        Self { actor: anonymous(tenant, request), user, account }
-    }
-
-    fn record(&self, tx: &Tx<'_>, kind: &'static str, id: &str, now_ms: i64) -> Result<(), DbError> {
-        let event = Event { action: Action::SignInLock, kind, id, reason: Some("failures"), result: "locked" };
-        audit::record(tx, &self.actor, &event, now_ms)
-    }
 }
 
 /// Somebody who is not signed in, as the audit log names them.
@@ -245,9 +197,71 @@ pub(in crate::auth) fn anonymous(tenant: &TenantId, request: &RequestId) -> Acto
 }
 
 impl Attempt {
+    fn new(account: KeyHash, address: Option<(KeyHash, Rules)>) -> Self {
+        Self { account, address, account_waits_ms: 0, closed: Closed::default() }
+    }
+
     /// What the audit log calls the account when there is none.
     pub(in crate::auth) fn shown(&self) -> String {
         HEXLOWER.encode(&self.account[..SHOWN_BYTES])
+    }
+
+    /// It was a failure: whom it made wait is noted, and the owner of an account is told.
+    pub(in crate::auth) fn note_failed(
+        &self,
+        tx: &Tx<'_>,
+        actor: &Actor,
+        account: &Account,
+        now_ms: i64,
+    ) -> Result<(), DbError> {
+        let record = |kind, id: &str| {
+            let event = Event { action: Action::SignInLock, kind, id, reason: Some("failures"), result: "locked" };
+            audit::record(tx, actor, &event, now_ms)
+        };
+        if let (Some((key, _)), true) = (&self.address, self.closed.address) {
+            record("address", &HEXLOWER.encode(&key[..SHOWN_BYTES]))?;
+        }
+        if !self.closed.account {
+            return Ok(());
+        }
+        match account {
+            Account::User(user) => {
+                notify(tx, &actor.tenant, *user, Notice::AccountLocked, now_ms)?;
+                record("account", &user.to_string())
+            }
+            Account::Unknown(_) => record("account", &self.shown()),
+        }
+    }
+
+    /// The same for whoever watches over accounts, after the commit.
+    pub(in crate::auth) fn tell_failed(&self, app: &App, account: &Account, request: &RequestId) {
+        let user = match account {
+            Account::User(user) => Some(user.to_string()),
+            Account::Unknown(_) => None,
+        };
+        let events =
+            [(self.closed.address, SecurityEvent::AddressLocked), (self.closed.account, SecurityEvent::AccountLocked)];
+        for (_, event) in events.into_iter().filter(|(closed, _)| *closed) {
+            app.security_event(event, request.as_str(), user.as_deref());
+        }
+    }
+
+    /// Both, for a failure that leaves no other row.
+    pub(in crate::auth) async fn failed(
+        self,
+        app: &App,
+        tenant: &TenantId,
+        account: Account,
+        request: &RequestId,
+    ) -> AppResult<()> {
+        if self.closed == Closed::default() {
+            return Ok(());
+        }
+        let (actor, now_ms) = (anonymous(tenant, request), app.now_ms());
+        let (attempt, whose) = (self.clone(), account.clone());
+        app.db.write(move |tx| attempt.note_failed(tx, &actor, &whose, now_ms).map_err(AppError::from)).await?;
+        self.tell_failed(app, &account, request);
+        Ok(())
     }
 
     /// It was no failure: the account starts afresh, and the address has one failure less.
@@ -259,11 +273,28 @@ impl Attempt {
     fn take_back(&self, tx: &Tx<'_>, now_ms: i64) -> Result<(), DbError> {
         queries::drop_ended(tx, now_ms)?;
         queries::forget_failures(tx, &self.account)?;
-        let Some((key, rules)) = &self.address else { return Ok(()) };
-        match queries::failures_of(tx, key)? {
-            Some(stored) => queries::set_failures(tx, key, &stored.less_one(rules, now_ms)),
-            None => Ok(()),
-        }
+        self.address.as_ref().map_or(Ok(()), |(key, rules)| one_less(tx, key, rules, now_ms))
+    }
+
+    /// Nobody looked at the password, for example because too many people sign in at once: account and address have one
+    /// failure less. Otherwise whoever comes back as asked would soon be locked out.
+    pub(in crate::auth) async fn not_evaluated(self, app: &App) -> AppResult<()> {
+        let (now_ms, account) = (app.now_ms(), Rules::account(&app.config.rates));
+        let written = app.db.write(move |tx| {
+            // A try on an account that waits was not counted there.
+            if self.account_waits_ms == 0 {
+                one_less(tx, &self.account, &account, now_ms)?;
+            }
+            self.address.as_ref().map_or(Ok(()), |(key, rules)| one_less(tx, key, rules, now_ms))
+        });
+        written.await.map_err(|error: DbError| AppError::from(error))
+    }
+}
+
+fn one_less(tx: &Tx<'_>, key: &KeyHash, rules: &Rules, now_ms: i64) -> Result<(), DbError> {
+    match queries::failures_of(tx, key)? {
+        Some(stored) => queries::set_failures(tx, key, &stored.less_one(rules, now_ms)),
+        None => Ok(()),
     }
 }
 

@@ -28,6 +28,8 @@ pub(crate) enum Rate {
     LoginAccount,
     /// Sign-ups of an address: RL_SIGNUP_IP_LIMIT within an hour.
     SignUpAddress,
+    /// Sign-ups with one e-mail address, each of which sends mail there: RL_SIGNUP_IP_LIMIT within an hour.
+    SignUpAccount,
     /// Requests for a new password of an address: RL_RESET_IP_LIMIT within an hour.
     ResetAddress,
     /// Requests for a new password of an account: RL_RESET_EMAIL_LIMIT within an hour.
@@ -63,6 +65,7 @@ impl Rate {
             Self::LoginAddress => "login address",
             Self::LoginAccount => "login account",
             Self::SignUpAddress => "sign-up address",
+            Self::SignUpAccount => "sign-up account",
             Self::ResetAddress => "reset address",
             Self::ResetAccount => "reset account",
             Self::OauthFailures => "oauth failures",
@@ -74,7 +77,7 @@ impl Rate {
     const fn window(self) -> Duration {
         match self {
             Self::LoginAddress | Self::LoginAccount => limits::LOGIN_WINDOW,
-            Self::SignUpAddress => limits::SIGN_UP_WINDOW,
+            Self::SignUpAddress | Self::SignUpAccount => limits::SIGN_UP_WINDOW,
             Self::ResetAddress | Self::ResetAccount => limits::RESET_WINDOW,
             Self::OauthFailures => limits::OAUTH_FAILURES_WINDOW,
             Self::Renewals => limits::RENEWALS_WINDOW,
@@ -86,7 +89,7 @@ impl Rate {
         match self {
             Self::LoginAddress => config.rl_login_ip_limit,
             Self::LoginAccount => config.rl_login_email_limit,
-            Self::SignUpAddress => config.rl_signup_ip_limit,
+            Self::SignUpAddress | Self::SignUpAccount => config.rl_signup_ip_limit,
             Self::ResetAddress => config.rl_reset_ip_limit,
             Self::ResetAccount => config.rl_reset_email_limit,
             Self::OauthFailures => limits::OAUTH_FAILURES_MAX,
@@ -223,6 +226,16 @@ pub(crate) async fn take(app: &App, tries: &[(Rate, Key<'_>)]) -> AppResult<()> 
     let full = app.db.read(move |tx| longest_wait_ms(tx, &wanted, now_ms)).await?;
     let wait_ms = if full > 0 { full } else { app.db.write(move |tx| count(tx, &counters, now_ms)).await? };
     if wait_ms > 0 { Err(too_many(wait_ms)) } else { Ok(()) }
+}
+
+/// What counts the sign-ins under a name, for [`drop_counts`].
+pub(super) fn login_counts(app: &App, tenant: &TenantId, names: &[&str]) -> AppResult<Vec<KeyHash>> {
+    names.iter().map(|name| key_hash(app, Rate::LoginAccount.name(), Key::Account(tenant, name))).collect()
+}
+
+/// Whoever the names belong to has proved who they are, and need not wait for what others tried.
+pub(super) fn drop_counts(tx: &crate::db::Tx<'_>, keys: &[KeyHash]) -> Result<(), DbError> {
+    keys.iter().try_for_each(|key| queries::forget_count(tx, key))
 }
 
 /// Gives back every try under the keys: what was tried succeeded.

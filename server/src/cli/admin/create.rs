@@ -3,10 +3,12 @@
 use std::io::{self, BufRead};
 
 use clap::Args;
+use serde_json::json;
 
-use super::{actor, tell, with_database};
+use super::{actor, tell, tell_json, with_database};
 use crate::accounts;
 use crate::app::StartError;
+use crate::auth::passwords;
 use crate::auth::{self, DisplayName, Email, NewUser, Person, Role, Username};
 use crate::clock::{Clock, SystemClock, SystemEntropy};
 use crate::config::{DataConfig, Secret};
@@ -44,6 +46,10 @@ pub(in crate::cli) struct Create {
     /// Read the password from standard input. Without this one is generated and shown once.
     #[arg(long)]
     password_stdin: bool,
+
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs the command.
@@ -55,9 +61,19 @@ pub(super) fn run(create: &Create) -> Result<(), StartError> {
     };
     let name = create.name.as_deref().unwrap_or(&create.email);
     let username = create.username.as_deref().map(Username::parse).transpose().map_err(in_words)?;
-    with_database(&create.data, |db| insert(db, (&create.email, username), name, create.role, &password))?;
-    let shown = if generated { format!("password: {}\n", password.reveal()) } else { String::new() };
-    tell(&format!("created {} {}\n{shown}", create.role, create.email))
+    if !generated {
+        let mut about = vec![create.email.as_str(), name];
+        about.extend(create.username.as_deref());
+        passwords::check_new("password", password.reveal(), &about).map_err(in_words)?;
+    }
+    let id = with_database(&create.data, |db| insert(db, (&create.email, username), name, create.role, &password))?;
+    let (role, email) = (create.role, create.email.to_lowercase());
+    let shown = generated.then(|| password.reveal());
+    if create.json {
+        return tell_json(&json!({ "id": id, "email": email, "role": role, "initial_password": shown }));
+    }
+    let shown = shown.map_or_else(String::new, |password| format!("password: {password}\n"));
+    tell(&format!("created {role} {email}\n{shown}"))
 }
 
 /// On a developer's machine, makes the first account so that somebody can sign in, and shows its password once.
@@ -70,19 +86,22 @@ pub(in crate::cli) fn create_first(db: &Db) -> Result<(), StartError> {
     tell(&format!("created the first account, shown only now:\n  {FIRST_ADMIN}\n  {}\n", password.reveal()))
 }
 
-/// On a developer's machine, makes the two accounts whose passwords everybody knows, unless they are there.
+/// On a developer's machine, makes the accounts whose passwords everybody knows, unless somebody has the address or the
+/// user name.
 pub(in crate::cli) fn create_demo_accounts(db: &Db) -> Result<(), StartError> {
-    let tenant = TenantId::default_tenant();
-    for (known, role) in auth::DEMO_ACCOUNTS.iter().zip([Role::Admin, Role::Student]) {
-        let tenant = tenant.clone();
-        let email = Email::parse(known.email).map_err(|error| StartError::Other(error.message().to_owned()))?;
-        let found = db.read_blocking::<_, DbError, _>(move |tx| {
-            auth::find_by_email(tx, &tenant, &email).map(|found| found.is_some())
+    for known in &auth::DEMO_ACCOUNTS {
+        let taken = db.read_blocking::<_, DbError, _>(move |tx| {
+            let tenant = TenantId::default_tenant();
+            let found = |name| auth::find_by_any_name(tx, &tenant, name).map(|found| found.is_some());
+            Ok(found(known.email)? || known.username.map_or(Ok(false), found)?)
         })?;
-        if !found {
-            account(db, known.email, &format!("Demo {role}"), role, &Secret::new(known.password.to_owned()))?;
-            tracing::warn!(role = %role, "Made a demo account whose password everybody knows");
+        if taken {
+            continue;
         }
+        let (name, password) = (format!("Demo {}", known.role), Secret::new(known.password.to_owned()));
+        let username = known.username.map(Username::parse).transpose().map_err(in_words)?;
+        insert(db, (known.email, username), &name, known.role, &password)?;
+        tracing::warn!(role = %known.role, "Made a demo account whose password everybody knows");
     }
     Ok(())
 }
@@ -95,7 +114,7 @@ pub(in crate::cli) fn account(
     role: Role,
     password: &Secret,
 ) -> Result<(), StartError> {
-    insert(db, (email, None), name, role, password)
+    insert(db, (email, None), name, role, password).map(drop)
 }
 
 fn insert(
@@ -104,7 +123,7 @@ fn insert(
     name: &str,
     role: Role,
     password: &Secret,
-) -> Result<(), StartError> {
+) -> Result<UserId, StartError> {
     let new = NewUser {
         id: UserId::generate(&SystemClock, &SystemEntropy),
         tenant: TenantId::default_tenant(),
@@ -116,9 +135,9 @@ fn insert(
         password_hash: Some(auth::hash_password_blocking(password.reveal(), &SystemEntropy).map_err(in_words)?),
         created_at_ms: SystemClock.now_ms(),
     };
-    let actor = actor();
+    let (actor, id) = (actor(), new.id);
     if db.write_blocking::<_, DbError, _>(move |tx| accounts::create(tx, &actor, &new))? {
-        return Ok(());
+        return Ok(id);
     }
     Err(StartError::Other(format!("there is an account with the address {email}, or with the user name")))
 }

@@ -109,8 +109,6 @@ pub const LISTEN_BACKLOG: u32 = 4_096;
 pub const FILES_BESIDE_CONNECTIONS: usize = 256;
 /// Bytes of one request's head.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
-/// Header fields of one request.
-pub const HEADERS_MAX: usize = 64;
 /// Bytes of a body, unless a route says otherwise. Every open connection may hold that much of a body that does not end.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
 /// Characters of an `X-Request-ID` that is taken over.

@@ -1,4 +1,4 @@
-//! `PATCH /admin/users/{id}` and `PATCH /students/{id}`: another role, another name, or no more access.
+//! `PATCH /admin/users/{id}` and `PATCH /students/{id}`: another role, name or address, or no more access.
 
 use axum::extract::State;
 use serde::Deserialize;

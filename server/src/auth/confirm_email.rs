@@ -138,7 +138,7 @@ pub(super) async fn request_confirmation(
     request: RequestId,
 ) -> AppResult<(StatusCode, Json<Confirmed>)> {
     let (tenant, id) = (current.tenant.clone(), current.id);
-    let user = app.db.read(move |tx| users::find(tx, &tenant, id).map_err(AppError::from)).await?;
+    let user = app.db.read(move |tx| users::find(tx, &tenant, id)).await?;
     let user = user.ok_or_else(|| AppError::not_found("the account"))?;
     if user.email_confirmed_at_ms.is_some() {
         return Ok((StatusCode::ACCEPTED, Json(Confirmed { status: "confirmed" })));

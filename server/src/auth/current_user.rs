@@ -156,7 +156,7 @@ fn revoked() -> AppError {
 }
 
 async fn load(app: &App, state: &AuthState, user: UserId) -> AppResult<Principal> {
-    let found = app.db.read(move |tx| queries::principal(tx, user).map_err(AppError::from)).await?;
+    let found = app.db.read(move |tx| queries::principal(tx, user)).await?;
     let principal = found.ok_or_else(revoked)?;
     state.remember(user, principal.clone());
     Ok(principal)

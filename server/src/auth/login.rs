@@ -68,7 +68,7 @@ pub(super) async fn login(
     let tries = [(Rate::LoginAddress, Key::Address(client)), (Rate::LoginAccount, Key::Account(&tenant, &name))];
     rates::take(&app, &tries).await?;
     let (lookup, lookup_tenant) = (name.clone(), tenant.clone());
-    let found = app.db.read(move |tx| queries::by_login(tx, &lookup_tenant, &lookup).map_err(AppError::from)).await?;
+    let found = app.db.read(move |tx| queries::by_login(tx, &lookup_tenant, &lookup)).await?;
     let account = found.as_ref().map_or(Account::Unknown(name), |(user, _)| Account::User(user.id));
     let attempt = locks::attempt(&app, &tenant, &account, client).await?;
     // On its own, because whoever hangs up must not keep a failure out of the audit log.

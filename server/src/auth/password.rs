@@ -56,7 +56,7 @@ pub(super) async fn change_password(
 ) -> AppResult<Json<Tokens>> {
     let new_password = change.new_password.reveal();
     let (tenant, id) = (current.tenant.clone(), current.id);
-    let found = app.db.read(move |tx| stored(tx, &tenant, id).map_err(AppError::from)).await?;
+    let found = app.db.read(move |tx| stored(tx, &tenant, id)).await?;
     let (user, old_hash) = found.ok_or_else(|| AppError::not_found("the account"))?;
     passwords::check_new("new_password", new_password, &passwords::about(&user))?;
     let place = hashing::place(&app)?;

@@ -86,7 +86,7 @@ pub(super) struct UpdateProfile {
 #[utoipa::path(get, path = "/auth/profile", tag = "auth", responses((status = 200, body = Profile)))]
 pub(super) async fn profile(State(app): State<App>, current: CurrentUser) -> AppResult<Json<Profile>> {
     let (tenant, id) = (current.tenant, current.id);
-    let found = app.db.read(move |tx| users::find(tx, &tenant, id).map_err(AppError::from)).await?;
+    let found = app.db.read(move |tx| users::find(tx, &tenant, id)).await?;
     found.map(|user| Json(user.into())).ok_or_else(|| AppError::not_found("the account"))
 }
 
@@ -102,12 +102,12 @@ pub(super) async fn update_profile(
     Json(body): Json<UpdateProfile>,
 ) -> AppResult<Json<Profile>> {
     let (tenant, id) = (current.tenant.clone(), current.id);
-    let found = app.db.read(move |tx| users::find(tx, &tenant, id).map_err(AppError::from)).await?;
+    let found = app.db.read(move |tx| users::find(tx, &tenant, id)).await?;
     let before = found.ok_or_else(|| AppError::not_found("the account"))?;
     body.changes_nothing_else(&before)?;
     let change = body.names(&before)?;
     let (actor, now_ms) = (current.actor(&request), app.now_ms());
-    let updated = app.db.write(move |tx| update(tx, &actor, id, &change, now_ms).map_err(AppError::from)).await?;
+    let updated = app.db.write(move |tx| update(tx, &actor, id, &change, now_ms)).await?;
     updated.map(|user| Json(user.into())).ok_or_else(|| AppError::not_found("the account"))
 }
 

@@ -135,7 +135,7 @@ fn given_name(register: &Register, email: &Email) -> String {
 /// An admin is told that the address or the name is taken.
 async fn create(app: &App, new: NewUser, actor: Actor) -> AppResult<User> {
     let user = as_sent(&new);
-    let stored = app.db.write(move |tx| insert(tx, &actor, &new).map_err(AppError::from)).await?;
+    let stored = app.db.write(move |tx| insert(tx, &actor, &new)).await?;
     let taken = || AppError::conflict("ACCOUNT_EXISTS", "there is an account with this e-mail address or user name");
     if stored { Ok(user) } else { Err(taken()) }
 }
@@ -147,7 +147,7 @@ async fn sign_up(app: &App, new: NewUser, request: &RequestId) -> AppResult<User
     let confirmation = confirm_email::prepare(app, &user.email)?;
     let already = Message::new(app, &user.email, Template::AlreadyRegistered)?;
     let letters = Letters { confirmation, already };
-    app.db.write(move |tx| insert_or_note(tx, &actor, &new, &letters).map_err(AppError::from)).await?;
+    app.db.write(move |tx| insert_or_note(tx, &actor, &new, &letters)).await?;
     app.wake_jobs();
     Ok(user)
 }

@@ -73,11 +73,6 @@ pub fn find(tx: &Tx<'_>, tenant: &TenantId, course: CourseId) -> Result<Option<C
     queries::by_id(tx, tenant, course)
 }
 
-/// A course of the tenant, by its code in any case.
-pub fn find_by_code(tx: &Tx<'_>, tenant: &TenantId, code: &str) -> Result<Option<Course>, DbError> {
-    queries::by_code(tx, tenant, &code.trim().to_uppercase())
-}
-
 /// Whether the user attends the course.
 pub fn is_enrolled(tx: &Tx<'_>, tenant: &TenantId, course: CourseId, user: UserId) -> Result<bool, DbError> {
     queries::is_enrolled(tx, tenant, course, user)

@@ -84,7 +84,7 @@ pub(super) async fn begin_link(
     back.redirect_uri.as_deref().map_or(Ok(()), |uri| state.allowed(uri))?;
     let SignedIn { user: current, session, .. } = signed_in;
     let (tenant, id) = (current.tenant, current.id);
-    let user = app.db.read(move |tx| auth::find(tx, &tenant, id).map_err(AppError::from)).await?;
+    let user = app.db.read(move |tx| auth::find(tx, &tenant, id)).await?;
     let user = user.ok_or_else(|| AppError::not_found("the account"))?;
     let link = LinkTo { tenant: user.tenant.to_string(), user: user.id, epoch: user.epoch, session };
     let begun = Flow::begin(provider, ClientClass::default(), app.now_ms(), &*app.entropy);

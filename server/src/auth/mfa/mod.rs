@@ -111,7 +111,7 @@ fn already_active() -> AppError {
 /// Asks for the password of somebody who is signed in, as often as a sign-in would.
 async fn prove_password(app: &App, current: &CurrentUser, password: Secret, request: &RequestId) -> AppResult<()> {
     let (tenant, id) = (current.tenant.clone(), current.id);
-    let hash = app.db.read(move |tx| accounts::password_hash(tx, &tenant, id).map_err(AppError::from)).await?;
+    let hash = app.db.read(move |tx| accounts::password_hash(tx, &tenant, id)).await?;
     if hash.is_none() {
         let text = "this account has no password: set one by mail first";
         return Err(AppError::conflict("PASSWORD_NOT_SET", text));

@@ -199,9 +199,7 @@ pub(crate) struct Server {
 }
 
 fn folder(world: &str) -> TempDir {
-    let mut builder = tempfile::Builder::new();
-    // The name is the world's, so that traces can leave it out.
-    builder.prefix(world).rand_bytes(0).tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder")
+    tempfile::Builder::new().prefix(world).tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder")
 }
 
 fn config(folder: &str, path: &str) -> Config {

@@ -183,8 +183,9 @@ impl World {
     /// A line of the trace.
     pub(crate) fn note(&mut self, line: impl FnOnce(&Self) -> String) {
         let line = format!("{:>9} ms  {}", self.now_ms, line(self));
-        // Two runs of one seed have different names, and else the same trace.
-        self.trace.push(line.replace(&self.name, "world"));
+        // Two runs of one seed have different names and folders, and else the same trace.
+        let folder = self.folder.path().display().to_string();
+        self.trace.push(line.replace(&folder, "folder").replace(&self.name, "world"));
     }
 
     pub(crate) fn violate(&mut self, what: String) {

@@ -7,8 +7,8 @@ use muster_tests::TestServer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-const SHORT: Duration = Duration::from_millis(150);
-const LONG: Duration = Duration::from_secs(20);
+const SHORT: Duration = Duration::from_millis(500);
+const LONG: Duration = Duration::from_secs(60);
 /// Long limits, of which each test shortens one.
 const LIMITS: ConnectionLimits = ConnectionLimits {
     head_timeout: LONG,
@@ -63,12 +63,13 @@ async fn half_a_head_is_not_waited_for() {
 
 #[tokio::test]
 async fn an_idle_connection_is_closed_and_a_used_one_is_kept() {
-    let server = server(ConnectionLimits { idle_timeout: SHORT, ..LIMITS }).await;
+    // Pauses that come to more than the limit, each far below it, also on a busy machine.
+    let server = server(ConnectionLimits { idle_timeout: 4 * SHORT, ..LIMITS }).await;
     let mut socket = connect(&server).await;
     for _ in 0..5 {
         socket.write_all(GET).await.unwrap();
         assert!(reply(&mut socket).await.starts_with("HTTP/1.1 200"));
-        tokio::time::sleep(SHORT / 2).await;
+        tokio::time::sleep(SHORT).await;
     }
     assert_eq!(until_closed(&mut socket).await, "");
 }
@@ -139,4 +140,29 @@ async fn stopping_finishes_what_has_begun() {
     assert!(answer.starts_with("HTTP/1.1 401") && answer.contains("INVALID_CREDENTIALS"), "{answer}");
     stopping.await.unwrap();
     assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn zz_provoke() {
+    for (name, pool) in [("20 s", Duration::from_secs(20)), ("75 ms", Duration::from_millis(75))] {
+        let server = server(ConnectionLimits { head_timeout: Duration::from_millis(300), ..LIMITS }).await;
+        let http = reqwest::Client::builder().no_proxy().pool_idle_timeout(pool).build().unwrap();
+        let (mut failed, mut asked) = (0, 0);
+        for round in 0..60_u64 {
+            let url = server.url("/health/live");
+            let get = async || http.get(&url).send().await.unwrap().bytes().await.map(drop).unwrap();
+            for _ in 0..5 {
+                get().await;
+            }
+            std::thread::sleep(Duration::from_millis(300 + round));
+            asked += 1;
+            if let Err(error) = http.get(&url).send().await {
+                failed += 1;
+                if failed == 1 {
+                    eprintln!("{error:?}");
+                }
+            }
+        }
+        eprintln!("pool idle {name}: {failed} of {asked} failed");
+    }
 }

@@ -5,6 +5,7 @@ mod client;
 pub mod conformance;
 pub mod device;
 pub mod handset;
+pub mod http;
 pub mod lecture;
 pub mod models;
 pub mod oidc;

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::auth_session::ClientClass;
+use super::fields::folded;
 use super::hashing::{self, Place, Verified};
 use super::rates::locks::{self, Account, Attempt};
 use super::rates::{self, Key, Rate};

@@ -30,6 +30,11 @@ schemathesis:
     cargo build -p muster-server --bin muster
     tests/schemathesis/run.py target/debug/muster
 
+# Many more requests, with a seed of the day: for finding, while the above is for keeping.
+schemathesis-deep:
+    cargo build -p muster-server --bin muster
+    SCHEMATHESIS_DEEP=1 tests/schemathesis/run.py target/debug/muster
+
 # The whole gate.
 check:
     .ci/run

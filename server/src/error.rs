@@ -84,8 +84,12 @@ impl AppError {
 
     /// 500: a defect of ours. The cause goes to the log, once, and not to the client.
     pub fn internal(cause: impl fmt::Display) -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", "the server failed; the request id finds the reason")
-            .with_cause(cause)
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "INTERNAL_ERROR",
+            "the server failed; the request id finds the reason",
+        )
+        .with_cause(cause)
     }
 
     /// Adds a JSON object for machines.

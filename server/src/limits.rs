@@ -25,6 +25,8 @@ pub const READER_CACHE_KIB: i64 = 8 * 1024;
 /// Pages of 4 KiB in the write-ahead log before they are copied into the file. A page that changes often is then copied
 /// once instead of after every commit.
 pub const WAL_PAGES_MAX: u32 = 8_192;
+/// A write-ahead log that is this long, in pages, is copied beside the writer.
+pub const WAL_PAGES_LONG: u32 = 2 * WAL_PAGES_MAX;
 /// Fewest reader connections.
 pub const READERS_MIN: usize = 2;
 /// Most reader connections.
@@ -107,8 +109,6 @@ pub const LISTEN_BACKLOG: u32 = 4_096;
 pub const FILES_BESIDE_CONNECTIONS: usize = 256;
 /// Bytes of one request's head.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
-/// Header fields of one request.
-pub const HEADERS_MAX: usize = 64;
 /// Bytes of a body, unless a route says otherwise. Every open connection may hold that much of a body that does not end.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
 /// Characters of an `X-Request-ID` that is taken over.

@@ -55,6 +55,22 @@ pub fn of(tx: &Tx<'_>, tenant: &TenantId) -> Result<Settings, DbError> {
     Ok(Settings { face_matching: value.as_deref() == Some(ON) })
 }
 
+/// Whether any institution compares faces.
+///
+/// # Errors
+/// When the database fails.
+pub fn any_matches_faces(tx: &Tx<'_>) -> Result<bool, DbError> {
+    let found = tx.query_one(
+        "SELECT 1
+         FROM tenant_settings
+         WHERE name = ?1 AND value = ?2
+         LIMIT 1",
+        params![FACE_MATCHING, ON],
+        |row| row.get::<i64>(0),
+    )?;
+    Ok(found.is_some())
+}
+
 /// Shows the settings.
 #[utoipa::path(
     get, path = "/admin/settings", tag = "settings",

@@ -20,7 +20,7 @@ use crate::auth::permission::AttendanceSubmit;
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::evidence;
-use crate::http::{Json, Path};
+use crate::http::{Binary, Json, Path};
 
 /// Missing images that are listed at once.
 const MISSING_LISTED_MAX: usize = 200;
@@ -52,7 +52,7 @@ struct Missing {
 #[utoipa::path(
     put, path = "/blobs/{sha256}", tag = "blobs",
     params(("sha256" = String, Path, description = "SHA-256 of the file, 64 hexadecimal digits")),
-    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    request_body(content = Binary, content_type = "application/octet-stream"),
     responses(
         (status = 201, description = "it is kept now", body = Uploaded),
         (status = 200, description = "it was kept already", body = Uploaded),

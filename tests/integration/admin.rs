@@ -46,6 +46,9 @@ async fn accounts_are_managed_from_the_command_line() {
         succeeds(&data, &["admin", "create", "--email", "s@x.example", "--role", "student", "--username", "s17"]);
     assert!(shown.contains("created student s@x.example") && shown.contains("password: "), "{shown}");
     assert!(fails(&data, &["admin", "create", "--email", "S@x.example"]).contains("there is an account"));
+    let weak = muster(&data, &["admin", "create", "--email", "weak@x.example", "--password-stdin"], "password\n");
+    assert_eq!(weak.status.code(), Some(1), "{weak:?}");
+    assert!(String::from_utf8(weak.stderr).unwrap().contains("choose another one"));
 
     let listed = succeeds(&data, &["admin", "list"]);
     assert!(listed.contains("root@x.example") && listed.contains("s17"), "{listed}");
@@ -62,7 +65,7 @@ async fn accounts_are_managed_from_the_command_line() {
     assert!(succeeds(&data, &["admin", "disable", id]).contains("s@x.example is disabled"));
     assert!(succeeds(&data, &["admin", "enable", "s17"]).contains("is active"));
     assert!(fails(&data, &["admin", "disable", "nobody@x.example"]).contains("there is no account"));
-    assert!(!muster(&data, &["admin", "set-role", "s17", "root"], "").status.success());
+    assert_eq!(muster(&data, &["admin", "set-role", "s17", "root"], "").status.code(), Some(2));
 
     let server = TestServer::builder().data(data).start().await;
     server.sign_in("root@x.example").await.get("/api/v1/auth/me").await.expect(200);
@@ -71,6 +74,43 @@ async fn accounts_are_managed_from_the_command_line() {
     assert_eq!(noted, ["user.create", "user.create", "user.role", "user.disable", "user.enable"]);
     assert!(rows[..5].iter().all(|row| row.actor_role == "admin" && row.request_id.starts_with("cli-")));
     assert_eq!(audit::check(&server).await, Ok(audit::all_rows(&server).await.len() as i64));
+}
+
+#[test]
+fn a_program_reads_what_became_of_an_account() {
+    let data = Data::fresh();
+    let read = |arguments: &[&str]| -> Value { serde_json::from_str(&succeeds(&data, arguments)).unwrap() };
+    let root = read(&["admin", "create", "--email", "Root@x.example", "--json"]);
+    assert_eq!((&root["email"], &root["role"]), (&json!("root@x.example"), &json!("admin")));
+    assert!(root["initial_password"].as_str().is_some_and(|password| password.len() >= 20), "{root}");
+    let given = muster(&data, &["admin", "create", "--email", "two@x.example", "--password-stdin", "--json"], PASSWORD);
+    let given: Value = serde_json::from_slice(&given.stdout).unwrap();
+    assert_eq!(given["initial_password"], Value::Null, "whoever chose it knows it");
+    let two = given["id"].as_str().unwrap();
+    assert_eq!(read(&["admin", "set-role", two, "TEACHER", "--json"])["role"], "lecturer");
+    assert_eq!(read(&["admin", "disable", two, "--json"])["status"], "disabled");
+    assert_eq!(read(&["admin", "enable", two, "--json"])["status"], "active");
+    assert_eq!(read(&["admin", "reset-mfa", two, "--json"]), json!({"account": two, "reset": false}));
+    assert!(fails(&data, &["admin", "reset-mfa", "nobody@x.example", "--json"]).contains("there is no account"));
+}
+
+#[tokio::test]
+async fn nobody_is_given_a_password_that_everybody_guesses() {
+    let server = TestServer::start().await;
+    let (admin, staff) = (server.client("admin").await, server.client("staff").await);
+    let account = |email: &str, password: &str| json!({"email": email, "name": "Lovelace", "password": password});
+    for (weak, code) in
+        [("password", "PASSWORD_TOO_COMMON"), ("lovelace", "PASSWORD_TOO_COMMON"), ("short", "VALIDATION_ERROR")]
+    {
+        let error = staff.post("/api/v1/students", &account("a@x.example", weak)).await.expect_error(422, code);
+        assert_eq!(error["details"]["field"], "password", "{weak}");
+        let mut user = account("a@x.example", weak);
+        user["role"] = json!("admin");
+        admin.post("/api/v1/admin/users", &user).await.expect_error(422, code);
+    }
+    let created = staff.post("/api/v1/students", &account("a@x.example", PASSWORD)).await.expect(201);
+    assert_eq!(created.get("initial_password"), None);
+    server.sign_in("a@x.example").await.get("/api/v1/auth/me").await.expect(200);
 }
 
 #[test]

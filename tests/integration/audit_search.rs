@@ -59,6 +59,7 @@ async fn an_admin_finds_rows_by_any_of_their_columns_newest_first() {
     assert_eq!(numbers(&admin, "kind=course").await, [0; 0]);
     assert_eq!(numbers(&admin, "request_id=request-41").await, [42]);
     assert_eq!(numbers(&admin, "result=odd&actor=person-0&limit=2").await, [85, 64]);
+    assert_eq!(numbers(&admin, "result=odd&limit=3").await, [99, 92, 85]);
     let (from, to) = ("2025-11-20T12:00:10Z", "2025-11-20T12:00:13Z");
     assert_eq!(numbers(&admin, &format!("from={from}&to={to}&kind=device")).await, [13, 12, 11]);
     let row = &page(&admin, "request_id=request-41").await["items"][0];

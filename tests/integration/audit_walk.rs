@@ -158,6 +158,11 @@ async fn courses_and_sessions(teller: &mut Teller<'_>) {
     teller.tells(&admin, "POST /courses", json!({"code": "CS102", "title": "More"}), "course.create").await;
     let teacher = json!({"user_ids": [world.other_lecturer.user_id()]});
     teller.tells(&lecturer, "POST /courses/{id}/lecturers", teacher, "course.teach").await;
+    teller.tells(&lecturer, "PATCH /courses/{id}", json!({"title": "Another"}), "course.update").await;
+    teller.tells(&admin, "DELETE /courses/{id}/lecturers/{user_id}", Value::Null, "course.unteach").await;
+    let back = json!({"user_ids": [lecturer.user_id()]});
+    let path = format!("{PREFIX}/courses/{}/lecturers", world.lecture.course);
+    admin.post(&path, &back).await.expect(200);
     teller.tells(&lecturer, "DELETE /courses/{id}/students/{user_id}", Value::Null, "course.unenrol").await;
     let student = json!({"user_ids": [world.student.client.user_id()]});
     teller.tells(&lecturer, "POST /courses/{id}/students", student, "course.enrol").await;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use muster_server::clock::{Clock, SystemClock};
 use muster_server::db::{Db, DbError};
 use muster_server::params;
+use muster_tests::Reply;
 use muster_tests::process::{ServerProcess, lines};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
@@ -69,11 +70,10 @@ impl Spy<'_> {
 
     /// The reply's body; what is no success is kept for the search.
     async fn send(&mut self, request: RequestBuilder) -> (StatusCode, Value) {
-        let reply = request.send().await.unwrap();
-        let (status, headers) = (reply.status(), format!("{:?}", reply.headers()));
-        let text = reply.text().await.unwrap();
+        let Reply { status, headers, bytes } = Reply::of(request).await;
+        let text = String::from_utf8(bytes).unwrap();
         if !status.is_success() {
-            self.errors.push_str(&format!("{status} {headers} {text}\n"));
+            self.errors.push_str(&format!("{status} {headers:?} {text}\n"));
         }
         let body: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
         self.remember(&body);
@@ -272,7 +272,7 @@ async fn no_secret_is_in_a_log_an_error_or_a_metric() {
     second_factor(&mut spy, &token, LAST_PASSWORD).await;
 
     let metrics = spy.request(Method::GET, "/metrics").bearer_auth("canary-metrics-0f1e2d3c4b5a");
-    let metrics = metrics.send().await.unwrap().text().await.unwrap();
+    let metrics = String::from_utf8(Reply::of(metrics).await.bytes).unwrap();
     assert!(metrics.contains("muster_http_requests_total"), "{metrics}");
     let Spy { secrets, errors, .. } = spy;
     server.stop();

@@ -6,7 +6,7 @@ use muster_server::config::{Config, Environment, LogFormat, Origin, Origins, Rep
 
 const RANDOM: &str = "8f0aa1c6d2b94e57931c60d7be2f4a85";
 const PEPPER: &str = "c1d93b7f60e24a18b5d7720fa64e98c3";
-const MFA_KEY: &str = "pq3Yw0m1kHqT9bJx5uVfZs2LrGd8NcAeQyXoKtWiB7E=";
+pub(crate) const MFA_KEY: &str = "pq3Yw0m1kHqT9bJx5uVfZs2LrGd8NcAeQyXoKtWiB7E=";
 
 /// What production needs.
 const PROD: [(&str, &str); 7] = [
@@ -19,11 +19,11 @@ const PROD: [(&str, &str); 7] = [
     ("MAIL_TRANSPORT", "file"),
 ];
 
-fn config(pairs: &[(&str, &str)]) -> Config {
+pub(crate) fn config(pairs: &[(&str, &str)]) -> Config {
     Config::from_sources(&Sources::from_pairs(pairs.iter().copied()), []).unwrap()
 }
 
-fn report(pairs: &[(&str, &str)]) -> Report {
+pub(crate) fn report(pairs: &[(&str, &str)]) -> Report {
     Report::new(&Sources::from_pairs(pairs.iter().copied()), []).unwrap()
 }
 
@@ -189,7 +189,7 @@ fn an_argument_wins_over_the_environment_and_the_environment_over_a_file() {
     assert_eq!((alias.1.as_str(), alias.0.as_str()), ("alias SECRET_KEY", "set (32 bytes)"));
 }
 
-fn report_of(pairs: &[(&str, &str)], name: &str) -> (String, String) {
+pub(crate) fn report_of(pairs: &[(&str, &str)], name: &str) -> (String, String) {
     let report = report(pairs);
     let settings = report.by_name();
     (settings[name].value.clone().unwrap(), settings[name].origin.to_string())
@@ -247,7 +247,8 @@ fn production_starts_with_what_it_needs_and_with_nothing_less() {
 #[test]
 fn each_danger_is_refused_in_production_and_its_twin_is_not() {
     let typed = "change-me-change-me-change-me-change-me";
-    let dangers: [(&[(&str, &str)], &str); 7] = [
+    let dangers: [(&[(&str, &str)], &str); 8] = [
+        (&[("TRUSTED_PROXIES", "0.0.0.0/0")], "TRUSTED_PROXIES"),
         (&[("SECRET_KEY", "short")], "JWT_SECRET"),
         (&[("SECRET_KEY", typed)], "JWT_SECRET"),
         (&[("TOKEN_PEPPER", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")], "TOKEN_PEPPER"),
@@ -261,7 +262,8 @@ fn each_danger_is_refused_in_production_and_its_twin_is_not() {
         assert_eq!(problems.len(), 1, "{danger:?}: {problems:?}");
         assert!(problems[0].starts_with(said), "{problems:?}");
     }
-    let twins: [&[(&str, &str)]; 5] = [
+    let twins: [&[(&str, &str)]; 6] = [
+        &[("TRUSTED_PROXIES", "10.0.0.0/8")],
         &[("ENV", "dev"), ("SEED_DEMO_ACCOUNTS", "true")],
         &[("ENV", "dev"), ("MAIL_TRANSPORT", "console")],
         &[("ENV", "dev"), ("SECRET_KEY", typed)],
@@ -285,6 +287,12 @@ fn every_problem_is_told_at_once() {
         ("TRUSTED_PROXIES", "10.0.0.0/64"),
         ("API_PREFIX", "no-slash"),
         ("UPLOAD_MAX_IMAGE_MB", "500"),
+        ("MFA_TOTP_DIGITS", "9"),
+        ("MFA_TOTP_PERIOD", "1"),
+        ("RL_LOGIN_IP_LIMIT", "0"),
+        ("EMAIL_LOCK_TTL", "0"),
+        ("OAUTH_STATE_TTL", "1"),
+        ("OAUTH_LINK_TTL", "1"),
     ])
     .problems
     .join("\n");
@@ -295,6 +303,12 @@ fn every_problem_is_told_at_once() {
         "TRUSTED_PROXIES",
         "API_PREFIX",
         "UPLOAD_MAX_IMAGE_MB",
+        "MFA_TOTP_DIGITS",
+        "MFA_TOTP_PERIOD",
+        "RL_LOGIN_IP_LIMIT",
+        "EMAIL_LOCK_TTL",
+        "OAUTH_STATE_TTL",
+        "OAUTH_LINK_TTL",
         "DATABASE_URL",
         "JWT_SECRET",
         "TOKEN_PEPPER",
@@ -352,7 +366,7 @@ fn the_example_is_what_the_program_prints_and_says_nothing() {
 }
 
 /// The program with this environment and nothing else of ours, in an empty folder.
-fn run(arguments: &[&str], pairs: &[(&str, &str)]) -> Output {
+pub(crate) fn run(arguments: &[&str], pairs: &[(&str, &str)]) -> Output {
     let dir = tempfile::tempdir().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_load"));
     command.env_clear().current_dir(dir.path()).args(arguments).envs(pairs.iter().copied()).output().unwrap()

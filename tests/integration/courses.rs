@@ -1,9 +1,13 @@
 //! Courses, their lecturers and their students.
 
+use std::collections::{BTreeSet, HashMap};
+
 use muster_server::auth::{CurrentUser, Role};
 use muster_server::courses;
 use muster_server::db::DbError;
 use muster_server::ids::{CourseId, TenantId};
+use muster_tests::lecture::Lecture;
+use muster_tests::phone::Phone;
 use muster_tests::{Client, TestServer};
 use serde_json::json;
 
@@ -64,6 +68,84 @@ async fn a_course_is_only_for_its_people() {
     let added = lecturer.post(&lecturers, &colleague).await.expect(200);
     assert_eq!(added["unknown"], json!([student.user_id()]));
     stranger.get(&students).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_course_is_taken_from_a_lecturer_who_then_sees_nothing_of_it() {
+    let server = TestServer::start().await;
+    let (lecturer, colleague, staff) =
+        (server.client("lecturer").await, server.client("lecturer").await, server.client("staff").await);
+    let stranger = server.client("lecturer").await;
+    let id = course(&lecturer, "CS101").await;
+    let (path, lecturers) = (format!("/api/v1/courses/{id}"), format!("/api/v1/courses/{id}/lecturers"));
+    lecturer.post(&lecturers, &json!({"user_ids": [colleague.user_id()]})).await.expect(200);
+    let ids = async |who: &Client| {
+        let page = who.get(&lecturers).await.expect(200);
+        let ids = page["items"].as_array().unwrap().iter().map(|user| user["id"].as_str().unwrap().to_owned());
+        ids.collect::<BTreeSet<_>>()
+    };
+    let both = [lecturer.user_id(), colleague.user_id()].map(str::to_owned);
+    assert_eq!(ids(&colleague).await, BTreeSet::from(both));
+    stranger.get(&lecturers).await.expect_error(404, "NOT_FOUND");
+    let first = staff.get(&format!("{lecturers}?limit=1")).await.expect(200);
+    assert_eq!((&first["next"], first["items"].as_array().unwrap().len()), (&first["items"][0]["id"], 1));
+    let of_lecturer = format!("{lecturers}/{}", lecturer.user_id());
+    stranger.delete(&of_lecturer).await.expect_error(404, "NOT_FOUND");
+    colleague.delete(&of_lecturer).await.expect(204);
+    colleague.delete(&of_lecturer).await.expect_error(404, "NOT_FOUND");
+    lecturer.get(&path).await.expect_error(404, "NOT_FOUND");
+    assert_eq!(channels(&server, &lecturer, Role::Lecturer).await, [format!("user:{}", lecturer.user_id())]);
+    staff.delete(&format!("{lecturers}/{}", colleague.user_id())).await.expect(204);
+    assert_eq!(ids(&staff).await, BTreeSet::new(), "the office still has it");
+    staff.post(&lecturers, &json!({"user_ids": [lecturer.user_id()]})).await.expect(200);
+    lecturer.get(&path).await.expect(200);
+}
+
+#[tokio::test]
+async fn whoever_is_no_lecturer_any_more_reads_nothing_of_the_courses_they_taught() {
+    let lecture = Lecture::begin().await;
+    let mut phone = lecture.student(1).await;
+    lecture.capture(&mut phone, &lecture.manifest(None)).await;
+    let admin = lecture.server.client("admin").await;
+    let account = format!("/api/v1/admin/users/{}", lecture.lecturer.user_id());
+    let course = format!("/api/v1/courses/{}", lecture.course);
+    let pulled = async |client: &Client| Phone::new(client.clone(), 9).pull(&HashMap::new()).await.changes.len();
+    let before = pulled(&lecture.lecturer).await;
+    assert!(before > 0, "a lecturer's phone pulls the records of the course");
+    for role in ["student", "guest", "reviewer"] {
+        admin.patch(&account, &json!({"role": role})).await.expect(200);
+        let now = lecture.again(&lecture.lecturer).await;
+        assert_eq!(pulled(&now).await, 0, "{role}");
+        now.get(&course).await.expect_error(404, "NOT_FOUND");
+        assert_eq!(now.get("/api/v1/courses").await.expect(200)["items"], json!([]), "{role}");
+    }
+    admin.patch(&account, &json!({"role": "lecturer"})).await.expect(200);
+    let again = lecture.again(&lecture.lecturer).await;
+    assert_eq!(pulled(&again).await, before, "the place was kept");
+    again.get(&course).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_course_is_renamed_by_its_people_and_keeps_them() {
+    let server = TestServer::start().await;
+    let (lecturer, stranger, student) =
+        (server.client("lecturer").await, server.client("lecturer").await, server.client("student").await);
+    let id = course(&lecturer, "CS101").await;
+    course(&stranger, "CS102").await;
+    let path = format!("/api/v1/courses/{id}");
+    lecturer.post(&format!("{path}/students"), &json!({"user_ids": [student.user_id()]})).await.expect(200);
+    stranger.patch(&path, &json!({"title": "Mine"})).await.expect_error(404, "NOT_FOUND");
+    student.patch(&path, &json!({"title": "Mine"})).await.expect_error(403, "FORBIDDEN");
+    let renamed = lecturer.patch(&path, &json!({"title": "Logic"})).await.expect(200);
+    assert_eq!((&renamed["code"], &renamed["title"]), (&json!("CS101"), &json!("Logic")));
+    let renamed = lecturer.patch(&path, &json!({"code": "cs110"})).await.expect(200);
+    assert_eq!((&renamed["code"], &renamed["title"]), (&json!("CS110"), &json!("Logic")));
+    assert_eq!(student.get(&path).await.expect(200), renamed);
+    assert_eq!(lecturer.patch(&path, &json!({})).await.expect(200), renamed, "nothing changes");
+    lecturer.patch(&path, &json!({"code": "cs102"})).await.expect_error(409, "COURSE_EXISTS");
+    for wrong in [json!({"code": "<b>"}), json!({"title": " "}), json!({"colour": "red"})] {
+        lecturer.patch(&path, &wrong).await.expect_error(422, "VALIDATION_ERROR");
+    }
 }
 
 #[tokio::test]

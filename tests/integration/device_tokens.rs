@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use data_encoding::BASE64;
+use data_encoding::{BASE64, BASE64URL_NOPAD};
 use muster_server::db::{DbError, Tx};
 use muster_sync_core::DeviceKey;
 use muster_sync_core::signing::{SigningKey, SoftwareKey};
@@ -305,4 +305,37 @@ async fn somebody_who_signs_out_very_often_signs_out_everywhere_in_the_end() {
     }
     // So many are remembered one by one; one more ends them all, so that none is forgotten.
     phone.client.get(ME).await.expect_error(401, "TOKEN_REVOKED");
+}
+
+#[tokio::test]
+async fn whoever_proves_nothing_does_not_stand_in_the_writers_queue() {
+    let server = TestServer::start().await;
+    let stranger = SoftwareKey::from_seed(&[9; 32].into());
+    let prepared = answer(&stranger, &challenge(&server, &stranger.public_key()).await);
+    let forged = json!({ "refresh_token": format!("mrt_{}", BASE64URL_NOPAD.encode(&[7; 52])) });
+    let (held, is_held) = tokio::sync::oneshot::channel();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let (held, released) = (std::sync::Mutex::new(Some(held)), std::sync::Mutex::new(released));
+    let app = server.app().clone();
+    let holding = tokio::spawn(async move {
+        let held: Result<(), DbError> = app
+            .db
+            .write(move |_: &Tx<'_>| {
+                held.lock().unwrap().take().map(|held| held.send(()));
+                let _ = released.lock().unwrap().recv();
+                Ok(())
+            })
+            .await;
+        held
+    });
+    is_held.await.unwrap();
+    let patience = Duration::from_secs(4);
+    let told = tokio::time::timeout(patience, async {
+        send(&server, &prepared).await.expect_error(401, "DEVICE_NOT_BOUND");
+        server.anonymous().post(REFRESH, &forged).await.expect_error(401, "REFRESH_TOKEN_INVALID");
+    });
+    let told = told.await;
+    drop(release);
+    holding.await.unwrap().unwrap();
+    assert!(told.is_ok(), "a stranger waited for the writer");
 }

@@ -1,8 +1,9 @@
 //! Whether the server says truly how it stands, and to whom.
 
 use muster_server::db::DbError;
+use muster_tests::models::models_dir;
 use muster_tests::{Data, TestServer};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const EVERYWHERE: [&str; 3] = ["", "/v1", "/api/v1"];
 
@@ -74,6 +75,72 @@ async fn a_store_of_images_that_is_gone_degrades() {
     server.clock().advance(std::time::Duration::from_secs(6));
     let ready = server.anonymous().get("/ready").await.expect(200);
     assert_eq!((&ready["status"], &ready["images"]), (&Value::from("degraded"), &Value::from("down")));
+}
+
+#[tokio::test]
+async fn faces_that_cannot_be_read_are_told_and_missed_where_they_are_compared() {
+    let server = TestServer::start().await;
+    let anybody = server.anonymous();
+    let ready = anybody.get("/ready").await.expect(200);
+    assert_eq!((&ready["face_engine"], &ready["status"]), (&json!("unavailable"), &json!("ok")), "nobody needs them");
+    let admin = server.client("admin").await;
+    admin.put("/api/v1/admin/settings", &json!({"face_matching": true})).await.expect(200);
+    let ready = anybody.get("/v1/ready").await.expect(200);
+    assert_eq!((&ready["face_engine"], &ready["status"]), (&json!("unavailable"), &json!("degraded")));
+    let full = anybody.get("/health/full").await.expect(200);
+    assert_eq!((&full["components"]["face_engine"], &full["status"]), (&json!("unavailable"), &json!("degraded")));
+    let with_models = TestServer::builder().option("--models-dir", models_dir().to_str().unwrap()).start().await;
+    let admin = with_models.client("admin").await;
+    admin.put("/api/v1/admin/settings", &json!({"face_matching": true})).await.expect(200);
+    let ready = with_models.anonymous().get("/ready").await.expect(200);
+    assert_eq!((&ready["face_engine"], &ready["status"]), (&json!("ok"), &json!("ok")));
+    let full = with_models.anonymous().get("/health/full").await.expect(200);
+    assert_eq!((&full["components"]["face_engine"], &full["status"]), (&json!("running"), &json!("healthy")));
+}
+
+#[tokio::test]
+async fn a_disk_without_room_degrades_until_something_was_written_again() {
+    let server = TestServer::start().await;
+    // Only SQLite can be told that its disk is full.
+    if !server.data().is_sqlite() {
+        return;
+    }
+    let admin = server.client("admin").await;
+    let used = pragma(&server, "PRAGMA page_count").await;
+    pragma(&server, &format!("PRAGMA max_page_count = {used}")).await;
+    let create = async |number: u32| {
+        let course = json!({"code": format!("CS{number}"), "title": "x".repeat(200)});
+        admin.post("/api/v1/courses", &course).await
+    };
+    let mut number = 0;
+    let refused = loop {
+        number += 1;
+        let reply = create(number).await;
+        if reply.status.as_u16() != 201 {
+            break reply;
+        }
+        assert!(number < 1_000, "a full database refuses");
+    };
+    refused.expect_error(503, "STORAGE_FULL");
+    let ready = server.anonymous().get("/ready").await.expect(200);
+    assert_eq!(
+        (&ready["status"], &ready["storage"], &ready["database"]),
+        (&json!("degraded"), &json!("full"), &json!("ok"))
+    );
+    let full = server.anonymous().get("/health/full").await.expect(200);
+    assert_eq!((&full["status"], &full["components"]["storage"]), (&json!("degraded"), &json!("full")));
+    pragma(&server, "PRAGMA max_page_count = 1000000").await;
+    let ready = server.anonymous().get("/ready").await.expect(200);
+    assert_eq!(ready["storage"], "full", "nobody knows yet");
+    create(number).await.expect(201);
+    let ready = server.anonymous().get("/ready").await.expect(200);
+    assert_eq!((&ready["status"], &ready["storage"]), (&json!("ok"), &json!("ok")));
+}
+
+async fn pragma(server: &TestServer, sql: &str) -> i64 {
+    let sql = sql.to_owned();
+    let written = server.app().db.write(move |tx| tx.query_one(&sql, &[], |row| row.get::<i64>(0)));
+    written.await.map_err(|error: DbError| error).unwrap().unwrap_or(0)
 }
 
 #[tokio::test]

@@ -1,7 +1,9 @@
 //! What holds for every request, whatever it asks for.
 
+use muster_server::db::DbError;
 use muster_tests::{Reply, TestServer};
 use reqwest::Method;
+use serde_json::json;
 
 #[tokio::test]
 async fn health_answers_under_every_prefix() {
@@ -43,7 +45,7 @@ async fn a_wrong_method_is_told_the_right_ones_and_head_is_get_without_its_body(
     for (method, path, allowed) in [
         (Method::PUT, "/api/v1/auth/login", "POST"),
         (Method::TRACE, "/api/v1/health", "GET,HEAD"),
-        (Method::DELETE, "/api/v1/courses/x", "GET,HEAD"),
+        (Method::DELETE, "/api/v1/courses/x", "GET,HEAD,PATCH"),
     ] {
         let reply = Reply::of(client.request(method, path)).await;
         assert_eq!(reply.headers["allow"], allowed, "{path}");
@@ -57,6 +59,44 @@ async fn a_wrong_method_is_told_the_right_ones_and_head_is_get_without_its_body(
     for path in ["/api/v1", "/api/v1/", "/api/v2/health", "/v1/courses", "/api/v1/health/", "/api/v1/%2e%2e/health"] {
         client.get(path).await.expect_error(404, "NOT_FOUND");
     }
+}
+
+#[tokio::test]
+async fn a_refused_body_or_query_names_the_field() {
+    let server = TestServer::start().await;
+    let admin = server.client("admin").await;
+    let course = json!({"code": "CS101", "title": "T"});
+    let id = admin.post("/api/v1/courses", &course).await.expect(201)["id"].as_str().unwrap().to_owned();
+    let students = format!("/api/v1/courses/{id}/students");
+    for (path, body, field) in [
+        ("/v1/auth/signup", json!({"name": "X"}), "email"),
+        ("/v1/auth/signup", json!({"email": 5}), "email"),
+        ("/api/v1/courses", json!({"code": "X", "title": "X", "colour": "red"}), "colour"),
+        (students.as_str(), json!({"emails": ["a@x.example", 7]}), "emails[1]"),
+    ] {
+        let error = admin.post(path, &body).await.expect_error(422, "VALIDATION_ERROR");
+        assert_eq!(error["details"]["field"], field, "{body}: {error}");
+    }
+    for (query, field) in [("limit=x", "limit"), ("role=king", "role"), ("page=2", "page")] {
+        let reply = admin.get(&format!("/api/v1/admin/users?{query}")).await;
+        assert_eq!(reply.expect_error(422, "VALIDATION_ERROR")["details"]["field"], field);
+    }
+    let secret = json!({"my-s3cret": 1});
+    let error = admin.post("/v1/auth/signup", &secret).await.expect_error(422, "VALIDATION_ERROR");
+    assert_eq!(error["details"], json!({}), "what stands in place of a name may be a secret");
+}
+
+#[tokio::test]
+async fn a_failure_of_ours_is_told_by_its_code_and_its_request_alone() {
+    let server = TestServer::start().await;
+    let admin = server.client("admin").await;
+    let broken: Result<(), DbError> = server.app().db.write(|tx| tx.batch("ALTER TABLE courses RENAME TO gone")).await;
+    broken.unwrap();
+    let reply = Reply::of(admin.request(Method::GET, "/api/v1/courses").header("X-Request-ID", "r-500")).await;
+    assert_eq!(reply.headers["x-request-id"], "r-500");
+    let error = reply.expect_error(500, "INTERNAL_ERROR");
+    assert_eq!((&error["request_id"], &error["details"]), (&json!("r-500"), &json!({})));
+    assert!(!error.to_string().contains("courses"), "{error}");
 }
 
 #[tokio::test]

@@ -7,7 +7,9 @@ use std::time::Duration;
 use muster_server::db::DbError;
 use muster_server::ids::TenantId;
 use muster_server::mail::{self, Message, Notice, Template};
-use muster_tests::{TestServer, TestServerBuilder};
+use muster_tests::pocket::Pocket;
+use muster_tests::{Reply, TestServer, TestServerBuilder};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::smtp::{Encryption, MailServer, SMTP_PASSWORD, USER};
@@ -106,6 +108,8 @@ async fn mail_waits_for_a_mail_server_that_is_down_and_for_a_restart() {
     let item = until_tried(&server, 1).await;
     assert_eq!((&item["state"], &item["recipient"]), (&json!("queued"), &json!("ada@uni.example")));
     assert!(item["last_error"].as_str().unwrap().starts_with("the mail server could not be reached"), "{item}");
+    let ready = server.anonymous().get("/ready").await.expect(200);
+    assert_eq!((&ready["status"], &ready["mail"]), (&json!("degraded"), &json!("failing")));
     let data = server.stop().await;
     let post = MailServer::start(Encryption::None, port, false);
     let server = through(port, "none").data(data).start().await;
@@ -114,6 +118,7 @@ async fn mail_waits_for_a_mail_server_that_is_down_and_for_a_restart() {
     server.app().wake_jobs();
     post.nth(1).await;
     until_empty(&server).await;
+    assert_eq!(server.anonymous().get("/ready").await.expect(200)["mail"], "ok");
 }
 
 #[tokio::test]
@@ -124,6 +129,8 @@ async fn what_the_mail_server_puts_off_is_tried_again_and_what_it_refuses_is_sho
     notify(&server, "ada@uni.example", Notice::TokenReused).await;
     let item = until_tried(&server, 1).await;
     assert_eq!((&item["state"], &item["last_error"]), (&json!("queued"), &json!("the mail server answered 451")));
+    let ready = server.anonymous().get("/ready").await.expect(200);
+    assert_eq!((&ready["status"], &ready["mail"]), (&json!("ok"), &json!("ok")), "it works, and wants this one later");
     post.mood("ok");
     server.clock().advance(Duration::from_secs(5));
     server.app().wake_jobs();
@@ -303,4 +310,46 @@ async fn without_a_mail_server_messages_are_files() {
         use std::os::unix::fs::PermissionsExt;
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
+}
+
+#[tokio::test]
+async fn who_gets_a_phone_bound_is_told_once_and_who_gets_none_is_not() {
+    let post = MailServer::plain();
+    let server = through(post.port, "none").start().await;
+    let admin = server.client("admin").await;
+    let (mut phone, mut denied) = (Pocket::new(&server, "student", 1).await, Pocket::new(&server, "student", 2).await);
+    denied.ask_to_be_bound(&server).await;
+    let waiting = admin.get("/api/v1/admin/device-requests?status=pending").await.expect(200);
+    let deny = format!("/api/v1/admin/device-requests/{}/deny", waiting["items"][0]["hash"].as_str().unwrap());
+    admin.post(&deny, &json!({ "reason": "unknown-phone" })).await.expect(200);
+    phone.bind(&server, &admin).await;
+    let mail = post.nth(1).await;
+    assert_eq!(mail.recipients(), [phone.email.as_str()]);
+    assert_eq!(mail.header("Subject").as_deref(), Some("A device was bound to your account"));
+    let approved = admin.get("/api/v1/admin/device-requests?status=approved").await.expect(200);
+    let again = format!("/api/v1/admin/device-requests/{}/approve", approved["items"][0]["hash"].as_str().unwrap());
+    server.clock().advance(Duration::from_secs(1));
+    admin.post(&again, &json!({})).await.expect(200);
+    until_empty(&server).await;
+    assert_eq!(post.inbox().len(), 1);
+}
+
+#[tokio::test]
+async fn an_address_that_is_given_up_is_told_by_whomever_it_was_changed() {
+    let post = MailServer::plain();
+    let server = through(post.port, "none").start().await;
+    let admin = server.client("admin").await;
+    let id = server.create_user("first@uni.example", "student").await;
+    let path = format!("/api/v1/admin/users/{id}");
+    admin.patch(&path, &json!({ "name": "Ada", "student_id": "17" })).await.expect(200);
+    admin.patch(&path, &json!({ "email": "second@uni.example" })).await.expect(200);
+    let mail = post.nth(1).await;
+    assert_eq!(mail.recipients(), ["first@uni.example"]);
+    assert_eq!(mail.header("Subject").as_deref(), Some("Your e-mail address was changed"));
+    assert!(!mail.body().contains("reset-password"), "the link would go to the new address: {}", mail.body());
+    let roster = "id,email,name\n17,third@uni.example,Ada\n";
+    let import = admin.request(Method::POST, "/api/v1/admin/roster/import").body(roster);
+    Reply::of(import).await.expect(200);
+    server.app().wake_jobs();
+    assert_eq!(post.nth(2).await.recipients(), ["second@uni.example"]);
 }

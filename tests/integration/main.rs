@@ -10,6 +10,8 @@ mod blobs;
 mod canary;
 mod class_sessions;
 mod config;
+mod config_forms;
+mod conformance;
 mod connection;
 mod courses;
 mod db_contract;

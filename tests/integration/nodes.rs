@@ -13,7 +13,7 @@ use muster_sync_core::Locator;
 use muster_sync_core::sync::message::{CONTENT_TYPE, Fate, FateKind, Response};
 use muster_tests::phone::{Item, Phone};
 use muster_tests::postgres::{self, Cluster, TestDatabase, WITHOUT_FLUSHES};
-use muster_tests::{Data, TestServer};
+use muster_tests::{Data, Reply, TestServer};
 use serde_json::json;
 
 use super::db_alike::some_server;
@@ -70,11 +70,11 @@ impl Drop for Process {
 async fn push(http: reqwest::Client, base: String, token: String, body: Vec<u8>) -> Vec<Fate> {
     for _ in 0..200 {
         let request = http.post(format!("{base}/api/v1/sync")).bearer_auth(&token);
-        let reply = request.header("content-type", CONTENT_TYPE).body(body.clone()).send().await.unwrap();
-        match reply.status().as_u16() {
-            200 => return Response::decode(&reply.bytes().await.unwrap()).unwrap().fates,
+        let reply = Reply::of(request.header("content-type", CONTENT_TYPE).body(body.clone())).await;
+        match reply.status.as_u16() {
+            200 => return Response::decode(&reply.bytes).unwrap().fates,
             503 => tokio::time::sleep(Duration::from_millis(20)).await,
-            other => panic!("{other}: {}", reply.text().await.unwrap()),
+            other => panic!("{other}: {}", String::from_utf8_lossy(&reply.bytes)),
         }
     }
     panic!("busy for too long");

@@ -139,7 +139,7 @@ async fn a_key_on_an_elliptic_curve_is_as_good() {
 }
 
 #[tokio::test]
-async fn the_request_has_a_state_a_nonce_and_a_challenge_and_the_cookie_is_kept_from_scripts_and_other_paths() {
+async fn the_request_has_a_state_a_nonce_and_a_challenge_and_the_cookie_is_kept_from_scripts_and_other_hosts() {
     let (server, provider) = start("").await;
     let browser = Browser::new(&server);
     let (one, two) = (browser.begin("campus", "").await, browser.begin("campus", "").await);
@@ -155,7 +155,8 @@ async fn the_request_has_a_state_a_nonce_and_a_challenge_and_the_cookie_is_kept_
         assert!(!one.set_cookie.contains(&params[name]), "{name} is sealed");
     }
     let attributes = one.set_cookie.split_once("; ").unwrap().1;
-    assert_eq!(attributes, "Path=/api/v1/auth/oauth/campus/callback; Max-Age=600; HttpOnly; SameSite=Lax; Secure");
+    assert_eq!(attributes, "Path=/; Max-Age=600; HttpOnly; SameSite=Lax; Secure");
+    assert!(one.cookie.starts_with("__Host-muster_oauth_"), "{}", one.cookie);
     let redirect = browser.get("/auth/oauth/campus/start").await;
     assert_eq!(redirect.status, 302);
     assert!(redirect.headers["location"].to_str().unwrap().starts_with(provider.base()));
@@ -176,6 +177,8 @@ async fn a_state_is_good_once_in_one_browser_for_ten_minutes() {
     let others_content = format!("{name}={}", other.cookie.split_once('=').unwrap().1);
     refused(browser.open(&back, Some(&others_content)).await);
     refused(browser.open(&back, Some(&format!("{name}=AAAA"))).await);
+    // A neighbour below the same domain can set a cookie for all its hosts, but none with this prefix.
+    refused(browser.open(&back, Some(begun.cookie.strip_prefix("__Host-").unwrap())).await);
     refused(browser.open(&callback("campus"), Some(&begun.cookie)).await);
     refused(browser.open(&format!("{}?code=1&state={}", callback("campus"), "x".repeat(5000)), None).await);
     assert!(noted(&server, 0).await.is_empty(), "what no browser began here leaves no row");

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::oidc::{NOW_MS, another_provider, email_of, noted, person, server, start};
+use super::smtp::MailServer;
 
 const APP: &str = "muster://oauth/callback";
 
@@ -213,6 +214,80 @@ async fn a_link_that_a_session_began_ends_with_it() {
     let change = json!({ "current_password": PASSWORD, "new_password": "another long password" });
     ada.post("/api/v1/auth/change-password", &change).await.expect(200);
     browser.open(&back, Some(&begun.cookie)).await.expect_error(401, "TOKEN_REVOKED");
+}
+
+#[tokio::test]
+async fn a_link_ends_with_the_session_that_began_it_and_with_no_other() {
+    let (server, provider) = start("").await;
+    provider.person(person("ada")).await;
+    let browser = Browser::new(&server);
+    let (ada, elsewhere) = (server.client("student").await, server.sign_in("student1@muster.example").await);
+    // The newer sign-in took the place of the first one, whose access token runs out on its own.
+    for (ends, status) in [(&elsewhere, 401), (&ada, 200)] {
+        let here = server.sign_in("student1@muster.example").await;
+        let begun = browser.begin_link(if status == 401 { ends } else { &here }, "campus").await;
+        let back = browser.authorize(&begun).await;
+        ends.post("/api/v1/auth/logout", &json!({})).await.expect(200);
+        browser.open(&back, Some(&begun.cookie)).await.expect(status);
+    }
+}
+
+/// Somebody signs up with an address that may not be theirs, and links an identity of their own.
+async fn settle(server: &TestServer, browser: &Browser<'_>, email: &str) {
+    let body = json!({ "email": email, "password": PASSWORD, "display_name": "Settler" });
+    server.anonymous().post("/api/v1/auth/register", &body).await.expect(201);
+    let settler = server.sign_in(email).await;
+    let begun = browser.begin_link(&settler, "campus").await;
+    let back = browser.authorize(&begun).await;
+    browser.open(&back, Some(&begun.cookie)).await.expect(200);
+    assert_eq!(email_of(server, browser.sign_in("campus").await).await, email);
+}
+
+async fn set_password(server: &TestServer, post: &MailServer, email: &str, mails: usize) {
+    let asked = json!({ "email": email });
+    server.anonymous().post("/api/v1/auth/password-reset/request", &asked).await.expect(202);
+    let (_, token) = post.nth(mails).await.link();
+    let body = json!({ "token": token, "new_password": "a rather new password" });
+    server.anonymous().post("/api/v1/auth/password-reset/confirm", &body).await.expect(200);
+}
+
+#[tokio::test]
+async fn who_settled_at_an_address_before_its_owner_is_out_when_the_owner_sets_a_password() {
+    let (provider, post) = (another_provider("campus").await, MailServer::plain());
+    let (_dir, path) = providers_file(&[provider.entry("campus", "", "")]);
+    let server = TestServer::builder()
+        .manual_clock(NOW_MS)
+        .option("--oauth-providers-file", path.to_str().unwrap())
+        .option("--smtp-host", "127.0.0.1")
+        .option("--smtp-port", &post.port.to_string())
+        .option("--smtp-tls", "none")
+        .start()
+        .await;
+    let browser = Browser::new(&server);
+    provider.person(person("eve")).await;
+    settle(&server, &browser, "victim@uni.example").await;
+    post.nth(2).await;
+    set_password(&server, &post, "victim@uni.example", 3).await;
+    assert_eq!(email_of(&server, browser.sign_in("campus").await).await, "eve@uni.example");
+    let actions: Vec<_> = noted(&server, 0).await;
+    assert!(actions.contains(&("oauth.unlink".into(), "unconfirmed_address".into())), "{actions:?}");
+    post.nth(4).await;
+
+    // Whoever had confirmed the address keeps what they linked.
+    provider.person(person("ada")).await;
+    settle(&server, &browser, "ada@home.example").await;
+    post.nth(6).await;
+    set_password(&server, &post, "ada@home.example", 7).await;
+    post.nth(8).await;
+    let ada = json!({ "email": "ada@home.example", "password": "a rather new password" });
+    let tokens = server.anonymous().post("/api/v1/auth/login", &ada).await.expect(200);
+    let ada = server.with_token(tokens["access_token"].as_str().unwrap());
+    let begun = browser.begin_link(&ada, "campus").await;
+    let back = browser.authorize(&begun).await;
+    browser.open(&back, Some(&begun.cookie)).await.expect(200);
+    post.nth(9).await;
+    set_password(&server, &post, "ada@home.example", 10).await;
+    assert_eq!(email_of(&server, browser.sign_in("campus").await).await, "ada@home.example");
 }
 
 #[tokio::test]

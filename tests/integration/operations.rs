@@ -4,7 +4,7 @@ use muster_tests::process::{ServerProcess, lines};
 use muster_tests::{PASSWORD, Reply, TestServer};
 use reqwest::Method;
 use reqwest::header::HeaderMap;
-use serde_json::{Value, json};
+use serde_json::json;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_load");
 
@@ -210,13 +210,13 @@ async fn a_request_leaves_one_line_with_the_fields_of_the_sources() {
     );
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let login = json!({"email": "student@example.com", "password": "Student123!"});
-    let reply = client.post(server.url("/auth/login")).json(&login).send().await.unwrap();
-    let token = reply.json::<Value>().await.unwrap()["access_token"].as_str().unwrap().to_owned();
+    let reply = Reply::of(client.post(server.url("/auth/login")).json(&login)).await;
+    let token = reply.json()["access_token"].as_str().unwrap().to_owned();
     let me = client.get(server.url("/api/v1/auth/me?secret=canary")).bearer_auth(&token).header("X-Request-ID", "r-me");
-    let me: Value = me.send().await.unwrap().json().await.unwrap();
+    let me = Reply::of(me).await.json();
     let denied = client.post(server.url("/api/v1/courses")).bearer_auth(&token).header("X-Request-ID", "r-denied");
-    assert_eq!(denied.json(&json!({"code": "X", "title": "X"})).send().await.unwrap().status(), 403);
-    client.get(server.url("/nothing")).header("X-Request-ID", "r-nothing").send().await.unwrap();
+    assert_eq!(Reply::of(denied.json(&json!({"code": "X", "title": "X"}))).await.status, 403);
+    Reply::of(client.get(server.url("/nothing")).header("X-Request-ID", "r-nothing")).await;
     server.stop();
     let (console, file) =
         (std::fs::read_to_string(dir.path().join("console.log")).unwrap(), std::fs::read_to_string(log_file).unwrap());

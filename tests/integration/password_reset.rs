@@ -378,6 +378,43 @@ async fn the_owner_hears_of_a_changed_password_and_of_signing_out_everywhere() {
 }
 
 #[tokio::test]
+async fn a_link_that_waits_ends_with_a_changed_password() {
+    let post = MailServer::plain();
+    let server = with(&post).start().await;
+    let ada = server.client("student").await;
+    ask(&server, "student1@muster.example").await;
+    let (_, token) = post.nth(1).await.link();
+    let change = json!({ "current_password": PASSWORD, "new_password": NEW });
+    ada.post("/api/v1/auth/change-password", &change).await.expect(200);
+    confirm(&server, &token, "yet another password").await.expect_error(400, "RESET_TOKEN_INVALID");
+    assert_eq!(sign_in(&server, "student1@muster.example", NEW).await, 200);
+    post.nth(2).await;
+    ask(&server, "student1@muster.example").await;
+    let (_, token) = post.nth(3).await.link();
+    confirm(&server, &token, "yet another password").await.expect(200);
+}
+
+#[tokio::test]
+async fn whoever_sets_a_new_password_need_not_wait_for_what_others_tried_under_their_names() {
+    let post = MailServer::plain();
+    let server = with(&post).option("--rl-login-email-limit", "3").start().await;
+    let admin = server.client("admin").await;
+    let ada = json!({ "email": "ada@uni.example", "username": "ada", "password": PASSWORD, "role": "student" });
+    admin.post("/api/v1/auth/register", &ada).await.expect(201);
+    let by_name = |password: &str| json!({ "username": "ada", "password": password });
+    for _ in 0..3 {
+        assert_eq!(sign_in(&server, "ada@uni.example", "a wrong password").await, 401);
+        server.anonymous().post("/api/v1/auth/login", &by_name("a wrong password")).await.expect(401);
+    }
+    assert_eq!(sign_in(&server, "ada@uni.example", PASSWORD).await, 429);
+    ask(&server, "ada@uni.example").await;
+    let (_, token) = post.nth(1).await.link();
+    confirm(&server, &token, NEW).await.expect(200);
+    assert_eq!(sign_in(&server, "ada@uni.example", NEW).await, 200);
+    server.anonymous().post("/api/v1/auth/login", &by_name(NEW)).await.expect(200);
+}
+
+#[tokio::test]
 async fn a_guest_becomes_a_student_by_confirming_the_address_where_the_institution_says_so() {
     let post = MailServer::plain();
     let body = |email: &str| json!({ "email": email, "password": PASSWORD, "name": "New", "role": "student" });

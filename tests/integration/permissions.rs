@@ -63,11 +63,7 @@ async fn ask(client: &Client, route: &Route) -> Reply {
     if route.is_write() {
         request = request.header("content-type", "application/json").body("{}");
     }
-    let response = request.send().await.unwrap();
-    let (status, headers) = (response.status(), response.headers().clone());
-    let is_json = headers.get("content-type").is_some_and(|kind| kind.as_bytes() == b"application/json");
-    let bytes = if is_json { response.bytes().await.unwrap().to_vec() } else { Vec::new() };
-    Reply { status, headers, bytes }
+    Reply::without_streams(request).await
 }
 
 /// The permission that a refusal names.

@@ -99,7 +99,7 @@ async fn an_admin_sees_what_a_change_says_and_why_it_waits() {
     );
     assert_eq!(seen["entry"]["fields"]["captured_at_ms"], NOON_MS);
     assert_eq!(
-        (&seen["device"]["user_id"], &seen["device"]["status"]),
+        (&seen["device_standing"]["user_id"], &seen["device_standing"]["status"]),
         (&json!(phone.client.user_id()), &json!("revoked"))
     );
     assert_eq!((&seen["chain"]["seq"], &seen["chain"]["position"]), (&json!(1), &json!("next")));

@@ -455,3 +455,47 @@ async fn servers_of_one_database_count_together() {
         reply.expect_error(401, "INVALID_CREDENTIALS");
     }
 }
+
+#[tokio::test]
+async fn one_address_hears_of_few_sign_ups_wherever_they_come_from() {
+    let server = TestServer::builder().option("--rl-signup-ip-limit", "2").option("--trusted-proxies", "127.0.0.1/32");
+    let server = server.start().await;
+    server.create_user("known@x.example", "student").await;
+    let client = server.anonymous();
+    let mut from = 0;
+    for email in ["known@x.example", "unknown@x.example"] {
+        let body = json!({ "email": email, "password": PASSWORD, "display_name": "Ada" });
+        for status in [201, 201, 429] {
+            from += 1;
+            let request = client.request(Method::POST, "/api/v1/auth/register").json(&body);
+            let reply = Reply::of(request.header("X-Forwarded-For", format!("198.51.100.{from}"))).await;
+            assert_eq!(reply.status, status, "{email}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn that_the_server_is_busy_is_no_failure_of_whoever_signs_in() {
+    // One who is put off and counted would be one too many with those who are wrong afterwards.
+    let server = TestServer::builder().manual_clock(NOW_MS).option("--login-fail-ip-threshold", "140").start().await;
+    let emails: Vec<String> = (0..200).map(|number| format!("student{number}@x.example")).collect();
+    for email in &emails {
+        server.create_user(email, "student").await;
+    }
+    let client = server.anonymous();
+    let replies = join_all(emails.iter().map(|email| {
+        let (client, body) = (client.clone(), login(email, PASSWORD));
+        async move { client.post(LOGIN, &body).await }
+    }));
+    let (right, put_off): (Vec<_>, Vec<_>) =
+        emails.iter().zip(replies.await).partition(|(_, reply)| reply.status == 200);
+    assert!(right.len() >= 100 && put_off.len() >= 20, "{} right, {} put off", right.len(), put_off.len());
+    for (_, reply) in put_off {
+        assert!(reply.headers.contains_key("retry-after"));
+        reply.expect_error(503, "BUSY");
+    }
+    let guess = login("nobody@x.example", "wrong password");
+    let wrong = join_all((0..125).map(|_| client.post(LOGIN, &guess))).await;
+    assert!(wrong.iter().all(|reply| reply.status == 401), "{:?}", wrong.last().map(|reply| reply.status));
+    client.post(LOGIN, &login(&emails[0], PASSWORD)).await.expect(200);
+}

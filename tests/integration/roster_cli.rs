@@ -1,8 +1,12 @@
 //! `muster roster import` as somebody types it.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::process::Output;
 
+use muster_sync_core::Locator;
+use muster_sync_core::sync::message::FateKind;
+use muster_tests::phone::Phone;
 use muster_tests::roster::{archive, files, fixture};
 use muster_tests::{Data, TestServer};
 use serde_json::{Value, json};
@@ -72,4 +76,26 @@ fn the_status_says_whether_rows_were_bad_and_whether_anything_was_imported() {
     assert!(text(&none.stderr).contains("the column email is missing; the columns are: name"), "{none:?}");
     let missing = import(&data, &data.path().join("nothing.csv"), &[]);
     assert_eq!(missing.status.code(), Some(1));
+}
+
+/// What an import by the command line does to a server beside it, when it takes longer than a write waits.
+#[tokio::test]
+async fn a_push_that_meets_another_process_is_put_off_and_nothing_is_lost() {
+    let server = TestServer::start().await;
+    // PostgreSQL has no lock of the whole file.
+    if !server.data().is_sqlite() {
+        return;
+    }
+    let mut phone = Phone::new(server.client("student").await, 1);
+    phone.bind(&server).await;
+    let other = rusqlite::Connection::open(server.data().path().join("muster.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let item = phone.submission(Locator::from_random([0, 0, 1, 0]), "123456", server.clock_ms());
+    let body = phone.body(std::slice::from_ref(&item), &HashMap::new(), false);
+    let put_off = phone.send(body).await;
+    assert!(put_off.headers.contains_key("retry-after"), "{:?}", put_off.headers);
+    put_off.expect_error(503, "BUSY");
+    other.execute_batch("COMMIT").unwrap();
+    let fates = phone.push(std::slice::from_ref(&item)).await;
+    assert_eq!(fates[0].kind, FateKind::Accepted, "{:?}", fates[0]);
 }

@@ -104,7 +104,7 @@ async fn log_of_sign_ins() -> (String, Vec<Value>, Vec<String>) {
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let send = async |path: &str, id: &str, body: Value| {
         let request = http.post(server.url(path)).header("X-Request-ID", id).json(&body);
-        request.send().await.unwrap().json::<Value>().await.unwrap()
+        Reply::of(request).await.json()
     };
     let wrong = json!({"email": "student@example.com", "password": "a wrong canary password"});
     send(LOGIN, "check-wrong", wrong).await;

@@ -9,7 +9,7 @@ use muster_server::limits::{self, ConnectionLimits};
 use muster_sync_core::Locator;
 use muster_sync_core::sync::message::{CONTENT_TYPE, Fate, Response};
 use muster_tests::phone::{Item, Phone};
-use muster_tests::{Client, TestServer};
+use muster_tests::{Client, Reply, TestServer};
 use reqwest::Method;
 
 const NOON_MS: i64 = 1_763_640_000_000;
@@ -36,11 +36,9 @@ async fn phones(server: &TestServer) -> Vec<(Phone, Vec<Item>)> {
 /// The fate of one pushed record; `None` when there was no answer.
 async fn push(client: &Client, body: Vec<u8>) -> Option<Result<Fate, u64>> {
     let request = client.request(Method::POST, "/api/v1/sync").header("content-type", CONTENT_TYPE).body(body);
-    let reply = request.send().await.ok()?;
-    let status = reply.status().as_u16();
-    let retry_after = reply.headers().get("retry-after").map(|value| value.to_str().unwrap().parse().unwrap());
-    let bytes = reply.bytes().await.ok()?;
-    match status {
+    let Reply { status, headers, bytes } = Reply::try_of(request).await.ok()?;
+    let retry_after = headers.get("retry-after").map(|value| value.to_str().unwrap().parse().unwrap());
+    match status.as_u16() {
         200 => Some(Ok(Response::decode(&bytes).unwrap().fates.remove(0))),
         503 => Some(Err(retry_after.expect("503 says when to come back"))),
         other => panic!("{other}: {}", String::from_utf8_lossy(&bytes)),

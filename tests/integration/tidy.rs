@@ -1,4 +1,5 @@
-//! The server's modules import only those above them in `lib.rs`, so that reading from the top never needs what is below.
+//! What no compiler sees: the server's modules import only those above them in `lib.rs`, so that reading from the top never
+//! needs what is below, and the files that our documents name exist.
 
 use std::path::{Path, PathBuf};
 
@@ -62,4 +63,52 @@ fn a_module_imports_only_those_above_it() {
         }
     }
     assert!(broken.is_empty(), "{broken:#?}");
+}
+
+/// The documents that name files of this repository, and the folder that each is about.
+fn documents() -> Vec<(PathBuf, PathBuf)> {
+    let root = source().join("../..");
+    let core = root.join("sync-core");
+    let mut documents = vec![
+        (root.join("README.md"), root.clone()),
+        (core.join("README.md"), core.clone()),
+        (core.join("PROTOCOL.md"), core),
+        (root.join("server/docs/permissions.md"), root.join("server/docs")),
+    ];
+    let decisions = std::fs::read_dir(root.join("server/docs/adr")).unwrap();
+    documents.extend(decisions.map(|entry| (entry.unwrap().path(), root.join("server/docs/adr"))));
+    documents
+}
+
+/// What a text names between back ticks and looks like the path of a file or folder, and where its links lead.
+fn named_paths(text: &str) -> Vec<&str> {
+    let kinds = [".rs", ".md", ".sql", ".toml", ".py", ".example", "/"];
+    let is_path = |word: &&str| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
+        let inner = word.trim_end_matches('/');
+        word.chars().all(plain)
+            && inner.contains('/')
+            && !word.starts_with('/')
+            && kinds.iter().any(|kind| word.ends_with(kind))
+    };
+    let code = text.split('`').skip(1).step_by(2).filter(is_path);
+    let links = text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target);
+    code.chain(links.filter(|target| !target.contains(':') && !target.starts_with('#'))).collect()
+}
+
+#[test]
+fn a_document_names_only_files_that_exist() {
+    let root = source().join("../..");
+    let (mut missing, mut seen) = (Vec::new(), 0);
+    for (document, folder) in documents() {
+        let text = std::fs::read_to_string(&document).unwrap();
+        for path in named_paths(&text) {
+            seen += 1;
+            if !root.join(path).exists() && !folder.join(path).exists() {
+                missing.push(format!("{} names {path}", document.display()));
+            }
+        }
+    }
+    assert!(seen > 20, "only {seen} paths were found");
+    assert!(missing.is_empty(), "{missing:#?}");
 }

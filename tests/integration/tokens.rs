@@ -460,3 +460,18 @@ async fn another_server_notices_within_a_second() {
     }
     me(&there, &tokens).await.expect_error(401, "TOKEN_REVOKED");
 }
+
+#[tokio::test]
+async fn a_malformed_sign_out_tells_nothing_back_of_what_was_sent() {
+    let server = TestServer::start().await;
+    for (body, status) in [
+        (json!("mrt_a-secret"), 422),
+        (json!({ "mrt_a-secret": 1 }), 422),
+        (json!({ "refresh_token": ["mrt_a-secret"] }), 422),
+        (json!({ "refresh_token": "mrt_a-secret" }), 200),
+    ] {
+        let reply = server.anonymous().post(LOGOUT, &body).await;
+        assert_eq!(reply.status, status, "{body}");
+        assert!(!String::from_utf8_lossy(&reply.bytes).contains("a-secret"), "{body}");
+    }
+}

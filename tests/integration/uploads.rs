@@ -94,6 +94,23 @@ async fn two_records_may_name_the_same_image() {
 }
 
 #[tokio::test]
+async fn a_type_of_image_that_the_settings_leave_out_is_not_taken() {
+    for (types, status) in [("image/jpeg", 415), ("image/jpeg,image/png", 201)] {
+        let lecture = Lecture::on(TestServer::builder().option("--upload-allowed-image-types", types)).await;
+        let selfie = picture(1);
+        let (phone, _) = expecting(&lecture, 1, &[&selfie]).await;
+        let reply = upload(&phone.client, &selfie).await;
+        if status == 201 {
+            reply.expect(201);
+        } else {
+            let error = reply.expect_error(415, "UNSUPPORTED_MEDIA_TYPE");
+            assert_eq!(error["details"]["reason"], "unsupported_type");
+            assert!(error["message"].as_str().unwrap().contains("image/png"), "{error}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn every_wrong_upload_is_refused_with_its_reason_and_its_right_twin_is_not() {
     let lecture = Lecture::on(TestServer::builder().option("--upload-max-image-mb", "1")).await;
     let (good, other) = (picture(1), picture(2));

@@ -166,6 +166,7 @@ impl World {
         let (no_hash, unsent) = ("00".repeat(32), hash_of(&picture(UNSENT)));
         let known: &[(&str, &str, String, &str)] = &[
             ("/courses/", "id", self.lecture.course.clone(), NO_ID),
+            ("/courses/{id}/lecturers/", "user_id", self.lecture.lecturer.user_id().to_owned(), NO_ID),
             ("/courses/", "user_id", self.student.client.user_id().to_owned(), NO_ID),
             ("/lecturers/sessions/", "id", self.lecture.locator().to_string(), NO_LOCATOR),
             ("/lecturers/attendance/", "id", self.record.clone(), &no_hash[..32]),
@@ -248,6 +249,9 @@ impl World {
 
     /// Puts back what an earlier request may have taken away.
     pub(crate) async fn restore(&self) {
+        let lecturers = format!("{PREFIX}/courses/{}/lecturers", self.lecture.course);
+        let lecturer = json!({ "user_ids": [self.lecture.lecturer.user_id()] });
+        self.admin.post(&lecturers, &lecturer).await.expect(200);
         let path = format!("{PREFIX}/courses/{}/students", self.lecture.course);
         let body = json!({ "user_ids": [self.student.client.user_id()] });
         self.lecture.lecturer.post(&path, &body).await.expect(200);

@@ -9,6 +9,7 @@ use muster_tests::{Client, TestServer};
 
 use crate::Result;
 use crate::figures::{percentile_ms, say};
+use crate::process::peak_kib;
 
 /// Rows that one transaction writes.
 const ROWS_AT_ONCE: usize = 1_000;
@@ -45,10 +46,14 @@ pub(crate) fn run(rows: usize) -> Result<()> {
             ("one person before a time", format!("actor=person-77&to={middle}")),
             ("a far page", format!("after={}", rows / 2)),
             ("by result alone, rare", "result=never".to_owned()),
+            ("by result alone, common", "result=done".to_owned()),
+            ("by result before a time", format!("result=done&to={middle}")),
         ];
         for (name, query) in &queries {
             search(&admin, name, query).await?;
         }
+        let memory_kib = peak_kib(std::process::id()).unwrap_or(0);
+        say(&format!("peak memory of server and client in one process {:.0} MB", memory_kib as f64 / 1024.0));
         let keys = server.data().path().join("keys");
         let db = server.app().db.clone();
         let report = tokio::task::spawn_blocking(move || -> std::result::Result<audit::Report, String> {

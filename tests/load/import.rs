@@ -1,9 +1,10 @@
-//! A large roster on the real server and the real command line: seconds, memory, what the writes of others wait meanwhile,
-//! and how fast people are found afterwards.
+//! A large roster on the real server and the real command line: seconds, memory, what the writes of others wait meanwhile
+//! (beside an import over HTTP, and beside one by the command line), and how fast people are found afterwards.
 
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -19,8 +20,12 @@ use crate::process::{Server, binary, peak_kib};
 const ADMIN: &str = "root@muster.example";
 /// How often the memory of a command is looked at.
 const MEMORY_POLL: Duration = Duration::from_millis(5);
-/// Pause between two writes of somebody else.
+/// Others who write all the time.
+const WRITERS: usize = 8;
+/// Pause between two writes of one of them.
 const WRITE_PAUSE: Duration = Duration::from_millis(20);
+/// Somebody who is put off this often in a row has starved.
+const TRIES_MAX: usize = 60;
 /// Searches of each kind.
 const SEARCHES: usize = 200;
 
@@ -41,7 +46,8 @@ pub(crate) fn run(students: usize) -> Result<()> {
     std::fs::write(&path, &archive)?;
     by_command(&path)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(over_http(archive))
+    runtime.block_on(over_http(archive))?;
+    runtime.block_on(beside_a_server(path))
 }
 
 fn by_command(path: &Path) -> Result<()> {
@@ -102,6 +108,7 @@ fn measured(data: &Data, arguments: &[&str]) -> Result<(f64, u64, Value)> {
 }
 
 /// A client of a running server.
+#[derive(Clone)]
 struct Office {
     http: Client,
     base: String,
@@ -131,14 +138,8 @@ async fn over_http(archive: Vec<u8>) -> Result<()> {
     let server = Server::start(&data)?;
     let office = Office::open(&server).await?;
     let before = server.memory()?;
-    let done = AtomicBool::new(false);
-    let importing = async {
-        let imported = import(&office, archive).await;
-        done.store(true, Ordering::Relaxed);
-        imported
-    };
-    let (imported, waits) = tokio::join!(importing, write_meanwhile(&office, &done));
-    let ((seconds, report), mut waits) = (imported?, waits?);
+    let (imported, waits) = beside_writers(&office, import(&office, archive)).await?;
+    let (seconds, report) = imported?;
     tell("POST /admin/roster/import", seconds, &report);
     let after = server.memory()?;
     say(&format!(
@@ -147,11 +148,7 @@ async fn over_http(archive: Vec<u8>) -> Result<()> {
         after.peak_kib as f64 / 1024.0,
         after.now_kib as f64 / 1024.0
     ));
-    let writes = waits.len();
-    let (median, most) = (percentile_ms(&mut waits, 50), percentile_ms(&mut waits, 100));
-    say(&format!(
-        "  {writes} writes of somebody else meanwhile: p50 {median:.1} ms, the slowest {most:.0} ms, none refused"
-    ));
+    tell_waits(waits);
     search(&office).await?;
     server.stop()
 }
@@ -163,17 +160,90 @@ async fn import(office: &Office, archive: Vec<u8>) -> Result<(f64, Value)> {
     Ok((watch.elapsed().as_secs_f64(), report))
 }
 
-/// Small writes, one after the other, until the import is done.
-async fn write_meanwhile(office: &Office, done: &AtomicBool) -> Result<Vec<Duration>> {
-    let mut waits = Vec::new();
-    while !done.load(Ordering::Relaxed) {
-        let watch = Stopwatch::start();
-        let body = json!({ "face_matching": waits.len() % 2 == 0 });
-        office.call(Method::PUT, "/admin/settings", Some(body)).await?;
-        waits.push(watch.elapsed());
-        tokio::time::sleep(WRITE_PAUSE).await;
+/// The command line in a process of its own, which needs the lock of the file that the server writes to.
+async fn beside_a_server(path: std::path::PathBuf) -> Result<()> {
+    let data = Data::fresh();
+    create_admin(&data)?;
+    let server = Server::start(&data)?;
+    let office = Office::open(&server).await?;
+    let path = path.to_str().ok_or("a path in UTF-8")?.to_owned();
+    let running = async {
+        let importing = tokio::task::spawn_blocking(move || {
+            let done = measured(&data, &["roster", "import", &path, "--json"]);
+            done.map_err(|error| error.to_string()).map(|done| (done, data))
+        });
+        Ok::<_, Box<dyn std::error::Error>>(importing.await??)
+    };
+    let (imported, waits) = beside_writers(&office, running).await?;
+    let ((seconds, _, report), _data) = imported?;
+    tell("muster roster import, beside a server", seconds, &report);
+    tell_waits(waits);
+    server.stop()
+}
+
+/// How long each write of the others took, and how often one was put off.
+#[derive(Default)]
+struct Waits {
+    took: Vec<Duration>,
+    put_off: usize,
+}
+
+fn tell_waits(mut waits: Waits) {
+    let writes = waits.took.len();
+    let [p50, p99, most] = [50, 99, 100].map(|percent| percentile_ms(&mut waits.took, percent));
+    say(&format!(
+        "  {writes} writes of {WRITERS} others meanwhile: p50 {p50:.1} ms, p99 {p99:.0} ms, the slowest {most:.0} ms; {} times put \
+         off with 503, all done in the end",
+        waits.put_off
+    ));
+}
+
+/// Runs something while others write.
+async fn beside_writers<T>(office: &Office, work: impl Future<Output = T>) -> Result<(T, Waits)> {
+    let done = Arc::new(AtomicBool::new(false));
+    let mut writers = Vec::with_capacity(WRITERS);
+    for _ in 0..WRITERS {
+        let (office, done) = (office.clone(), Arc::clone(&done));
+        writers.push(tokio::spawn(async move { office.write_until(&done).await.map_err(|error| error.to_string()) }));
     }
-    Ok(waits)
+    let outcome = work.await;
+    done.store(true, Ordering::Relaxed);
+    let mut all = Waits::default();
+    for writer in writers {
+        let waits = writer.await??;
+        all.took.extend(waits.took);
+        all.put_off += waits.put_off;
+    }
+    Ok((outcome, all))
+}
+
+impl Office {
+    /// Small writes, one after the other; comes back when it is told to.
+    async fn write_until(&self, done: &AtomicBool) -> Result<Waits> {
+        let mut waits = Waits::default();
+        while !done.load(Ordering::Relaxed) {
+            let watch = Stopwatch::start();
+            let body = json!({ "face_matching": waits.took.len() % 2 == 0 });
+            waits.put_off += self.persist(&body).await?;
+            waits.took.push(watch.elapsed());
+            tokio::time::sleep(WRITE_PAUSE).await;
+        }
+        Ok(waits)
+    }
+
+    async fn persist(&self, body: &Value) -> Result<usize> {
+        for tries in 0..TRIES_MAX {
+            let request = self.http.put(format!("{}/admin/settings", self.base)).bearer_auth(&self.token).json(body);
+            let reply = request.send().await?;
+            if reply.status().as_u16() != 503 {
+                reply.error_for_status()?;
+                return Ok(tries);
+            }
+            let wait = reply.headers().get("retry-after").ok_or("put off without Retry-After")?;
+            tokio::time::sleep(Duration::from_secs(wait.to_str()?.parse()?)).await;
+        }
+        Err("a writer starved".into())
+    }
 }
 
 async fn search(office: &Office) -> Result<()> {

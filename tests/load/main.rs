@@ -1,5 +1,5 @@
 //! Load: what a storm, thousands of slow sockets, a whole campus that reconnects, a cold page, an idle exchange, a
-//! growing log, a large audit log and a large roster cost a real `muster serve`, measured from outside; and whether the
+//! growing log, a large audit log, a large roster and a hall that signs in cost a real `muster serve`, measured from outside; and whether the
 //! time of an answer tells who has an account.
 //!
 //! `cargo run --release -p muster-tests --bin load -- storm` after `cargo build --release`. The figures of one run stand
@@ -14,6 +14,7 @@ mod page;
 mod process;
 mod reconnect;
 mod scale;
+mod sign_in;
 mod slow;
 mod storm;
 
@@ -26,6 +27,7 @@ const USAGE: &str = "usage: load storm [--rounds N] [--students N] [--pull] | lo
        load audit [--rows N]
        load oracle [--each N]
        load import [--students N]
+       load sign-in [--phones N] [--seconds N]
 --database postgresql://user@host/postgres runs the server, and the floor, on databases that it makes there.
 MUSTER names the server's binary; default: `muster` beside this one. This one does some of its work too: `load serve`,
 `load config`, `load admin` and `load roster` are `muster serve`, `muster config`, `muster admin` and `muster roster`.";
@@ -70,6 +72,9 @@ fn run(arguments: &[String]) -> Result<()> {
             phones: number("--phones", 2_000)?,
             seconds: number("--seconds", 10)?,
         }),
+        Some("sign-in") => {
+            sign_in::run(&sign_in::Options { phones: number("--phones", 400)?, seconds: number("--seconds", 60)? })
+        }
         Some("import") => import::run(number("--students", 100_000)?),
         Some("scale") => scale::run(number("--changes", 1_000_000)?),
         Some("audit") => audit::run(number("--rows", 1_000_000)?),

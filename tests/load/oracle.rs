@@ -1,5 +1,5 @@
-//! Whether the time of an answer tells who has an account: sign-ins and sign-ups of every kind, one after the other in
-//! turns, so that whatever else the machine does touches all kinds alike.
+//! Whether the time of an answer tells who has an account: sign-ins, sign-ups and requests for a new
+//! password of every kind, one after the other in turns, so that whatever else the machine does touches all kinds alike.
 
 use std::time::Duration;
 
@@ -31,7 +31,8 @@ pub(crate) fn run(each: usize) -> Result<()> {
         let server = TestServer::start().await;
         let sign_ins = sign_ins(&server, each).await?;
         let sign_ups = sign_ups(&server, each).await?;
-        let gaps = [print("sign-in", sign_ins), print("sign-up", sign_ups)];
+        let resets = resets(&server, each).await?;
+        let gaps = [print("sign-in", sign_ins), print("sign-up", sign_ups), print("reset", resets)];
         server.stop().await;
         match gaps.into_iter().find(|gap| *gap > GAP_PERCENT_MAX) {
             Some(gap) => Err(format!("the medians lie {gap:.1} % apart").into()),
@@ -102,6 +103,27 @@ async fn sign_ups(server: &TestServer, each: usize) -> Result<Vec<Class>> {
     Ok(classes.into())
 }
 
+/// After the sign-ins, whose accounts it asks for.
+async fn resets(server: &TestServer, each: usize) -> Result<Vec<Class>> {
+    let client = server.anonymous();
+    let mut classes = ["unknown", "with a password", "without password", "disabled"]
+        .map(|name| Class { name, latencies: Vec::new() });
+    for number in 0..each {
+        for turn in 0..classes.len() {
+            let class = (turn + number) % classes.len();
+            let email = match class {
+                0 => format!("unknown{number}@x.example"),
+                1 => format!("wrong{number}@x.example"),
+                2 => "provider@x.example".to_owned(),
+                _ => "disabled@x.example".to_owned(),
+            };
+            let took = timed(&client, "/api/v1/auth/password-reset/request", &json!({ "email": email }), 202).await?;
+            classes[class].latencies.push(took);
+        }
+    }
+    Ok(classes.into())
+}
+
 async fn timed(client: &Client, path: &str, body: &Value, status: u16) -> Result<Duration> {
     let watch = Stopwatch::start();
     let reply = client.post(path, body).await;
@@ -128,11 +150,11 @@ async fn insert_without_password(server: &TestServer, email: &str) -> Result<boo
 
 /// Prints one row per kind, and says how far the medians lie apart, in per cent.
 fn print(what: &str, classes: Vec<Class>) -> f64 {
-    say(&format!("{what:<18}{:>8}{:>10}{:>10}{:>10}", "answers", "p10 ms", "median", "p90 ms"));
+    say(&format!("{what:<18}{:>8}{:>10}{:>10}{:>10}", "answers", "p10 ms", "median", "p95 ms"));
     let mut medians = Vec::new();
     for Class { name, mut latencies } in classes {
-        let [p10, median, p90] = [10, 50, 90].map(|percent| percentile_ms(&mut latencies, percent));
-        say(&format!("  {name:<16}{:>8}{p10:>10.2}{median:>10.2}{p90:>10.2}", latencies.len()));
+        let [p10, median, p95] = [10, 50, 95].map(|percent| percentile_ms(&mut latencies, percent));
+        say(&format!("  {name:<16}{:>8}{p10:>10.2}{median:>10.2}{p95:>10.2}", latencies.len()));
         medians.push(median);
     }
     let (least, most) = (medians.iter().copied().fold(f64::MAX, f64::min), medians.iter().copied().fold(0.0, f64::max));

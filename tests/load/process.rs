@@ -39,6 +39,11 @@ pub(crate) struct Memory {
 impl Server {
     /// Starts the release binary on a free port over `data`, with default settings but those limits that would stop one client that asks for many; its log goes to a file in there.
     pub(crate) fn start(data: &Data) -> Result<Self> {
+        Self::start_with(data, &[])
+    }
+
+    /// The same with more options.
+    pub(crate) fn start_with(data: &Data, options: &[&str]) -> Result<Self> {
         let binary = binary()?;
         let log = data.path().join("server.log");
         let watch = Stopwatch::start();
@@ -46,6 +51,7 @@ impl Server {
             .args(["serve", "--rl-user-limit", "1000000", "--rl-anonymous-ip-limit", "1000000"])
             .args(["--port", "0", "--data-dir"])
             .arg(data.path())
+            .args(options)
             .args(data.database().map(|database| postgres::options(&database.url())).into_iter().flatten())
             .stderr(fs::File::create(&log)?)
             .stdout(Stdio::null())

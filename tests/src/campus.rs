@@ -49,6 +49,8 @@ pub struct Student {
     pub phone: Phone,
     /// The person.
     pub user: UserId,
+    /// With what the person signs in.
+    pub email: String,
 }
 
 impl Student {
@@ -88,12 +90,14 @@ impl Campus {
         let course = CourseId::generate(&*server.app().clock, &*server.app().entropy);
         let mut students = Vec::with_capacity(n_students);
         for index in 0..n_students {
-            let client = server.client("student").await;
+            let email = format!("student-{index}@campus.example");
+            server.create_user(&email, "student").await;
+            let client = server.sign_in(&email).await;
             let user: UserId = client.user_id().parse()?;
             let mut seed = [7; 32];
             seed[..8].copy_from_slice(&(index as u64).to_be_bytes());
             let key = SoftwareKey::from_seed(&seed.into());
-            students.push(Student { phone: Phone { key, client, tips: HashMap::new() }, user });
+            students.push(Student { phone: Phone { key, client, tips: HashMap::new() }, user, email });
         }
         add_course(&server, course, lecturer.user_id().parse()?, students.iter().map(|student| student.user)).await?;
         bind(&server, &mut students).await?;

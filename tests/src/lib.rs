@@ -1,6 +1,8 @@
 //! What the tests share: a whole server in this process, on a real socket, with its data in a temporary folder.
 
 pub mod campus;
+mod client;
+pub mod conformance;
 pub mod device;
 pub mod handset;
 pub mod lecture;
@@ -14,4 +16,5 @@ pub mod process;
 mod server;
 pub mod wire;
 
-pub use server::{Client, Data, PASSWORD, Reply, TestServer, TestServerBuilder, copy_folder};
+pub use client::{Client, Reply};
+pub use server::{Data, PASSWORD, TestServer, TestServerBuilder, copy_folder};

@@ -1,4 +1,4 @@
-//! A real `muster serve` in this process, and clients that talk to it over HTTP.
+//! A real `muster serve` in this process.
 //!
 //! Its database is a SQLite file, or where TEST_DATABASE_URL names a PostgreSQL server, a database there.
 
@@ -16,11 +16,10 @@ use muster_server::config::Config;
 use muster_server::db::{Db, DbError};
 use muster_server::ids::{TenantId, UserId};
 use muster_server::limits::ConnectionLimits;
-use reqwest::header::HeaderMap;
-use reqwest::{Method, StatusCode};
-use serde_json::{Value, json};
+use serde_json::json;
 use tempfile::TempDir;
 
+use crate::client::Client;
 use crate::postgres::{self, TestDatabase};
 
 /// The password of every user that the tests create.
@@ -309,12 +308,12 @@ impl TestServer {
 
     /// A client that is not signed in.
     pub fn anonymous(&self) -> Client {
-        Client { http: self.http.clone(), base: self.url(""), token: None, user_id: None }
+        Client::new(self.http.clone(), self.url(""))
     }
 
     /// A client with this token.
     pub fn with_token(&self, token: &str) -> Client {
-        Client { token: Some(token.to_owned()), ..self.anonymous() }
+        self.anonymous().signed_in(token)
     }
 
     /// A client that is signed in as a fresh user of this role.
@@ -360,7 +359,7 @@ impl TestServer {
         let reply = self.anonymous().post("/api/v1/auth/login", &body).await.expect(200);
         let client = self.with_token(reply["access_token"].as_str().expect("a token"));
         let me = client.get("/api/v1/auth/me").await.expect(200);
-        Client { user_id: me["id"].as_str().map(str::to_owned), ..client }
+        client.as_user(me["id"].as_str().expect("an id"))
     }
 
     /// Stops the server in order and keeps its data for another one.
@@ -389,126 +388,5 @@ impl Drop for TestServer {
         if let Some(running) = &self.running {
             running.app.stop();
         }
-    }
-}
-
-/// Talks JSON to a `TestServer`.
-#[derive(Clone)]
-pub struct Client {
-    http: reqwest::Client,
-    base: String,
-    token: Option<String>,
-    user_id: Option<String>,
-}
-
-/// A reply that was read to its end.
-#[derive(Debug)]
-pub struct Reply {
-    /// The HTTP status.
-    pub status: StatusCode,
-    /// The header fields.
-    pub headers: HeaderMap,
-    /// The bytes.
-    pub bytes: Vec<u8>,
-}
-
-impl Client {
-    /// The token it sends.
-    pub fn token(&self) -> Option<&str> {
-        self.token.as_deref()
-    }
-
-    /// The id of the signed-in user.
-    ///
-    /// # Panics
-    /// When it was not made by `TestServer::client` or `TestServer::sign_in`.
-    pub fn user_id(&self) -> &str {
-        self.user_id.as_deref().expect("signed in")
-    }
-
-    /// The same client, known to be this user.
-    #[must_use]
-    pub fn as_user(self, id: &str) -> Self {
-        Self { user_id: Some(id.to_owned()), ..self }
-    }
-
-    /// A request that the test finishes itself; the token is in it.
-    pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
-        let request = self.http.request(method, format!("{}{path}", self.base));
-        match &self.token {
-            Some(token) => request.bearer_auth(token),
-            None => request,
-        }
-    }
-
-    /// GET.
-    pub async fn get(&self, path: &str) -> Reply {
-        Reply::of(self.request(Method::GET, path)).await
-    }
-
-    /// POST with a JSON body.
-    pub async fn post(&self, path: &str, body: &Value) -> Reply {
-        Reply::of(self.request(Method::POST, path).json(body)).await
-    }
-
-    /// PUT with a JSON body.
-    pub async fn put(&self, path: &str, body: &Value) -> Reply {
-        Reply::of(self.request(Method::PUT, path).json(body)).await
-    }
-
-    /// PATCH with a JSON body.
-    pub async fn patch(&self, path: &str, body: &Value) -> Reply {
-        Reply::of(self.request(Method::PATCH, path).json(body)).await
-    }
-
-    /// DELETE.
-    pub async fn delete(&self, path: &str) -> Reply {
-        Reply::of(self.request(Method::DELETE, path)).await
-    }
-}
-
-impl Reply {
-    /// Sends a request and reads the whole reply.
-    ///
-    /// # Panics
-    /// When no reply arrives.
-    pub async fn of(request: reqwest::RequestBuilder) -> Self {
-        let response = request.send().await.expect("the server answers");
-        let (status, headers) = (response.status(), response.headers().clone());
-        let bytes = response.bytes().await.expect("the body arrives").to_vec();
-        Self { status, headers, bytes }
-    }
-
-    /// The body as JSON.
-    ///
-    /// # Panics
-    /// When it is not.
-    pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.bytes).expect("the body is JSON")
-    }
-
-    /// Checks the status and gives the body.
-    ///
-    /// # Panics
-    /// When it is another one.
-    #[track_caller]
-    pub fn expect(self, status: u16) -> Value {
-        assert_eq!(self.status.as_u16(), status, "{}", String::from_utf8_lossy(&self.bytes));
-        if self.bytes.is_empty() { Value::Null } else { self.json() }
-    }
-
-    /// Checks that it is an error envelope with this status and code, whose request id is that of the header.
-    ///
-    /// # Panics
-    /// When it is not.
-    #[track_caller]
-    pub fn expect_error(self, status: u16, code: &str) -> Value {
-        let request_id = self.headers.get("x-request-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
-        let body = self.expect(status);
-        assert_eq!(body["error"]["code"], code, "{body}");
-        assert_eq!(body["error"]["request_id"].as_str(), request_id.as_deref(), "{body}");
-        assert!(body["error"]["details"].is_object(), "{body}");
-        assert!(body["error"]["message"].as_str().is_some_and(|message| !message.is_empty()), "{body}");
-        body["error"].clone()
     }
 }

@@ -37,6 +37,18 @@ pub fn put_blob(token: &str, sha256: &str, body: &[u8]) -> Vec<u8> {
     request
 }
 
+/// A request with a JSON body as it goes over the wire.
+pub fn post_json(path: &str, body: &serde_json::Value) -> Vec<u8> {
+    let body = body.to_string();
+    let head = "HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json";
+    format!("POST {path} {head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+}
+
+/// A request of somebody who is signed in, as it goes over the wire.
+pub fn get(path: &str, token: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n\r\n").into_bytes()
+}
+
 /// A reply with its head.
 pub struct Reply {
     bytes: Vec<u8>,

@@ -5,10 +5,10 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::limits;
 use crate::app::App;
+use crate::auth::passwords;
 use crate::auth::permission::{StudentsWrite, UsersWrite};
-use crate::auth::{self, Allowed, CurrentUser, DisplayName, Email, NewUser, Person, Role, User, Username};
+use crate::auth::{self, Allowed, CurrentUser, DisplayName, Email, NewUser, Person, Role, User, Username, optional};
 use crate::config::Secret;
 use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::http::{Json, RequestId};
@@ -127,13 +127,16 @@ async fn create(
     let (email, display_name) = (Email::parse(&body.email)?, display_name(&body)?);
     let username = body.username.as_deref().map(Username::parse).transpose()?;
     let person = Person {
-        given_name: optional("given_name", body.given_name, limits::NAME_CHARS_MAX)?,
-        family_name: optional("family_name", body.family_name, limits::NAME_CHARS_MAX)?,
-        section: optional("section", body.section, limits::NAME_CHARS_MAX)?,
-        external_id: optional("external_id", body.external_id, limits::EXTERNAL_ID_CHARS_MAX)?,
+        given_name: optional("given_name", body.given_name.as_deref(), auth::NAME_CHARS_MAX)?,
+        family_name: optional("family_name", body.family_name.as_deref(), auth::NAME_CHARS_MAX)?,
+        section: optional("section", body.section.as_deref(), auth::NAME_CHARS_MAX)?,
+        external_id: optional("external_id", body.external_id.as_deref(), auth::EXTERNAL_ID_CHARS_MAX)?,
     };
     let (password, initial_password) = match body.password {
-        Some(password) => (password, None),
+        Some(password) => {
+            check_password(password.reveal(), &email, username.as_ref(), &display_name)?;
+            (password, None)
+        }
         None => {
             let generated = auth::generate_password(&*app.entropy);
             let shown = generated.reveal().to_owned();
@@ -160,6 +163,18 @@ async fn create(
     Ok((StatusCode::CREATED, Json(Created { user, initial_password })))
 }
 
+/// What somebody else chose is guessed as easily as what one chose for oneself.
+fn check_password(
+    password: &str,
+    email: &Email,
+    username: Option<&Username>,
+    display_name: &DisplayName,
+) -> AppResult<()> {
+    let mut about = vec![email.as_str(), display_name.as_str()];
+    about.extend(username.map(Username::as_str));
+    passwords::check_new("password", password, &about)
+}
+
 pub(super) fn taken() -> AppError {
     let sentence = "there is an account with this e-mail address, user name or external id";
     AppError::conflict("ACCOUNT_EXISTS", sentence)
@@ -171,19 +186,4 @@ fn display_name(body: &CreateUser) -> AppResult<DisplayName> {
     }
     let parts = [body.given_name.as_deref(), body.family_name.as_deref()];
     DisplayName::parse(&parts.into_iter().flatten().map(str::trim).collect::<Vec<_>>().join(" "))
-}
-
-/// A text without which an account is complete; an empty one is none.
-fn optional(field: &'static str, text: Option<String>, chars_max: usize) -> AppResult<Option<String>> {
-    let text = text.map(|text| bounded(field, &text, chars_max)).transpose()?;
-    Ok(text.filter(|text| !text.is_empty()))
-}
-
-/// The text without the spaces around it, if it is no longer than it may be.
-pub(super) fn bounded(field: &'static str, text: &str, chars_max: usize) -> AppResult<String> {
-    let text = text.trim();
-    if text.chars().count() <= chars_max && !text.chars().any(char::is_control) {
-        return Ok(text.to_owned());
-    }
-    Err(AppError::field(field, format!("at most {chars_max} characters, and no control characters")))
 }

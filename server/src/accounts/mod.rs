@@ -38,7 +38,8 @@ pub fn create(tx: &Tx<'_>, actor: &Actor, new: &NewUser) -> Result<bool, DbError
     Ok(true)
 }
 
-/// Changes an account and notes who did. Whoever calls this hands the user to `auth::remember` after the commit.
+/// Changes an account, notes who did, and tells an address that is not the account's any more. Whoever calls this hands
+/// the user to `auth::remember` after the commit.
 ///
 /// # Errors
 /// When the database fails.

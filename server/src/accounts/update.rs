@@ -1,14 +1,16 @@
-//! `PATCH /admin/users/{id}` and `PATCH /students/{id}`: another role, another name, or no more access.
+//! `PATCH /admin/users/{id}` and `PATCH /students/{id}`: another role, name or address, or no more access.
 
 use axum::extract::State;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::create::{bounded, taken};
-use super::limits;
+use super::create::taken;
 use crate::app::App;
 use crate::auth::permission::{StudentsWrite, UsersWrite};
-use crate::auth::{self, Allowed, CurrentUser, DisplayName, Email, Role, Status, Updated, User, UserChange, Username};
+use crate::auth::{
+    self, Allowed, CurrentUser, DisplayName, EXTERNAL_ID_CHARS_MAX, Email, NAME_CHARS_MAX, Role, Status, Updated, User,
+    UserChange, Username,
+};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::http::{Json, Path, RequestId};
 use crate::ids::UserId;
@@ -132,6 +134,7 @@ async fn apply(
         Updated::Taken => return Err(taken()),
     };
     auth::remember(app, &user)?;
+    app.wake_jobs();
     Ok(Json(user))
 }
 
@@ -141,19 +144,16 @@ fn last_admin() -> AppError {
 
 impl UpdateStudent {
     fn change(&self) -> AppResult<UserChange> {
-        let name = |field, text: &Option<String>| {
-            text.as_deref().map(|text| bounded(field, text, limits::NAME_CHARS_MAX)).transpose()
+        let text = |field, text: &Option<String>, chars_max| {
+            text.as_deref().map(|text| auth::bounded(field, text, chars_max)).transpose()
         };
-        let external_id = self.external_id.as_deref();
         Ok(UserChange {
             username: self.username.as_deref().map(username).transpose()?,
             display_name: self.display_name.as_deref().map(DisplayName::parse).transpose()?,
-            given_name: name("given_name", &self.given_name)?,
-            family_name: name("family_name", &self.family_name)?,
-            section: name("section", &self.section)?,
-            external_id: external_id
-                .map(|text| bounded("external_id", text, limits::EXTERNAL_ID_CHARS_MAX))
-                .transpose()?,
+            given_name: text("given_name", &self.given_name, NAME_CHARS_MAX)?,
+            family_name: text("family_name", &self.family_name, NAME_CHARS_MAX)?,
+            section: text("section", &self.section, NAME_CHARS_MAX)?,
+            external_id: text("external_id", &self.external_id, EXTERNAL_ID_CHARS_MAX)?,
             ..UserChange::default()
         })
     }

@@ -112,7 +112,7 @@ fn not_a_page() -> AppError {
 #[serde(deny_unknown_fields)]
 pub(super) struct NewStatus {
     /// What it is from now on.
-    status: StatusName,
+    status: NewStatusName,
     /// Why, as a code; needed for `rejected`.
     reason: Option<String>,
     /// A remark, kept beside the record and erasable; at most 2,000 characters.
@@ -122,7 +122,7 @@ pub(super) struct NewStatus {
 /// What an admin makes of a record.
 #[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-enum StatusName {
+enum NewStatusName {
     /// Present.
     Confirmed,
     /// Present, but late.
@@ -153,10 +153,10 @@ pub(super) async fn set_status(
     Json(new): Json<NewStatus>,
 ) -> AppResult<Json<RecordView>> {
     let action = match new.status {
-        StatusName::Confirmed => DecisionAction::Confirm,
-        StatusName::Late => DecisionAction::Late,
-        StatusName::Excused => DecisionAction::Excuse,
-        StatusName::Rejected => DecisionAction::Reject,
+        NewStatusName::Confirmed => DecisionAction::Confirm,
+        NewStatusName::Late => DecisionAction::Late,
+        NewStatusName::Excused => DecisionAction::Excuse,
+        NewStatusName::Rejected => DecisionAction::Reject,
     };
     let wish = Wish::new(action, new.reason.as_deref(), new.note.as_deref())?;
     carry_out(&app, &allowed.user, &request, id, wish).await.map(Json)

@@ -134,7 +134,7 @@ pub(super) async fn append(
     wish: Wish,
 ) -> AppResult<RecordRow> {
     let document = record.document;
-    let facts = app.db.read(move |tx| Facts::read(tx, document).map_err(AppError::from)).await?;
+    let facts = app.db.read(move |tx| Facts::read(tx, document)).await?;
     let mut decision = word(user, &record, &facts, &wish)?;
     let (result, reason, now_ms) = (wish.action.as_str(), wish.reason, app.now_ms());
     let note = wish.note.map(|text| note(app, text));

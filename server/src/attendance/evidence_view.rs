@@ -19,7 +19,7 @@ use crate::clock::iso_utc;
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::evidence;
-use crate::http::{Path, RequestId};
+use crate::http::{Binary, Path, RequestId};
 use crate::ids::TenantId;
 
 /// What a capture saw.
@@ -128,7 +128,7 @@ pub(super) async fn note(app: &App, actor: Actor, action: Action, kind: &'static
     get, path = "/lecturers/attendance/{id}/images/{sha256}", tag = "attendance",
     params(("id" = String, Path, description = "the record's id"), ("sha256" = String, Path, description = "the picture's id")),
     responses(
-        (status = 200, content_type = "image/jpeg", body = Vec<u8>),
+        (status = 200, content_type = "image/jpeg", body = Binary),
         (status = 403, body = ErrorEnvelope),
         (status = 404, description = "no such record or picture, or the picture has not arrived", body = ErrorEnvelope)
     )

@@ -60,12 +60,12 @@ pub(super) struct Submitted {
     /// When the server had it.
     received_at: String,
     /// The server's signed statement that it has it.
-    receipt: ReceiptView,
+    receipt: SubmissionReceipt,
 }
 
 /// A receipt: Ed25519 over context, document, change, log index and time, as PROTOCOL.md says.
 #[derive(Debug, Serialize, ToSchema)]
-struct ReceiptView {
+struct SubmissionReceipt {
     /// Place in the log.
     log_index: i64,
     /// Unix milliseconds.
@@ -168,7 +168,7 @@ impl Submitted {
             awaiting_media: record.awaiting_media,
             captured_at: iso_utc(submission.captured_at_ms),
             received_at: iso_utc(received_at_ms),
-            receipt: ReceiptView {
+            receipt: SubmissionReceipt {
                 log_index,
                 received_at_ms,
                 signature: data_encoding::HEXLOWER.encode(&receipt.signature),

@@ -110,8 +110,12 @@ actions! {
     MfaReset = "mfa.reset",
     /// A course was created.
     CourseCreate = "course.create",
+    /// A course got another code or title.
+    CourseUpdate = "course.update",
     /// Somebody became a lecturer of a course.
     CourseTeach = "course.teach",
+    /// Somebody is no longer a lecturer of a course.
+    CourseUnteach = "course.unteach",
     /// A student was enrolled.
     CourseEnrol = "course.enrol",
     /// An enrolment was ended.

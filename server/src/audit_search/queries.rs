@@ -72,6 +72,8 @@ fn of_action(
         select_rows!("AND actor_id = ?5 ORDER BY at DESC, number DESC LIMIT ?11")
     } else if !action.is_empty() {
         select_rows!("AND action = ?6 ORDER BY at DESC, number DESC LIMIT ?11")
+    } else if !result.is_empty() {
+        select_rows!("AND result = ?10 ORDER BY at DESC, number DESC LIMIT ?11")
     } else {
         select_rows!("AND (at, number) < (?2, ?3) AND at >= ?4 ORDER BY at DESC, number DESC LIMIT ?11")
     };

@@ -43,7 +43,7 @@ pub(super) fn request(tx: &Tx<'_>, owner: &Owner, confirmation: &Confirmation, n
 /// The token of a link.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Confirm {
+pub(super) struct ConfirmEmail {
     /// From the link in the mail.
     #[schema(value_type = String)]
     token: Secret,
@@ -58,7 +58,7 @@ pub(super) struct Confirmed {
 
 /// Confirms an e-mail address by the token of a mailed link.
 #[utoipa::path(
-    post, path = "/auth/confirm-email", tag = "auth", security(()), request_body = Confirm,
+    post, path = "/auth/confirm-email", tag = "auth", security(()), request_body = ConfirmEmail,
     responses(
         (status = 200, body = Confirmed),
         (status = 400, description = "the token is wrong, used or expired", body = ErrorEnvelope)
@@ -67,7 +67,7 @@ pub(super) struct Confirmed {
 pub(super) async fn confirm_email(
     State(app): State<App>,
     request: RequestId,
-    Json(confirm): Json<Confirm>,
+    Json(confirm): Json<ConfirmEmail>,
 ) -> AppResult<Json<Confirmed>> {
     let presented = Presented::new(&app, Purpose::ConfirmEmail, confirm.token.reveal())?.ok_or_else(invalid)?;
     let (now_ms, request_id) = (app.now_ms(), request.as_str().to_owned());
@@ -138,7 +138,7 @@ pub(super) async fn request_confirmation(
     request: RequestId,
 ) -> AppResult<(StatusCode, Json<Confirmed>)> {
     let (tenant, id) = (current.tenant.clone(), current.id);
-    let user = app.db.read(move |tx| users::find(tx, &tenant, id).map_err(AppError::from)).await?;
+    let user = app.db.read(move |tx| users::find(tx, &tenant, id)).await?;
     let user = user.ok_or_else(|| AppError::not_found("the account"))?;
     if user.email_confirmed_at_ms.is_some() {
         return Ok((StatusCode::ACCEPTED, Json(Confirmed { status: "confirmed" })));

@@ -68,9 +68,9 @@ pub struct MaybeUser(pub Option<CurrentUser>);
 
 /// Somebody who is signed in, and the session in which they are.
 #[derive(Debug, Clone)]
-pub(super) struct SignedIn {
-    pub(super) user: CurrentUser,
-    pub(super) session: AuthSessionId,
+pub(crate) struct SignedIn {
+    pub(crate) user: CurrentUser,
+    pub(crate) session: AuthSessionId,
     pub(super) expires_at_s: i64,
 }
 
@@ -156,7 +156,7 @@ fn revoked() -> AppError {
 }
 
 async fn load(app: &App, state: &AuthState, user: UserId) -> AppResult<Principal> {
-    let found = app.db.read(move |tx| queries::principal(tx, user).map_err(AppError::from)).await?;
+    let found = app.db.read(move |tx| queries::principal(tx, user)).await?;
     let principal = found.ok_or_else(revoked)?;
     state.remember(user, principal.clone());
     Ok(principal)

@@ -57,8 +57,8 @@ pub async fn open_to_everybody(app: &App) -> AppResult<Vec<String>> {
         let username = account.username.unwrap_or_default();
         let found = app.db.read(move |tx| queries::open_by_password(tx, account.email, username)).await;
         for (email, hash) in found.map_err(|error: DbError| AppError::from(error))? {
-            let password = Secret::new(account.password.to_owned());
-            if hashing::verify(app, password, Some(hash)).await? != Verified::Wrong {
+            let (place, password) = (hashing::place(app)?, Secret::new(account.password.to_owned()));
+            if hashing::verify(app, place, password, Some(hash)).await? != Verified::Wrong {
                 open.push(email);
             }
         }

@@ -1,4 +1,4 @@
-//! E-mail addresses, user names and display names, in the one form in which they are stored.
+//! E-mail addresses, user names and what else describes a person, in the one form in which they are stored.
 
 use unicode_normalization::UnicodeNormalization;
 
@@ -8,8 +8,10 @@ use crate::error::AppError;
 const EMAIL_BYTES_MAX: usize = 254;
 /// Length of a user name.
 const USERNAME_CHARS: std::ops::RangeInclusive<usize> = 3..=40;
-/// Longest display name.
-const DISPLAY_NAME_CHARS_MAX: usize = 120;
+/// Characters of a display name, a given name, a family name or a section.
+pub const NAME_CHARS_MAX: usize = 120;
+/// Characters of an id in the registry's own system.
+pub const EXTERNAL_ID_CHARS_MAX: usize = 255;
 
 /// A name that somebody signs in with, in its one form: without spaces around it, in lower case, accents part of their letters.
 pub(super) fn folded(name: &str) -> String {
@@ -73,7 +75,7 @@ impl DisplayName {
     /// Anything that people are called, without control characters.
     pub fn parse(text: &str) -> Result<Self, AppError> {
         let text = text.trim();
-        let valid = (1..=DISPLAY_NAME_CHARS_MAX).contains(&text.chars().count()) && !text.chars().any(char::is_control);
+        let valid = (1..=NAME_CHARS_MAX).contains(&text.chars().count()) && !text.chars().any(char::is_control);
         if valid {
             return Ok(Self(text.to_owned()));
         }
@@ -86,24 +88,25 @@ impl DisplayName {
     }
 }
 
-/// A given or a family name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PersonName(String);
-
-impl PersonName {
-    /// Anything that people are called, without control characters; `None` for an empty text.
-    pub fn parse(field: &'static str, text: &str) -> Result<Option<Self>, AppError> {
-        let text = text.trim();
-        if text.chars().count() > DISPLAY_NAME_CHARS_MAX || text.chars().any(char::is_control) {
-            return Err(AppError::field(field, "a name has at most 120 characters"));
-        }
-        Ok(Some(text).filter(|text| !text.is_empty()).map(|text| Self(text.to_owned())))
+/// A text about a person, such as a given name, without the spaces around it; an empty one says that there is none.
+///
+/// # Errors
+/// 422 that names the field when the text is too long or has control characters.
+pub fn bounded(field: &'static str, text: &str, chars_max: usize) -> Result<String, AppError> {
+    let text = text.trim();
+    if text.chars().count() <= chars_max && !text.chars().any(char::is_control) {
+        return Ok(text.to_owned());
     }
+    Err(AppError::field(field, format!("at most {chars_max} characters, and no control characters")))
+}
 
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
+/// [`bounded`] for a text that may be missing.
+///
+/// # Errors
+/// As there.
+pub fn optional(field: &'static str, text: Option<&str>, chars_max: usize) -> Result<Option<String>, AppError> {
+    let text = text.map(|text| bounded(field, text, chars_max)).transpose()?;
+    Ok(text.filter(|text| !text.is_empty()))
 }
 
 #[cfg(test)]

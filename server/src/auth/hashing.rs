@@ -1,11 +1,11 @@
 //! Password hashes: Argon2id, a few at a time, on threads that may take their time.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
 use data_encoding::BASE32_NOPAD;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use unicode_normalization::UnicodeNormalization;
 use zeroize::Zeroizing;
 
@@ -36,24 +36,44 @@ static ARGON2: LazyLock<Argon2<'static>> = LazyLock::new(|| {
 
 /// The bounded pool.
 pub(super) struct Hashing {
-    running: Semaphore,
-    waiting: Semaphore,
+    running: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
 }
 
 impl Hashing {
     pub(super) fn new() -> Self {
         Self {
-            running: Semaphore::new(limits::HASHES_AT_ONCE),
-            waiting: Semaphore::new(limits::HASHES_AT_ONCE + limits::HASHES_WAITING_MAX),
+            running: Arc::new(Semaphore::new(limits::HASHES_AT_ONCE)),
+            waiting: Arc::new(Semaphore::new(limits::HASHES_AT_ONCE + limits::HASHES_WAITING_MAX)),
         }
     }
 
-    async fn run<T: Send + 'static>(&self, draw: u64, work: impl FnOnce() -> T + Send + 'static) -> AppResult<T> {
+    fn place(&self, draw: u64) -> AppResult<Place> {
         let busy = |_| AppError::unavailable("BUSY", "too many people sign in at once", jittered_retry_after(draw));
-        let _waiting = self.waiting.try_acquire().map_err(busy)?;
-        let _running = self.running.acquire().await.map_err(AppError::internal)?;
+        Arc::clone(&self.waiting).try_acquire_owned().map(Place).map_err(busy)
+    }
+
+    async fn run<T: Send + 'static>(&self, place: Place, work: impl FnOnce() -> T + Send + 'static) -> AppResult<T> {
+        let running = Arc::clone(&self.running).acquire_owned().await.map_err(AppError::internal)?;
+        // A hash that has begun goes on when its client leaves, and its place is taken until then.
+        let work = move || {
+            let done = work();
+            drop((running, place));
+            done
+        };
         tokio::task::spawn_blocking(work).await.map_err(AppError::internal)
     }
+}
+
+/// A place in the pool, or in the row before it.
+pub(super) struct Place(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
+
+/// Takes a place for one [`verify`]. Whoever counts tries takes it first: that the server is busy is nobody's wrong password.
+///
+/// # Errors
+/// 503 `BUSY` with `Retry-After` when too many wait already.
+pub(super) fn place(app: &App) -> AppResult<Place> {
+    AuthState::of(app)?.hashing.place(app.draw())
 }
 
 /// Refuses passwords that are too short or too long.
@@ -67,9 +87,10 @@ pub(super) fn check_password(field: &'static str, password: &str) -> AppResult<(
 /// Hashes a new password, which must be long enough.
 pub(crate) async fn hash_password(app: &App, password: Secret) -> AppResult<String> {
     check_password("password", password.reveal())?;
-    let entropy = std::sync::Arc::clone(&app.entropy);
-    let state = AuthState::of(app)?;
-    state.hashing.run(app.draw(), move || hash_password_blocking(password.reveal(), &*entropy)).await?
+    let entropy = Arc::clone(&app.entropy);
+    let hashing = &AuthState::of(app)?.hashing;
+    let place = hashing.place(app.draw())?;
+    hashing.run(place, move || hash_password_blocking(password.reveal(), &*entropy)).await?
 }
 
 /// The same on the caller's own thread, for the command line.
@@ -102,12 +123,12 @@ pub(super) enum Verified {
 }
 
 /// Whether the password is right. Without a stored hash the same work is done and the answer is no.
-pub(super) async fn verify(app: &App, password: Secret, stored: Option<String>) -> AppResult<Verified> {
+pub(super) async fn verify(app: &App, place: Place, password: Secret, stored: Option<String>) -> AppResult<Verified> {
     let work = move || match stored {
         Some(stored) => evaluate_forms(password.reveal(), &stored),
         None => evaluate_forms(password.reveal(), HASH_OF_NOBODY).and(None),
     };
-    let verified = AuthState::of(app)?.hashing.run(app.draw(), work).await?;
+    let verified = AuthState::of(app)?.hashing.run(place, work).await?;
     Ok(verified.unwrap_or(Verified::Wrong))
 }
 
@@ -183,9 +204,11 @@ pub(super) async fn upgrade(
     old_hash: String,
     request: &RequestId,
 ) -> AppResult<()> {
-    let entropy = std::sync::Arc::clone(&app.entropy);
+    let entropy = Arc::clone(&app.entropy);
     let hashing = &AuthState::of(app)?.hashing;
-    let new_hash = hashing.run(app.draw(), move || hash_any(password.reveal(), &*entropy)).await??;
+    // Who has signed in is not sent away because the server is busy; the next sign-in replaces the hash.
+    let Ok(place) = hashing.place(app.draw()) else { return Ok(()) };
+    let new_hash = hashing.run(place, move || hash_any(password.reveal(), &*entropy)).await??;
     let actor = Actor {
         tenant: user.tenant.clone(),
         id: user.id.to_string(),
@@ -226,6 +249,27 @@ mod tests {
         assert_eq!(real.version, nobody.version);
         assert_eq!(real.params, nobody.params);
         assert_eq!(real.hash.map(|hash| hash.len()), nobody.hash.map(|hash| hash.len()));
+    }
+
+    #[tokio::test]
+    async fn a_hash_whose_client_has_left_keeps_its_place_until_it_is_done() {
+        let hashing = Hashing::new();
+        let (begun, has_begun) = std::sync::mpsc::channel();
+        let (end, may_end) = std::sync::mpsc::channel::<()>();
+        let work = move || {
+            let _ = begun.send(());
+            may_end.recv().is_err()
+        };
+        let client = hashing.run(0, work);
+        let watch = tokio::task::spawn_blocking(move || has_begun.recv());
+        tokio::select! {
+            _ = client => unreachable!("the work waits"),
+            begun = watch => begun.unwrap().unwrap(),
+        }
+        assert_eq!(hashing.running.available_permits(), limits::HASHES_AT_ONCE - 1);
+        drop(end);
+        let all = u32::try_from(limits::HASHES_AT_ONCE).unwrap();
+        assert!(hashing.running.acquire_many(all).await.is_ok());
     }
 
     #[test]

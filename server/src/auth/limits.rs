@@ -61,8 +61,13 @@ pub(super) const SEARCH_WORDS_MAX: usize = 3;
 pub(super) const SEARCH_TEXT_BYTES_MAX: usize = 1_000;
 /// Users that one statement reads for an import.
 pub(super) const KNOWN_USERS_PER_READ: u32 = 5_000;
-/// Window in which renewals of a user's tokens are counted: an hour.
-pub(super) const RENEWALS_WINDOW_MS: i64 = 3_600_000;
+/// Window in which renewals of a user's tokens are counted.
+pub(super) const RENEWALS_WINDOW: Duration = Duration::from_secs(60 * 60);
+/// Wrong codes held against one enrolment of a second factor within their window; after that no code is looked at until
+/// the oldest is out of it.
+pub(super) const MFA_FAILURES_MAX: u32 = 5;
+/// How long a wrong code counts.
+pub(super) const MFA_FAILURES_WINDOW: Duration = Duration::from_secs(15 * 60);
 /// Longest life of an access token that the settings allow: a day.
 pub(super) const ACCESS_TOKEN_MS_MAX: i64 = 86_400_000;
 

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::auth_session::ClientClass;
 use super::fields::folded;
-use super::hashing::{self, Verified};
+use super::hashing::{self, Place, Verified};
 use super::rates::locks::{self, Account, Attempt};
 use super::rates::{self, Key, Rate};
 use super::sign_in::{self, Method, SignIn, SignInReply};
@@ -66,15 +66,16 @@ pub(super) async fn login(
 ) -> AppResult<Json<SignInReply>> {
     let name = login.name()?;
     let tenant = TenantId::default_tenant();
+    let place = hashing::place(&app)?;
     let tries = [(Rate::LoginAddress, Key::Address(client)), (Rate::LoginAccount, Key::Account(&tenant, &name))];
     rates::take(&app, &tries).await?;
     let (lookup, lookup_tenant) = (name.clone(), tenant.clone());
-    let found = app.db.read(move |tx| queries::by_login(tx, &lookup_tenant, &lookup).map_err(AppError::from)).await?;
+    let found = app.db.read(move |tx| queries::by_login(tx, &lookup_tenant, &lookup)).await?;
     let account = found.as_ref().map_or(Account::Unknown(name), |(user, _)| Account::User(user.id));
     let attempt = locks::attempt(&app, &tenant, &account, client).await?;
     // On its own, because whoever hangs up must not keep a failure out of the audit log.
     let counted = Try { tenant, account, attempt, request };
-    let evaluated = tokio::spawn(counted.evaluate(app, found, login).in_current_span());
+    let evaluated = tokio::spawn(counted.evaluate(app, place, found, login).in_current_span());
     evaluated.await.map_err(AppError::internal)?.map(Json)
 }
 
@@ -87,9 +88,15 @@ struct Try {
 }
 
 impl Try {
-    async fn evaluate(self, app: App, found: Option<(User, Option<String>)>, login: Login) -> AppResult<SignInReply> {
-        match judge(&app, found, &login.password, &self.attempt).await {
-            Ok(Judged::Right(user, old_hash)) => {
+    async fn evaluate(
+        self,
+        app: App,
+        place: Place,
+        found: Option<(User, Option<String>)>,
+        login: Login,
+    ) -> AppResult<SignInReply> {
+        match judge(&app, place, found, &login.password, &self.attempt).await? {
+            Judged::Right(user, old_hash) => {
                 self.attempt.succeeded(&app).await?;
                 if let Some(old_hash) = old_hash {
                     hashing::upgrade(&app, &user, login.password, old_hash, &self.request).await?;
@@ -97,13 +104,9 @@ impl Try {
                 let sign_in = SignIn { class: login.client, method: Method::Password, request: self.request };
                 sign_in::complete(&app, &user, sign_in).await
             }
-            Ok(Judged::Wrong(reason)) => {
+            Judged::Wrong(reason) => {
                 self.note_failure(&app, reason).await?;
                 Err(wrong_credentials())
-            }
-            Err(error) => {
-                self.attempt.failed(&app, &self.tenant, self.account, &self.request).await?;
-                Err(error)
             }
         }
     }
@@ -160,6 +163,7 @@ enum Judged {
 /// Every way takes as long as the others: where there is nothing to evaluate, a hash of nobody is.
 async fn judge(
     app: &App,
+    place: Place,
     found: Option<(User, Option<String>)>,
     password: &Secret,
     attempt: &Attempt,
@@ -173,7 +177,7 @@ async fn judge(
     // A guess at an account that waits must not be evaluated, however right it is.
     let locked = attempt.account_waits_ms > 0;
     let evaluated = if locked { None } else { hash.clone() };
-    let verified = hashing::verify(app, password.clone(), evaluated).await?;
+    let verified = hashing::verify(app, place, password.clone(), evaluated).await?;
     Ok(match (user, verified) {
         (_, _) if locked => Judged::Wrong("locked"),
         (None, _) => Judged::Wrong("unknown"),

@@ -27,7 +27,7 @@ pub(super) struct Me {
 #[utoipa::path(get, path = "/auth/me", tag = "auth", responses((status = 200, body = Me)))]
 pub(super) async fn me(State(app): State<App>, current: CurrentUser) -> AppResult<Json<Me>> {
     let (tenant, id) = (current.tenant.clone(), current.id);
-    let found = app.db.read(move |tx| users::find(tx, &tenant, id).map_err(AppError::from)).await?;
+    let found = app.db.read(move |tx| users::find(tx, &tenant, id)).await?;
     let user = found.ok_or_else(|| AppError::not_found("the account"))?;
     Ok(Json(Me {
         profile: user.into(),

@@ -43,7 +43,7 @@ use crate::app::App;
 pub use auth_session::issue_token;
 pub use current_user::{Allowed, CurrentUser, MaybeUser};
 pub use default_accounts::{DEMO_ACCOUNTS, open_to_everybody};
-pub use fields::{DisplayName, Email, PersonName, Username};
+pub use fields::{DisplayName, EXTERNAL_ID_CHARS_MAX, Email, NAME_CHARS_MAX, Username, bounded, optional};
 pub use hashing::{ImportedHash, generate_password, hash_password_blocking};
 pub use mfa::{MfaReset, check_mfa_key, reset_mfa};
 pub use password_reset::{RESET_JOB, reset_batch};
@@ -57,7 +57,8 @@ pub use users::{
     find_by_email, insert, list, none_exists, update,
 };
 
-pub(crate) use auth_session::{ClientClass, Tokens, begin_on_phone, end_on_phones, look_again};
+pub(crate) use auth_session::{ClientClass, Tokens, begin_on_phone, end_on_phones, is_revoked, look_again};
+pub(crate) use current_user::SignedIn;
 pub(crate) use hashing::hash_password;
 pub(crate) use notices::notify;
 pub(crate) use pepper::{HashKey, hash_key};

@@ -56,11 +56,12 @@ pub(super) async fn change_password(
 ) -> AppResult<Json<Tokens>> {
     let new_password = change.new_password.reveal();
     let (tenant, id) = (current.tenant.clone(), current.id);
-    let found = app.db.read(move |tx| stored(tx, &tenant, id).map_err(AppError::from)).await?;
+    let found = app.db.read(move |tx| stored(tx, &tenant, id)).await?;
     let (user, old_hash) = found.ok_or_else(|| AppError::not_found("the account"))?;
     passwords::check_new("new_password", new_password, &passwords::about(&user))?;
+    let place = hashing::place(&app)?;
     let attempt = locks::attempt_again(&app, &current.tenant, current.id).await?;
-    if hashing::verify(&app, change.current_password, old_hash.clone()).await? == Verified::Wrong {
+    if hashing::verify(&app, place, change.current_password, old_hash.clone()).await? == Verified::Wrong {
         attempt.failed(&app, &current.tenant, Account::User(current.id), &request).await?;
         return Err(AppError::forbidden("INVALID_CREDENTIALS", "the current password is wrong"));
     }

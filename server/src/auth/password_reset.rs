@@ -163,6 +163,7 @@ pub(super) async fn confirm_reset(
         presented,
         hash,
         failures: locks::user_key(&app, user.id)?,
+        tries: rates::login_counts(&app, &user.tenant, &names_of(&user))?,
         makes_students: confirm_email::makes_students(&app),
         request_id: request.as_str().to_owned(),
         now_ms: app.now_ms(),
@@ -187,6 +188,7 @@ struct Reset {
     presented: Presented,
     hash: String,
     failures: KeyHash,
+    tries: Vec<KeyHash>,
     makes_students: bool,
     request_id: String,
     now_ms: i64,
@@ -204,15 +206,34 @@ impl Reset {
         queries::set_password(tx, &user.tenant, user.id, &self.hash, now_ms)?;
         // Whoever has the link reads mail there, and need not wait for what others failed at.
         locks::clear(tx, &self.failures)?;
+        rates::drop_counts(tx, &self.tries)?;
         mail::notify(tx, &user.tenant, &user.email, Notice::PasswordReset, now_ms)?;
         let id = user.id.to_string();
         let (tenant, role) = (user.tenant.clone(), user.role.to_string());
         let actor = Actor { tenant, id: id.clone(), role, request_id: self.request_id.clone() };
         let (action, reason) = (Action::PasswordReset, Some("mailed_link"));
         audit::record(tx, &actor, &Event { action, kind: "user", id: &id, reason, result: "ok" }, now_ms)?;
+        if user.email_confirmed_at_ms.is_none() {
+            unsettle(tx, &actor, &user, now_ms)?;
+        }
         confirm_email::note_confirmed(tx, &actor, &user, self.makes_students, now_ms)?;
         users::find(tx, &user.tenant, user.id)
     }
+}
+
+/// Until now nobody had proved that the address is theirs: whoever linked identities to the account may have signed up
+/// with the address of somebody else, and must not come back through them.
+fn unsettle(tx: &Tx<'_>, actor: &Actor, user: &User, now_ms: i64) -> Result<(), DbError> {
+    if queries::forget_identities(tx, &user.tenant, user.id)? == 0 {
+        return Ok(());
+    }
+    let (action, reason) = (Action::OauthUnlink, Some("unconfirmed_address"));
+    audit::record(tx, actor, &Event { action, kind: "user", id: &actor.id, reason, result: "unlinked" }, now_ms)
+}
+
+/// What the user may type to sign in.
+fn names_of(user: &User) -> Vec<&str> {
+    std::iter::once(user.email.as_str()).chain(user.username.as_deref()).collect()
 }
 
 /// Somebody who is not signed in.

@@ -6,7 +6,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::current_user::CurrentUser;
-use super::fields::{DisplayName, PersonName};
+use super::fields::{DisplayName, NAME_CHARS_MAX, bounded};
 use super::queries;
 use super::users::{self, User};
 use crate::app::App;
@@ -86,7 +86,7 @@ pub(super) struct UpdateProfile {
 #[utoipa::path(get, path = "/auth/profile", tag = "auth", responses((status = 200, body = Profile)))]
 pub(super) async fn profile(State(app): State<App>, current: CurrentUser) -> AppResult<Json<Profile>> {
     let (tenant, id) = (current.tenant, current.id);
-    let found = app.db.read(move |tx| users::find(tx, &tenant, id).map_err(AppError::from)).await?;
+    let found = app.db.read(move |tx| users::find(tx, &tenant, id)).await?;
     found.map(|user| Json(user.into())).ok_or_else(|| AppError::not_found("the account"))
 }
 
@@ -102,12 +102,12 @@ pub(super) async fn update_profile(
     Json(body): Json<UpdateProfile>,
 ) -> AppResult<Json<Profile>> {
     let (tenant, id) = (current.tenant.clone(), current.id);
-    let found = app.db.read(move |tx| users::find(tx, &tenant, id).map_err(AppError::from)).await?;
+    let found = app.db.read(move |tx| users::find(tx, &tenant, id)).await?;
     let before = found.ok_or_else(|| AppError::not_found("the account"))?;
     body.changes_nothing_else(&before)?;
     let change = body.names(&before)?;
     let (actor, now_ms) = (current.actor(&request), app.now_ms());
-    let updated = app.db.write(move |tx| update(tx, &actor, id, &change, now_ms).map_err(AppError::from)).await?;
+    let updated = app.db.write(move |tx| update(tx, &actor, id, &change, now_ms)).await?;
     updated.map(|user| Json(user.into())).ok_or_else(|| AppError::not_found("the account"))
 }
 
@@ -144,8 +144,8 @@ impl UpdateProfile {
         let family_name = new("family_name", &family, had_family)?;
         Ok(Names {
             display_name: display_name.map(DisplayName::parse).transpose()?,
-            given_name: given_name.map(|name| PersonName::parse("given_name", name)).transpose()?,
-            family_name: family_name.map(|name| PersonName::parse("family_name", name)).transpose()?,
+            given_name: given_name.map(|name| bounded("given_name", name, NAME_CHARS_MAX)).transpose()?,
+            family_name: family_name.map(|name| bounded("family_name", name, NAME_CHARS_MAX)).transpose()?,
         })
     }
 }
@@ -163,26 +163,21 @@ fn new<'a>(field: &'static str, sent: &[&'a Option<String>], before: Option<&str
 
 struct Names {
     display_name: Option<DisplayName>,
-    given_name: Option<Option<PersonName>>,
-    family_name: Option<Option<PersonName>>,
+    given_name: Option<String>,
+    family_name: Option<String>,
 }
 
 fn update(tx: &Tx<'_>, actor: &Actor, id: UserId, change: &Names, now_ms: i64) -> Result<Option<User>, DbError> {
     let tenant = &actor.tenant;
     let Some(before) = users::find(tx, tenant, id)? else { return Ok(None) };
     let display_name = change.display_name.as_ref().map_or(before.display_name.as_str(), DisplayName::as_str);
-    let given_name = changed(&change.given_name, before.person.given_name.as_deref());
-    let family_name = changed(&change.family_name, before.person.family_name.as_deref());
-    queries::set_names(tx, tenant, id, display_name, given_name, family_name, now_ms)?;
+    let changed =
+        |name: &Option<String>, before: Option<String>| name.clone().or(before).filter(|name| !name.is_empty());
+    let given_name = changed(&change.given_name, before.person.given_name);
+    let family_name = changed(&change.family_name, before.person.family_name);
+    queries::set_names(tx, tenant, id, display_name, given_name.as_deref(), family_name.as_deref(), now_ms)?;
     let event =
         Event { action: Action::ProfileUpdate, kind: "account", id: &actor.id, reason: None, result: "changed" };
     audit::record(tx, actor, &event, now_ms)?;
     users::find(tx, tenant, id)
-}
-
-fn changed<'a>(change: &'a Option<Option<PersonName>>, before: Option<&'a str>) -> Option<&'a str> {
-    match change {
-        Some(name) => name.as_ref().map(PersonName::as_str),
-        None => before,
-    }
 }

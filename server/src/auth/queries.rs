@@ -2,6 +2,7 @@
 
 use super::auth_session;
 use super::limits;
+use super::mailed_token::{self, Purpose};
 use super::role::Role;
 use super::state::Principal;
 use super::users::{Filter, NO_SECTION, NewUser, Person, Profile, Status, User};
@@ -203,9 +204,9 @@ pub(super) fn send_insert(tx: &Tx<'_>, new: &NewUser) -> Result<(), DbError> {
 }
 
 fn with_values<T>(new: &NewUser, then: impl FnOnce(&[Value<'_>]) -> T) -> T {
-    let (id, search) = (new.id.to_string(), new.search_text());
+    let (id, search) = (new.id.text(), new.search_text());
     then(params![
-        &id,
+        id.as_str(),
         new.tenant.as_str(),
         new.email.as_str(),
         new.username.as_ref().map(|username| username.as_str()),
@@ -283,7 +284,8 @@ pub(super) fn set_role_and_status(
     Ok(tx.execute(sql, params![tenant.as_str(), &id, role.as_str(), status.as_str(), now_ms])? == 1)
 }
 
-/// Replaces the password that had `old_hash` and ends every token; false when somebody else was faster.
+/// Replaces the password that had `old_hash` and ends every token, also a mailed one for a new password; false when
+/// somebody else was faster.
 pub(super) fn replace_password(
     tx: &Tx<'_>,
     tenant: &TenantId,
@@ -298,8 +300,15 @@ pub(super) fn replace_password(
     let replaced = tx.execute(sql, params![tenant.as_str(), &id.to_string(), old_hash, new_hash, now_ms])? == 1;
     if replaced {
         auth_session::end_all(tx, tenant, id, now_ms)?;
+        mailed_token::forget(tx, tenant, id, Purpose::PasswordReset)?;
     }
     Ok(replaced)
+}
+
+/// Takes every identity of a provider from the user, and says how many they were.
+pub(super) fn forget_identities(tx: &Tx<'_>, tenant: &TenantId, id: UserId) -> Result<u64, DbError> {
+    let sql = "DELETE FROM oauth_identities WHERE tenant_id = ?1 AND user_id = ?2";
+    tx.execute(sql, params![tenant.as_str(), &id.to_string()])
 }
 
 /// Sets the password, whatever it was, and ends every token.

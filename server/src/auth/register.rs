@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::confirm_email::{self, Confirmation};
 use super::current_user::{CurrentUser, MaybeUser};
-use super::fields::{DisplayName, Email, PersonName, Username};
+use super::fields::{DisplayName, Email, NAME_CHARS_MAX, Username, optional};
 use super::mailed_token::Owner;
 use super::permission::UsersWrite;
 use super::profile::Profile;
@@ -60,7 +60,7 @@ pub(super) struct Register {
         (status = 403, description = "only admins choose a role, or nobody signs up here", body = ErrorEnvelope),
         (status = 409, description = "for admins: the address or the name is taken", body = ErrorEnvelope),
         (status = 422, description = "the password is too short, too long or too common", body = ErrorEnvelope),
-        (status = 429, description = "too many sign-ups from this address", body = ErrorEnvelope)
+        (status = 429, description = "too many sign-ups from this address or with this e-mail", body = ErrorEnvelope)
     )
 )]
 pub(super) async fn register(
@@ -75,7 +75,9 @@ pub(super) async fn register(
     let tenant = admin.as_ref().map_or_else(TenantId::default_tenant, |admin| admin.tenant.clone());
     let (new, password) = parse(&app, tenant, role, register)?;
     if admin.is_none() {
-        rates::take(&app, &[(Rate::SignUpAddress, Key::Address(client))]).await?;
+        // Counted whether there is an account or not, so that it tells nothing.
+        let account = Key::Account(&new.tenant, new.email.as_str());
+        rates::take(&app, &[(Rate::SignUpAddress, Key::Address(client)), (Rate::SignUpAccount, account)]).await?;
     }
     let new = NewUser { password_hash: Some(hashing::hash_password(&app, password).await?), ..new };
     let user = match admin {
@@ -106,13 +108,9 @@ fn parse(app: &App, tenant: TenantId, role: Role, register: Register) -> AppResu
     let email = Email::parse(&register.email)?;
     let username = register.username.as_deref().map(Username::parse).transpose()?;
     let display_name = DisplayName::parse(&given_name(&register, &email))?;
-    let name = |field, name: Option<String>| match name {
-        Some(name) => PersonName::parse(field, &name).map(|name| name.map(|name| name.as_str().to_owned())),
-        None => Ok(None),
-    };
     let person = Person {
-        given_name: name("first_name", register.first_name)?,
-        family_name: name("last_name", register.last_name)?,
+        given_name: optional("first_name", register.first_name.as_deref(), NAME_CHARS_MAX)?,
+        family_name: optional("last_name", register.last_name.as_deref(), NAME_CHARS_MAX)?,
         ..Person::default()
     };
     let mut about = vec![email.as_str(), display_name.as_str()];
@@ -137,7 +135,7 @@ fn given_name(register: &Register, email: &Email) -> String {
 /// An admin is told that the address or the name is taken.
 async fn create(app: &App, new: NewUser, actor: Actor) -> AppResult<User> {
     let user = as_sent(&new);
-    let stored = app.db.write(move |tx| insert(tx, &actor, &new).map_err(AppError::from)).await?;
+    let stored = app.db.write(move |tx| insert(tx, &actor, &new)).await?;
     let taken = || AppError::conflict("ACCOUNT_EXISTS", "there is an account with this e-mail address or user name");
     if stored { Ok(user) } else { Err(taken()) }
 }
@@ -149,7 +147,7 @@ async fn sign_up(app: &App, new: NewUser, request: &RequestId) -> AppResult<User
     let confirmation = confirm_email::prepare(app, &user.email)?;
     let already = Message::new(app, &user.email, Template::AlreadyRegistered)?;
     let letters = Letters { confirmation, already };
-    app.db.write(move |tx| insert_or_note(tx, &actor, &new, &letters).map_err(AppError::from)).await?;
+    app.db.write(move |tx| insert_or_note(tx, &actor, &new, &letters)).await?;
     app.wake_jobs();
     Ok(user)
 }

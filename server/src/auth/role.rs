@@ -47,19 +47,6 @@ impl Role {
         }
     }
 
-    /// The role as write scopes know it.
-    pub const fn to_core(self) -> muster_sync_core::document::Role {
-        use muster_sync_core::document::Role as Core;
-        match self {
-            Self::Guest => Core::Guest,
-            Self::Student => Core::Student,
-            Self::Lecturer => Core::Lecturer,
-            Self::Reviewer => Core::Reviewer,
-            Self::Staff => Core::Staff,
-            Self::Admin => Core::Admin,
-        }
-    }
-
     /// The rank: of two contradicting people, the higher one wins.
     pub const fn rank(self) -> u8 {
         match self {

@@ -30,7 +30,7 @@ pub(super) struct Filter {
     /// Of one course.
     course_id: Option<CourseId>,
     /// `planned`, `open`, `closed` or `expired`.
-    status: Option<StatusName>,
+    status: Option<SessionStatusName>,
     /// Rows, at most 200.
     limit: Option<u32>,
     /// The `next` of the page before.
@@ -39,7 +39,7 @@ pub(super) struct Filter {
 
 #[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-enum StatusName {
+enum SessionStatusName {
     Planned,
     Open,
     Closed,
@@ -84,7 +84,7 @@ pub(super) async fn list(
     let limit = filter.limit.unwrap_or(limits::PAGE_ROWS_DEFAULT).clamp(1, limits::PAGE_ROWS_MAX);
     let after: Option<Place> = filter.after.as_deref().map(str::parse).transpose().map_err(|()| not_a_page())?;
     let before = after.map_or((i64::MAX, DocumentId([0xFF; 16])), |Place(opens, document)| (opens, document));
-    let status = filter.status.map_or("", StatusName::as_str);
+    let status = filter.status.map_or("", SessionStatusName::as_str);
     let read = app.db.read(move |tx| {
         let mut courses = match user.role {
             Role::Admin => None,
@@ -114,14 +114,14 @@ fn not_a_page() -> AppError {
 
 /// Every status has a count, also 0.
 fn all_counts(counted: Vec<(String, u64)>) -> BTreeMap<String, u64> {
-    use StatusName::{Closed, Expired, Open, Planned};
+    use SessionStatusName::{Closed, Expired, Open, Planned};
     let mut counts: BTreeMap<_, _> =
         [Planned, Open, Closed, Expired].map(|status| (status.as_str().to_owned(), 0)).into();
     counts.extend(counted);
     counts
 }
 
-impl StatusName {
+impl SessionStatusName {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Planned => "planned",

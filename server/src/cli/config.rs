@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use comfy_table::{ContentArrangement, Table, presets};
 
-use crate::config::{Report, Sources, example};
+use super::serve;
+use crate::config::{Config, Report, Sources, example};
 
 /// `muster config ...`
 #[derive(Debug, Subcommand)]
@@ -53,7 +54,10 @@ pub fn run_to(
     terminal: bool,
     out: &mut dyn Write,
 ) -> Result<ExitCode, Box<dyn std::error::Error>> {
-    let report = Report::new(sources, check.arguments.iter().cloned())?;
+    let mut report = Report::new(sources, check.arguments.iter().cloned())?;
+    if let Ok(config) = Config::from_sources(sources, check.arguments.iter().cloned()) {
+        rehearse(&config, &mut report);
+    }
     if check.json {
         serde_json::to_writer_pretty(&mut *out, &report)?;
         writeln!(out)?;
@@ -61,6 +65,17 @@ pub fn run_to(
         print(&report, terminal, out)?;
     }
     Ok(if report.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Adds what only a start would notice. What was said about a setting already is not said in other words.
+fn rehearse(config: &Config, report: &mut Report) {
+    let name = |problem: &str| problem.split(':').next().unwrap_or_default().to_owned();
+    let told: Vec<String> = report.problems.iter().map(|problem| name(problem)).collect();
+    report.problems.extend(serve::rehearse(config).into_iter().filter(|problem| !told.contains(&name(problem))));
+    if let Some(dir) = config.models_dir.as_ref().filter(|dir| !dir.is_dir()) {
+        let text = "is no folder, so faces will be unavailable; run muster models fetch";
+        report.warnings.push(format!("MODELS_DIR: {} {text}", dir.display()));
+    }
 }
 
 fn print(report: &Report, terminal: bool, out: &mut dyn Write) -> io::Result<()> {
@@ -78,6 +93,9 @@ fn print(report: &Report, terminal: bool, out: &mut dyn Write) -> io::Result<()>
     }
     for unknown in &report.unknown {
         writeln!(out, "warning: {unknown}")?;
+    }
+    for warning in &report.warnings {
+        writeln!(out, "warning: {warning}")?;
     }
     for problem in &report.problems {
         writeln!(out, "WRONG: {problem}")?;

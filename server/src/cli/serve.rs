@@ -12,6 +12,7 @@ use crate::audit::{self, AuditHeadFile};
 use crate::auth::{self, AuthState, Traffic};
 use crate::blobs::{BlobError, BlobStore, DiskStore, S3Config, S3Store, crypt::MasterKey};
 use crate::config::{Config, Environment, Secret, StorageBackend};
+use crate::db::Db;
 use crate::devices::LegacyIds;
 use crate::error::AppError;
 use crate::evidence::Vault;
@@ -102,6 +103,33 @@ fn store_of(config: &Config) -> Result<Arc<dyn BlobStore>, StartError> {
         StorageBackend::Local => Arc::new(DiskStore::open(config.data.data_dir.join("blobs")).map_err(in_words)?),
         StorageBackend::S3 => Arc::new(S3Store::open(&s3_config(config)).map_err(in_words)?),
     })
+}
+
+/// What a start would stumble over and the settings alone do not show: the files that they name, the addresses that
+/// libraries read. Nothing is written. Each text begins with the name of a setting.
+pub(super) fn rehearse(config: &Config) -> Vec<String> {
+    let is_name =
+        |text: &str| text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_');
+    let said = |name: &str, text: String| match text.split_once(": ") {
+        Some((named, _)) if is_name(named) => text,
+        _ => format!("{name}: {text}"),
+    };
+    let key = config.master_key.as_ref().map_or(Ok(()), |key| MasterKey::from_base64(key.reveal(), "it").map(drop));
+    let database = config.data.database().map_err(|error| error.to_string());
+    let database = database.and_then(|url| Db::check_address(&url).map_err(|error| error.to_string()));
+    let (host, data_dir) = (config.host.as_str(), &config.data.data_dir);
+    let addresses = std::net::ToSocketAddrs::to_socket_addrs(&(host, config.port));
+    let is_file = data_dir.exists() && !data_dir.is_dir();
+    let tried = [
+        ("DATABASE_URL", database.err()),
+        ("MASTER_KEY", key.err().map(|error| error.to_string())),
+        ("OAUTH_PROVIDERS_FILE", OidcState::check(config).err().map(|error| error.to_string())),
+        ("SMTP_CA_FILE", Mailer::check(config).err().map(|error| error.to_string())),
+        ("LOG_FILE", telemetry::check(&config.data).err()),
+        ("HOST", addresses.err().map(|error| format!("{host} has no address: {error}"))),
+        ("DATA_DIR", is_file.then(|| format!("{} is no folder", data_dir.display()))),
+    ];
+    tried.into_iter().filter_map(|(name, text)| text.map(|text| said(name, text))).collect()
 }
 
 fn s3_config(config: &Config) -> S3Config {

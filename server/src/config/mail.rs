@@ -145,6 +145,11 @@ impl MailConfig {
     }
 }
 
+/// Whether it is an address of a server, in clear or not.
+pub(super) fn is_http_address(text: &str) -> bool {
+    is_base(text, false)
+}
+
 /// Whether links can begin with it: a scheme, a host, perhaps a path, and nothing else.
 fn is_base(url: &str, https_only: bool) -> bool {
     let Ok(uri) = url.parse::<Uri>() else { return false };

@@ -4,7 +4,7 @@ use clap::Args;
 use data_encoding::BASE64_NOPAD;
 use zeroize::Zeroizing;
 
-use super::{ConfigError, Environment, Secret};
+use super::{ConfigError, Environment, Secret, require};
 
 /// Bytes of a key that encrypts secrets.
 const KEY_BYTES: usize = 32;
@@ -64,34 +64,31 @@ pub type MfaKey = Zeroizing<[u8; KEY_BYTES]>;
 impl MfaConfig {
     /// Refuses what no authenticator app takes, and a server without a key of its own with ENV=prod.
     pub(super) fn check(&self, env: Environment) -> Result<(), ConfigError> {
-        let invalid = |name, text: &str| Err(ConfigError::Invalid(name, text.to_owned()));
-        if env == Environment::Prod && self.mfa_encryption_key.is_none() {
-            return invalid("MFA_ENCRYPTION_KEY", "needed with ENV=prod: 32 random bytes in base64");
-        }
-        self.encryption_key()?;
-        self.previous_encryption_keys()?;
-        if !PERIOD_S.contains(&self.mfa_totp_period) {
-            return invalid("MFA_TOTP_PERIOD", "expected 15 to 120");
-        }
-        if !DIGITS.contains(&self.mfa_totp_digits) {
-            return invalid("MFA_TOTP_DIGITS", "expected 6 to 8");
-        }
-        if !TOKEN_MINUTES.contains(&self.mfa_token_expire_minutes) {
-            return invalid("MFA_TOKEN_EXPIRE_MINUTES", "expected 1 to 60");
-        }
-        if !BACKUP_CODES.contains(&self.mfa_backup_codes_count) {
-            return invalid("MFA_BACKUP_CODES_COUNT", "expected 1 to 50");
-        }
-        if self.required_roles().any(|role| !ROLES.contains(&role)) {
-            return invalid("MFA_REQUIRED_ROLES", "expected guest, student, lecturer, reviewer, staff or admin");
-        }
         let issuer = &self.mfa_totp_issuer;
         let chars = issuer.chars().count();
         // Authenticator apps take the colon for the end of the name.
-        if !(1..=ISSUER_CHARS_MAX).contains(&chars) || issuer.contains(':') || issuer.chars().any(char::is_control) {
-            return invalid("MFA_TOTP_ISSUER", "expected 1 to 64 characters without a colon");
-        }
-        Ok(())
+        let is_name =
+            (1..=ISSUER_CHARS_MAX).contains(&chars) && !issuer.contains(':') && !issuer.chars().any(char::is_control);
+        let has_key = env != Environment::Prod || self.mfa_encryption_key.is_some();
+        ConfigError::all([
+            require(has_key, "MFA_ENCRYPTION_KEY", "needed with ENV=prod: 32 random bytes in base64"),
+            self.encryption_key().map(drop),
+            self.previous_encryption_keys().map(drop),
+            require(PERIOD_S.contains(&self.mfa_totp_period), "MFA_TOTP_PERIOD", "expected 15 to 120"),
+            require(DIGITS.contains(&self.mfa_totp_digits), "MFA_TOTP_DIGITS", "expected 6 to 8"),
+            require(
+                TOKEN_MINUTES.contains(&self.mfa_token_expire_minutes),
+                "MFA_TOKEN_EXPIRE_MINUTES",
+                "expected 1 to 60",
+            ),
+            require(BACKUP_CODES.contains(&self.mfa_backup_codes_count), "MFA_BACKUP_CODES_COUNT", "expected 1 to 50"),
+            require(
+                self.required_roles().all(|role| ROLES.iter().any(|known| known.eq_ignore_ascii_case(role))),
+                "MFA_REQUIRED_ROLES",
+                "expected guest, student, lecturer, reviewer, staff or admin",
+            ),
+            require(is_name, "MFA_TOTP_ISSUER", "expected 1 to 64 characters without a colon"),
+        ])
     }
 
     /// MFA_REQUIRED_ROLES.

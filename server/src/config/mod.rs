@@ -6,6 +6,7 @@ use clap::{ArgAction, Args, CommandFactory, FromArgMatches, ValueEnum};
 use thiserror::Error;
 
 mod data;
+mod dot_env;
 mod mail;
 mod mfa;
 mod names;
@@ -122,6 +123,11 @@ pub struct Config {
     #[arg(long, env = "UPLOAD_MAX_IMAGE_MB", default_value_t = 5)]
     pub upload_max_image_mb: u32,
 
+    /// Types of images that are taken, comma-separated or as a JSON list: image/jpeg, image/png or both. What an image is,
+    /// its content says.
+    #[arg(long, env = "UPLOAD_ALLOWED_IMAGE_TYPES", default_value = "image/jpeg,image/png")]
+    pub upload_allowed_image_types: String,
+
     /// Folder of the face models. Default: DATA_DIR/models.
     #[arg(long, env = "MODELS_DIR")]
     pub models_dir: Option<PathBuf>,
@@ -230,6 +236,17 @@ impl Config {
         self.upload_max_image_mb as usize * 1024 * 1024
     }
 
+    /// Whether images of this media type are taken.
+    pub fn takes_images_of(&self, media_type: &str) -> bool {
+        self.image_types().any(|allowed| allowed == media_type)
+    }
+
+    fn image_types(&self) -> impl Iterator<Item = &str> {
+        let words = self.upload_allowed_image_types.split(',').map(str::trim).filter(|word| !word.is_empty());
+        // Nobody registered this one, and everybody writes it.
+        words.map(|word| if word == "image/jpg" { "image/jpeg" } else { word })
+    }
+
     /// Refuses settings that contradict each other or are too weak; all of them at once.
     pub fn check(&self) -> Result<(), ConfigError> {
         let env = self.data.env;
@@ -255,8 +272,20 @@ impl Config {
         let is_set = |value: &Option<String>| value.as_deref().is_some_and(|value| !value.is_empty());
         let has_keys = self.s3_access_key.is_some() && self.s3_secret_key.is_some();
         let keys_needed = "needed with STORAGE_BACKEND=s3, together with S3_SECRET_KEY";
+        let known_types = self.image_types().all(|word| matches!(word, "image/jpeg" | "image/png"));
+        let endpoint = self.s3_endpoint.as_deref().filter(|text| !text.is_empty());
         ConfigError::all([
             require((1..=50).contains(&self.upload_max_image_mb), "UPLOAD_MAX_IMAGE_MB", "expected 1 to 50"),
+            require(
+                known_types && self.image_types().next().is_some(),
+                "UPLOAD_ALLOWED_IMAGE_TYPES",
+                "expected image/jpeg, image/png or both; no others are understood",
+            ),
+            require(
+                endpoint.is_none_or(mail::is_http_address),
+                "S3_ENDPOINT",
+                "expected an http or https address such as https://s3.uni.example",
+            ),
             require(!in_bucket || is_set(&self.s3_bucket), "S3_BUCKET", "needed with STORAGE_BACKEND=s3"),
             require(!in_bucket || has_keys, "S3_ACCESS_KEY", keys_needed),
         ])

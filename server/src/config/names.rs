@@ -48,7 +48,6 @@ pub(super) const IGNORED: &[(&str, &str)] = &[
     ("CORS_ALLOW_METHODS", CORS),
     ("CORS_HEADERS", CORS),
     ("CORS_ALLOW_HEADERS", CORS),
-    ("UPLOAD_ALLOWED_IMAGE_TYPES", "JPEG and PNG are what is taken, by their content"),
     ("JWT_PUBLIC_KEY_LOCATION", "tokens of exams that somebody else signs are not used yet"),
     ("WORKERS", "one process uses every core"),
     ("WEB_CONCURRENCY", "one process uses every core"),

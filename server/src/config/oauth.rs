@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{ConfigError, Environment, Secret};
+use super::{ConfigError, Environment, Secret, require};
 
 /// Seconds of everything that a sign-in may take.
 const TTL_S: RangeInclusive<u32> = 30..=3_600;
@@ -78,25 +78,22 @@ impl OauthConfig {
 
     /// Refuses half a client and times that cannot be meant. What is in OAUTH_PROVIDERS_FILE is read at the start.
     pub(super) fn check(&self, _environment: Environment) -> Result<(), ConfigError> {
-        let invalid = |name, text: String| Err(ConfigError::Invalid(name, text));
         let clients = [
             ("OAUTH_GOOGLE_CLIENT_ID", &self.oauth_google_client_id, &self.oauth_google_client_secret),
             ("OAUTH_MICROSOFT_CLIENT_ID", &self.oauth_microsoft_client_id, &self.oauth_microsoft_client_secret),
         ];
-        for (name, id, secret) in clients {
-            if id.is_some() != secret.is_some() {
-                return invalid(name, "needed together with the secret of the client".to_owned());
-            }
-        }
         let times = [
             ("OAUTH_STATE_TTL", self.oauth_state_ttl, TTL_S),
             ("OAUTH_NONCE_TTL", self.oauth_nonce_ttl, TTL_S),
             ("OAUTH_LINK_TTL", self.oauth_link_ttl, TTL_S),
             ("JWKS_CACHE_TTL_SECONDS", self.jwks_cache_ttl_seconds, KEYS_TTL_S),
         ];
-        match times.into_iter().find(|(_, value, range)| !range.contains(value)) {
-            Some((name, _, range)) => invalid(name, format!("expected {} to {}", range.start(), range.end())),
-            None => Ok(()),
-        }
+        let clients = clients.into_iter().map(|(name, id, secret)| {
+            require(id.is_some() == secret.is_some(), name, "needed together with the secret of the client")
+        });
+        let times = times.into_iter().map(|(name, value, range)| {
+            require(range.contains(&value), name, &format!("expected {} to {}", range.start(), range.end()))
+        });
+        ConfigError::all(clients.chain(times))
     }
 }

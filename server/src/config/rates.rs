@@ -2,7 +2,7 @@
 
 use clap::{ArgAction, Args};
 
-use super::ConfigError;
+use super::{ConfigError, require};
 
 /// How often somebody may try, and how long who fails must wait.
 #[derive(Debug, Clone, Args)]
@@ -77,7 +77,6 @@ impl RateConfig {
     /// # Errors
     /// Names the first such setting.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let invalid = |name, text: &str| Err(ConfigError::Invalid(name, text.to_owned()));
         let limits = [
             ("RL_LOGIN_IP_LIMIT", self.rl_login_ip_limit),
             ("RL_LOGIN_EMAIL_LIMIT", self.rl_login_email_limit),
@@ -91,20 +90,17 @@ impl RateConfig {
             ("LOGIN_FAIL_EMAIL_THRESHOLD", self.login_fail_email_threshold),
             ("LOGIN_FAIL_IP_THRESHOLD", self.login_fail_ip_threshold),
         ];
-        if let Some((name, _)) = limits.into_iter().find(|(_, limit)| *limit == 0) {
-            return invalid(name, "expected at least 1");
-        }
         let locks = [
             ("EMAIL_LOCK_TTL", self.email_lock_ttl),
             ("IP_LOCK_TTL", self.ip_lock_ttl),
             ("IP_LOCK_MAX_TTL", self.ip_lock_max_ttl),
         ];
-        if let Some((name, _)) = locks.into_iter().find(|(_, seconds)| !(1..=LOCK_S_MAX).contains(seconds)) {
-            return invalid(name, "expected 1 to 2592000 seconds");
-        }
-        if self.ip_lock_max_ttl < self.ip_lock_ttl {
-            return invalid("IP_LOCK_MAX_TTL", "expected at least IP_LOCK_TTL");
-        }
-        Ok(())
+        let limits = limits.into_iter().map(|(name, limit)| require(limit > 0, name, "expected at least 1"));
+        let locks = locks
+            .into_iter()
+            .map(|(name, seconds)| require((1..=LOCK_S_MAX).contains(&seconds), name, "expected 1 to 2592000 seconds"));
+        let grows =
+            require(self.ip_lock_max_ttl >= self.ip_lock_ttl, "IP_LOCK_MAX_TTL", "expected at least IP_LOCK_TTL");
+        ConfigError::all(limits.chain(locks).chain([grows]))
     }
 }

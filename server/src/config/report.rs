@@ -73,6 +73,8 @@ pub struct Report {
     pub ignored: Vec<Ignored>,
     /// Names that nobody knows.
     pub unknown: Vec<String>,
+    /// What does not stop a start and surprises later.
+    pub warnings: Vec<String>,
 }
 
 impl Report {
@@ -94,7 +96,7 @@ impl Report {
             Err(error) => problems.push(error.to_string()),
         }
         let ignored = resolved.ignored.iter().map(|(name, why)| Ignored { name, why }).collect();
-        Ok(Self { settings, problems, ignored, unknown: resolved.unknown })
+        Ok(Self { settings, problems, ignored, unknown: resolved.unknown, warnings: Vec::new() })
     }
 
     /// The values by name.

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use clap::{Arg, Command};
 
+use super::dot_env::{self, BadLine};
 use super::names::{ALIASES, IGNORED};
 use super::web;
 
@@ -61,26 +62,21 @@ impl Sources {
     /// With a file behind it, whose values hold where the environment says nothing.
     #[must_use]
     pub fn behind(mut self, file: &Path) -> Self {
-        if !file.exists() {
-            return self;
-        }
-        let lines = match dotenvy::from_path_iter(file) {
-            Ok(lines) => lines,
+        let text = match std::fs::read_to_string(file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return self,
             Err(error) => {
                 self.problems.push(format!(".env: {error}"));
                 return self;
             }
         };
-        for line in lines {
-            match line {
-                Ok((name, value)) => self.put(name, value, Place::DotEnv),
-                // The crate's text quotes the line, which may hold a secret.
-                Err(_) => {
-                    let nth = self.values.values().filter(|(_, place)| *place == Place::DotEnv).count() + 1;
-                    self.problems.push(format!(".env: the entry near number {nth} cannot be read"));
-                    break;
-                }
+        match dot_env::parse(&text, |name| self.get(name).map(|(value, _)| value.clone())) {
+            // The last line about a name holds.
+            Ok(entries) => {
+                entries.into_iter().rev().for_each(|(name, value)| self.put(name, value, Place::DotEnv));
             }
+            // The line may hold a secret.
+            Err(BadLine(line)) => self.problems.push(format!(".env: line {line} cannot be read")),
         }
         self
     }
@@ -127,7 +123,13 @@ impl Resolved {
         let mut arguments = BTreeMap::new();
         collect(command, &mut arguments);
         let mut resolved = Self::default();
-        resolved.problems.extend(sources.problems.iter().map(|text| (".env".to_owned(), text.clone())));
+        let problems = sources.problems.iter().map(|text| text.split_once(": ").unwrap_or((".env", text)));
+        // What others keep in the environment is theirs.
+        let is_ours = |name: &str| {
+            name == ".env" || arguments.contains_key(name) || ALIASES.iter().any(|(alias, _)| *alias == name)
+        };
+        let ours = problems.filter(|(name, _)| is_ours(name));
+        resolved.problems.extend(ours.map(|(name, what)| (name.to_owned(), what.to_owned())));
         for (name, argument) in &arguments {
             resolved.settle(sources, name, argument);
         }
@@ -246,12 +248,29 @@ fn in_our_words(name: &str, argument: &Arg, raw: &str) -> String {
             _ => text.to_owned(),
         },
         "DATABASE_URL" => database_url(text),
+        "JWT_ALG" => text.to_ascii_uppercase(),
+        _ if LISTS.contains(&name) => comma_list(raw),
         _ => match argument.get_possible_values() {
             possible if possible.is_empty() => raw.to_owned(),
             possible if possible.iter().any(|value| value.get_name() == "true") => boolean(text).to_owned(),
             _ => text.to_ascii_lowercase(),
         },
     }
+}
+
+/// Settings that are lists of words, which one system writes between commas and another as JSON.
+const LISTS: [&str; 6] = [
+    "TRUSTED_PROXIES",
+    "CAMPUS_NETWORKS",
+    "METRICS_NETWORKS",
+    "OAUTH_ALLOWED_REDIRECT_URIS",
+    "MFA_REQUIRED_ROLES",
+    "UPLOAD_ALLOWED_IMAGE_TYPES",
+];
+
+/// Commas between the words; what is no list in brackets stays as it is, and is refused as such where it is read.
+fn comma_list(raw: &str) -> String {
+    web::in_brackets(raw).map_or_else(|| raw.to_owned(), |words| words.join(","))
 }
 
 /// Python, YAML and shells have their own words for yes and no.

@@ -65,6 +65,8 @@ impl WebConfig {
         if list.iter().any(|origin| origin == "*") {
             return Ok(Origins::Any);
         }
+        // A browser sends its origin in lower case, however people write it.
+        let list: Vec<String> = list.iter().map(|origin| origin.to_ascii_lowercase()).collect();
         match list.iter().find(|origin| !is_origin(origin)) {
             Some(wrong) => Err(invalid(format!("\"{wrong}\" is no origin, such as https://muster.uni.example"))),
             None => Ok(Origins::Exactly(list)),
@@ -78,9 +80,12 @@ impl WebConfig {
     }
 
     /// Refuses what cannot be right.
-    pub(super) fn check(&self, _env: Environment) -> Result<(), ConfigError> {
+    pub(super) fn check(&self, env: Environment) -> Result<(), ConfigError> {
         let origins = self.origins();
         let open = origins == Ok(Origins::Any) && self.cors_allow_credentials;
+        let proxies = self.trusted_proxies();
+        let believes_all =
+            proxies.as_ref().is_ok_and(|proxies| proxies.iter().any(|network| network.prefix_len() == 0));
         let token = self.metrics_token.as_ref().is_none_or(|token| token.reveal().len() >= METRICS_TOKEN_BYTES_MIN);
         ConfigError::all([
             origins.map(drop),
@@ -96,19 +101,33 @@ impl WebConfig {
             ),
             require(token, "METRICS_TOKEN", "at least 16 bytes are needed"),
             self.metrics_networks().map(drop),
-            self.trusted_proxies().map(drop),
+            proxies.map(drop),
+            require(
+                !believes_all || env != Environment::Prod,
+                "TRUSTED_PROXIES",
+                "whoever asks could choose their address, and limits would count nobody; name the proxies",
+            ),
             self.campus_networks().map(drop),
         ])
     }
 }
 
+/// The words of a JSON list, also when a shell or a file of settings took its quotes away.
+pub(super) fn in_brackets(text: &str) -> Option<Vec<String>> {
+    let text = text.trim();
+    let inner = text.strip_prefix('[')?.strip_suffix(']')?;
+    let bare =
+        || -> Vec<String> { inner.split(',').map(|word| word.trim().trim_matches(['"', '\'']).to_owned()).collect() };
+    Some(serde_json::from_str(text).unwrap_or_else(|_| bare()))
+}
+
 /// A list between commas, or as JSON.
 pub(super) fn list(text: &str) -> Result<Vec<String>, String> {
     let text = text.trim();
-    let parts: Vec<String> = if text.starts_with('[') {
-        serde_json::from_str(text).map_err(|_| "this begins like a JSON list of texts and is none".to_owned())?
-    } else {
-        text.split(',').map(str::to_owned).collect()
+    let parts: Vec<String> = match in_brackets(text) {
+        Some(words) => words,
+        None if text.starts_with('[') => return Err("this begins like a JSON list of texts and is none".to_owned()),
+        None => text.split(',').map(str::to_owned).collect(),
     };
     // A browser never sends the slash that people copy along.
     let trimmed = parts.iter().map(|part| part.trim().trim_end_matches('/').to_owned());
@@ -141,10 +160,12 @@ mod tests {
             "https://campus.edu,http://localhost:3000",
             " https://campus.edu/ , http://localhost:3000 ,",
             r#"["https://campus.edu", "http://localhost:3000"]"#,
+            "[https://campus.edu,http://localhost:3000]",
+            "['https://campus.edu', 'http://localhost:3000']",
         ] {
             assert_eq!(list(text), Ok(expected.clone()), "{text}");
         }
         assert_eq!(list(""), Ok(Vec::new()));
-        assert!(list("[https://campus.edu]").is_err());
+        assert!(list("[https://campus.edu").is_err());
     }
 }

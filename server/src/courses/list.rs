@@ -34,7 +34,8 @@ pub(super) async fn list_courses(
         let page = if user.may::<UsersRead>() {
             queries::page(tx, &user.tenant, after, limit + 1)
         } else {
-            queries::page_of(tx, &user.tenant, user.id, after, limit + 1)
+            let who = (user.id, super::places(user.role));
+            queries::page_of(tx, &user.tenant, who, after, limit + 1)
         };
         page.map_err(AppError::from)
     });
@@ -56,7 +57,9 @@ pub(super) async fn show_course(
     Path(id): Path<CourseId>,
 ) -> AppResult<Json<Course>> {
     let read = app.db.read(move |tx| {
-        let seen = super::may_see_all(tx, &user, id)? || super::is_enrolled(tx, &user.tenant, id, user.id)?;
+        let attends = super::places(user.role).attends;
+        let seen =
+            super::may_see_all(tx, &user, id)? || (attends && super::is_enrolled(tx, &user.tenant, id, user.id)?);
         if !seen {
             return Ok(None);
         }

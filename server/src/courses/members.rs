@@ -13,7 +13,7 @@ use crate::auth::{self, Allowed, CurrentUser, Email, Role, User, Users};
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::http::{Json, Page, Path, Query, RequestId};
-use crate::ids::{CourseId, UserId};
+use crate::ids::{CourseId, TenantId, UserId};
 
 /// People, by id or by e-mail address; at most 500.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
@@ -69,6 +69,44 @@ pub(super) async fn add_lecturers(
     written.await.map(Json)
 }
 
+/// Lists the lecturers.
+#[utoipa::path(
+    get, path = "/courses/{id}/lecturers", tag = "courses", params(("id" = CourseId, Path), Page),
+    responses((status = 200, body = Users), (status = 404, body = ErrorEnvelope))
+)]
+pub(super) async fn list_lecturers(
+    State(app): State<App>,
+    allowed: Allowed<CoursesManage>,
+    Path(course): Path<CourseId>,
+    Query(page): Query<Page>,
+) -> AppResult<Json<Users>> {
+    people_page(&app, allowed.user, course, &page, queries::lecturer_page).await
+}
+
+/// Takes a course from a lecturer, who sees nothing of it from now on. What they decided stays.
+#[utoipa::path(
+    delete, path = "/courses/{id}/lecturers/{user_id}", tag = "courses",
+    params(("id" = CourseId, Path), ("user_id" = UserId, Path)),
+    responses((status = 204), (status = 404, body = ErrorEnvelope))
+)]
+pub(super) async fn remove_lecturer(
+    State(app): State<App>,
+    allowed: Allowed<CoursesManage>,
+    request: RequestId,
+    Path((course, lecturer)): Path<(CourseId, UserId)>,
+) -> AppResult<StatusCode> {
+    let (actor, user, now_ms) = (allowed.actor(&request), allowed.user, app.now_ms());
+    let written = app.db.write(move |tx| {
+        check_manages(tx, &user, course)?;
+        let was_there = queries::remove_lecturer(tx, &user.tenant, course, lecturer)?;
+        if was_there {
+            note(tx, &actor, Action::CourseUnteach, (course, lecturer), now_ms)?;
+        }
+        Ok::<bool, AppError>(was_there)
+    });
+    if written.await? { Ok(StatusCode::NO_CONTENT) } else { Err(AppError::not_found("the lecturer")) }
+}
+
 /// Enrols students.
 #[utoipa::path(
     post, path = "/courses/{id}/students", tag = "courses",
@@ -119,10 +157,23 @@ pub(super) async fn list_students(
     Path(course): Path<CourseId>,
     Query(page): Query<Page>,
 ) -> AppResult<Json<Users>> {
-    let (user, after, limit) = (allowed.user, page.after()?, page.limit());
+    people_page(&app, allowed.user, course, &page, queries::student_page).await
+}
+
+/// Which people of a course a page names.
+type PageOf = fn(&Tx<'_>, &TenantId, CourseId, Option<UserId>, u32) -> Result<Vec<UserId>, DbError>;
+
+async fn people_page(
+    app: &App,
+    user: CurrentUser,
+    course: CourseId,
+    page: &Page,
+    page_of: PageOf,
+) -> AppResult<Json<Users>> {
+    let (after, limit) = (page.after()?, page.limit());
     let read = app.db.read(move |tx| {
         check_manages(tx, &user, course)?;
-        let mut ids = queries::student_page(tx, &user.tenant, course, after, limit + 1)?;
+        let mut ids = page_of(tx, &user.tenant, course, after, limit + 1)?;
         let more = ids.len() > limit as usize;
         ids.truncate(limit as usize);
         let mut items = Vec::with_capacity(ids.len());
@@ -181,7 +232,7 @@ impl People {
 }
 
 /// Lecturers manage their own courses; to others a course does not exist.
-fn check_manages(tx: &Tx<'_>, user: &CurrentUser, course: CourseId) -> AppResult<()> {
+pub(super) fn check_manages(tx: &Tx<'_>, user: &CurrentUser, course: CourseId) -> AppResult<()> {
     if super::may_see_all(tx, user, course)? {
         return Ok(());
     }

@@ -6,6 +6,7 @@ mod list;
 mod members;
 mod queries;
 mod registry;
+mod update;
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -19,6 +20,8 @@ use crate::db::{DbError, Tx};
 use crate::error::AppResult;
 use crate::ids::{CourseId, TenantId, UserId};
 
+use queries::Places;
+
 pub use limits::{CODE_CHARS_MAX, STUDENTS_PER_COURSE_MAX};
 pub use registry::{
     KnownCourse, Member, add_members, change_known, insert_known, known_courses, may_be_member, members_of,
@@ -29,8 +32,9 @@ pub use registry::{
 pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(list::list_courses, create::create_course))
-        .routes(routes!(list::show_course))
-        .routes(routes!(members::add_lecturers))
+        .routes(routes!(list::show_course, update::update_course))
+        .routes(routes!(members::list_lecturers, members::add_lecturers))
+        .routes(routes!(members::remove_lecturer))
         .routes(routes!(members::list_students, members::enrol_students))
         .routes(routes!(members::remove_student))
 }
@@ -69,11 +73,6 @@ pub fn find(tx: &Tx<'_>, tenant: &TenantId, course: CourseId) -> Result<Option<C
     queries::by_id(tx, tenant, course)
 }
 
-/// A course of the tenant, by its code in any case.
-pub fn find_by_code(tx: &Tx<'_>, tenant: &TenantId, code: &str) -> Result<Option<Course>, DbError> {
-    queries::by_code(tx, tenant, &code.trim().to_uppercase())
-}
-
 /// Whether the user attends the course.
 pub fn is_enrolled(tx: &Tx<'_>, tenant: &TenantId, course: CourseId, user: UserId) -> Result<bool, DbError> {
     queries::is_enrolled(tx, tenant, course, user)
@@ -89,7 +88,12 @@ pub fn may_see_all(tx: &Tx<'_>, user: &CurrentUser, course: CourseId) -> Result<
     if user.may::<UsersRead>() {
         return Ok(find(tx, &user.tenant, course)?.is_some());
     }
-    teaches(tx, &user.tenant, course, user.id)
+    Ok(places(user.role).teaches && teaches(tx, &user.tenant, course, user.id)?)
+}
+
+/// Which places count for somebody with this role.
+fn places(role: Role) -> Places {
+    Places { teaches: may_be_member(role, true), attends: may_be_member(role, false) }
 }
 
 /// Everybody who is enrolled, at most `limits::STUDENTS_PER_COURSE_MAX`.
@@ -99,14 +103,15 @@ pub fn students_of(tx: &Tx<'_>, tenant: &TenantId, course: CourseId) -> Result<V
 
 /// The courses that the user teaches.
 pub fn taught_by(tx: &Tx<'_>, tenant: &TenantId, user: UserId) -> Result<Vec<CourseId>, DbError> {
-    let memberships = queries::memberships(tx, tenant, user)?;
+    let memberships = queries::memberships(tx, tenant, user, Places { teaches: true, attends: false })?;
     Ok(memberships.into_iter().filter_map(|(course, taught)| taught.then_some(course)).collect())
 }
 
 /// The sync channels that the user may read: `user:U`, `course:C`, for lecturers also `course:C:staff`, for admins `admin`.
+/// Whoever was a lecturer and is one no more reads nothing of the courses that they taught.
 pub fn channels_of(tx: &Tx<'_>, user: &CurrentUser) -> Result<Vec<String>, DbError> {
     let mut channels = vec![format!("user:{}", user.id)];
-    for (course, taught) in queries::memberships(tx, &user.tenant, user.id)? {
+    for (course, taught) in queries::memberships(tx, &user.tenant, user.id, places(user.role))? {
         channels.push(format!("course:{course}"));
         if taught {
             channels.push(format!("course:{course}:staff"));

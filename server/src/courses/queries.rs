@@ -3,7 +3,7 @@
 use super::registry::KnownCourse;
 use super::{Course, limits};
 use crate::db::{DbError, Row, Tx};
-use crate::ids::{CourseId, TenantId, UserId};
+use crate::ids::{CourseId, TenantId, UserId, UuidText};
 use crate::params;
 
 fn course(row: &Row<'_>) -> Result<Course, DbError> {
@@ -44,38 +44,54 @@ pub(super) fn page(
     tx.query(sql, params![tenant.as_str(), &after, limit], course)
 }
 
+/// Which places of somebody count: places stay when a role changes, and count again when it comes back.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Places {
+    pub(super) teaches: bool,
+    pub(super) attends: bool,
+}
+
 /// A page of the courses that the user teaches or attends.
 pub(super) fn page_of(
     tx: &Tx<'_>,
     tenant: &TenantId,
-    user: UserId,
+    (user, places): (UserId, Places),
     after: Option<CourseId>,
     limit: u32,
 ) -> Result<Vec<Course>, DbError> {
     let sql = "SELECT id, code, title, created_at FROM courses
         WHERE tenant_id = ?1 AND id > ?3 AND id IN (
-            SELECT course_id FROM course_lecturers WHERE user_id = ?2
+            SELECT course_id FROM course_lecturers WHERE user_id = ?2 AND ?5 = 1
             UNION
-            SELECT course_id FROM enrolments WHERE user_id = ?2
+            SELECT course_id FROM enrolments WHERE user_id = ?2 AND ?6 = 1
         )
         ORDER BY id
         LIMIT ?4";
     let after = after.map(|id| id.to_string()).unwrap_or_default();
-    tx.query(sql, params![tenant.as_str(), &user.to_string(), &after, limit], course)
+    let Places { teaches, attends } = places;
+    tx.query(sql, params![tenant.as_str(), &user.to_string(), &after, limit, teaches, attends], course)
 }
 
 /// The user's courses and whether the user teaches them.
-pub(super) fn memberships(tx: &Tx<'_>, tenant: &TenantId, user: UserId) -> Result<Vec<(CourseId, bool)>, DbError> {
+pub(super) fn memberships(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    user: UserId,
+    Places { teaches, attends }: Places,
+) -> Result<Vec<(CourseId, bool)>, DbError> {
     let sql = "SELECT course_id, max(taught) FROM (
-            SELECT course_id, 1 AS taught FROM course_lecturers WHERE tenant_id = ?1 AND user_id = ?2
+            SELECT course_id, 1 AS taught FROM course_lecturers
+            WHERE tenant_id = ?1 AND user_id = ?2 AND ?4 = 1
             UNION ALL
-            SELECT course_id, 0 AS taught FROM enrolments WHERE tenant_id = ?1 AND user_id = ?2
+            SELECT course_id, 0 AS taught FROM enrolments
+            WHERE tenant_id = ?1 AND user_id = ?2 AND ?5 = 1
         ) AS mine
         GROUP BY course_id
         ORDER BY course_id
         LIMIT ?3";
     let user = user.to_string();
-    tx.query(sql, params![tenant.as_str(), &user, limits::COURSES_PER_USER_MAX], |row| Ok((row.get(0)?, row.get(1)?)))
+    let params = params![tenant.as_str(), &user, limits::COURSES_PER_USER_MAX, teaches, attends];
+    tx.query(sql, params, |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
 pub(super) fn is_enrolled(tx: &Tx<'_>, tenant: &TenantId, course: CourseId, user: UserId) -> Result<bool, DbError> {
@@ -150,16 +166,39 @@ pub(super) fn student_page(
     tx.query(sql, params![tenant.as_str(), &course.to_string(), &after, limit], |row| row.get(0))
 }
 
+pub(super) fn lecturer_page(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    course: CourseId,
+    after: Option<UserId>,
+    limit: u32,
+) -> Result<Vec<UserId>, DbError> {
+    let sql = "SELECT user_id FROM course_lecturers
+        WHERE tenant_id = ?1 AND course_id = ?2 AND user_id > ?3
+        ORDER BY user_id
+        LIMIT ?4";
+    let after = after.map(|id| id.to_string()).unwrap_or_default();
+    tx.query(sql, params![tenant.as_str(), &course.to_string(), &after, limit], |row| row.get(0))
+}
+
+pub(super) fn rename(tx: &Tx<'_>, tenant: &TenantId, course: &Course) -> Result<(), DbError> {
+    let sql = "UPDATE courses
+        SET code = ?3, title = ?4
+        WHERE tenant_id = ?1 AND id = ?2";
+    tx.send(sql, params![tenant.as_str(), &course.id.to_string(), &course.code, &course.title])
+}
+
+/// A student's place in a course, as texts.
+pub(super) struct Place {
+    pub(super) course: UuidText,
+    pub(super) user: UuidText,
+}
+
 /// Students that one statement enrols.
 pub(super) const ENROLMENTS_PER_STATEMENT: usize = 8;
 
-/// Enrols up to eight students, as pairs of course and user.
-pub(super) fn send_enrolments(
-    tx: &Tx<'_>,
-    tenant: &TenantId,
-    students: &[(String, String)],
-    now_ms: i64,
-) -> Result<(), DbError> {
+/// Enrols up to eight students.
+pub(super) fn send_enrolments(tx: &Tx<'_>, tenant: &TenantId, students: &[Place], now_ms: i64) -> Result<(), DbError> {
     let Some(last) = students.last() else { return Ok(()) };
     let sql = "INSERT INTO enrolments (tenant_id, course_id, user_id, enrolled_at)
         VALUES
@@ -178,22 +217,22 @@ pub(super) fn send_enrolments(
     let params = params![
         tenant.as_str(),
         now_ms,
-        &a.0,
-        &a.1,
-        &b.0,
-        &b.1,
-        &c.0,
-        &c.1,
-        &d.0,
-        &d.1,
-        &e.0,
-        &e.1,
-        &f.0,
-        &f.1,
-        &g.0,
-        &g.1,
-        &h.0,
-        &h.1
+        a.course.as_str(),
+        a.user.as_str(),
+        b.course.as_str(),
+        b.user.as_str(),
+        c.course.as_str(),
+        c.user.as_str(),
+        d.course.as_str(),
+        d.user.as_str(),
+        e.course.as_str(),
+        e.user.as_str(),
+        f.course.as_str(),
+        f.user.as_str(),
+        g.course.as_str(),
+        g.user.as_str(),
+        h.course.as_str(),
+        h.user.as_str()
     ];
     tx.send(sql, params)
 }

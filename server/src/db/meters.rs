@@ -4,9 +4,10 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::DbError;
 use crate::clock::Stopwatch;
 use crate::telemetry::DatabaseMeters;
 
@@ -14,11 +15,17 @@ use crate::telemetry::DatabaseMeters;
 pub(super) struct Meters {
     pub(super) database: DatabaseMeters,
     slow_us: AtomicU64,
+    /// Whether the storage was full or failed, and nothing was committed since.
+    storage_fails: AtomicBool,
 }
 
 impl Default for Meters {
     fn default() -> Self {
-        Self { database: DatabaseMeters::default(), slow_us: AtomicU64::new(u64::MAX) }
+        Self {
+            database: DatabaseMeters::default(),
+            slow_us: AtomicU64::new(u64::MAX),
+            storage_fails: AtomicBool::new(false),
+        }
     }
 }
 
@@ -26,6 +33,11 @@ impl Meters {
     /// Statements that take longer are logged from now on.
     pub(super) fn log_slower_than(&self, limit: Duration) {
         self.slow_us.store(u64::try_from(limit.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Whether the last thing that the storage said is that it is full or fails.
+    pub(super) fn storage_fails(&self) -> bool {
+        self.storage_fails.load(Ordering::Relaxed)
     }
 }
 
@@ -38,20 +50,38 @@ pub(super) fn of_this_thread(meters: Arc<Meters>) {
     METERS.set(Some(meters));
 }
 
-/// Notes a commit of this thread's.
-pub(super) fn committed(requests: usize, watch: Stopwatch) {
+/// Notes a commit of this thread's, and whether it stored anything: one that changed nothing needed no room.
+pub(super) fn committed(requests: usize, watch: Stopwatch, stored: bool) {
     METERS.with_borrow(|meters| {
         if let Some(meters) = meters {
+            if stored {
+                meters.storage_fails.store(false, Ordering::Relaxed);
+            }
             meters.database.committed(requests, watch.elapsed());
         }
     });
 }
 
+/// Notes what a statement or a commit of this thread's failed with.
+pub(super) fn failed(error: &DbError) {
+    if !matches!(error, DbError::Full(_)) {
+        return;
+    }
+    METERS.with_borrow(|meters| {
+        if let Some(meters) = meters {
+            meters.storage_fails.store(true, Ordering::Relaxed);
+        }
+    });
+}
+
 /// Runs a statement and, if it took long, logs its text: the values are not in it.
-pub(super) fn timed<T>(sql: &str, run: impl FnOnce() -> T) -> T {
+pub(super) fn timed<T>(sql: &str, run: impl FnOnce() -> Result<T, DbError>) -> Result<T, DbError> {
     let watch = Stopwatch::start();
     let done = run();
     let took = watch.elapsed();
+    if let Err(error) = &done {
+        failed(error);
+    }
     METERS.with_borrow(|meters| {
         let Some(meters) = meters else { return };
         if took.as_micros() >= u128::from(meters.slow_us.load(Ordering::Relaxed)) {

@@ -48,6 +48,8 @@ pub const SERVER_MIGRATIONS: &[Migration] = migrations![
     18 "0018_oidc",
     19 "0019_roster",
     20 "0020_audit_search",
+    21 "0021_large_tables",
+    22 "0022_counters",
 ];
 
 const TABLE: &str = "

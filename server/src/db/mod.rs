@@ -2,6 +2,7 @@
 //!
 //! SQLite or PostgreSQL: nothing outside this folder knows which. One SQL text serves both, see [`Tx`].
 
+mod checkpoint;
 mod error;
 pub mod faults;
 mod meters;
@@ -48,6 +49,17 @@ impl Db {
         match database {
             DatabaseUrl::Sqlite(path) => Self::open_sqlite(path, now_ms),
             DatabaseUrl::Postgres(url) => Self::open_postgres(url.reveal(), allowances, now_ms),
+        }
+    }
+
+    /// Whether the address of a database can be read; nobody is asked.
+    ///
+    /// # Errors
+    /// The text says what is wrong and never holds the password.
+    pub fn check_address(database: &DatabaseUrl) -> Result<(), DbError> {
+        match database {
+            DatabaseUrl::Sqlite(_) => Ok(()),
+            DatabaseUrl::Postgres(url) => postgres::check_address(url.reveal()),
         }
     }
 
@@ -146,6 +158,11 @@ impl Db {
     /// Reads that wait for a thread.
     pub fn reads_waiting(&self) -> usize {
         self.0.workers.reads_waiting()
+    }
+
+    /// Whether the storage was full or failed the last time that anything was written.
+    pub fn storage_fails(&self) -> bool {
+        self.0.workers.meters().storage_fails()
     }
 
     /// What the threads measure.

@@ -51,6 +51,11 @@ impl Workers {
         self.spawn("db-reader", move || work(&queue))
     }
 
+    /// Starts a thread that ends by itself when the one that writes has ended.
+    pub(super) fn beside(&mut self, name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), DbError> {
+        self.spawn(name, work)
+    }
+
     fn spawn(&mut self, name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), DbError> {
         let meters = Arc::clone(&self.meters);
         let body = move || {

@@ -11,21 +11,22 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::faults::{self, Fault};
 use super::request::{Request, Requests, Workers, fail_all};
-use super::{DbError, Tx, meters};
+use super::{DbError, Tx, checkpoint, meters};
 use crate::clock::Stopwatch;
 use crate::limits;
 
 /// Opens or creates the file and starts the threads.
 pub(super) fn open(path: &Path) -> Result<Workers, DbError> {
-    let writer = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+    let mut writer = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
     writer.pragma_update(None, "journal_mode", "WAL")?;
     let fault = faults::current();
     let synchronous = if fault == Fault::SynchronousNormal { "NORMAL" } else { "FULL" };
     writer.pragma_update(None, "synchronous", synchronous)?;
     // Negative means KiB, positive would mean pages.
     writer.pragma_update(None, "cache_size", -limits::WRITER_CACHE_KIB)?;
-    writer.pragma_update(None, "wal_autocheckpoint", limits::WAL_PAGES_MAX)?;
+    let copying = checkpoint::watch(&mut writer, path.to_owned())?;
     let mut workers = Workers::new();
+    workers.beside("db-checkpoint", move || copying.run())?;
     workers.writer(move |queue| write_loop(&writer, queue, fault))?;
     add_readers(&mut workers, path)?;
     Ok(workers)
@@ -46,6 +47,11 @@ fn add_readers(workers: &mut Workers, path: &Path) -> Result<(), DbError> {
         workers.reader(move |queue| read_loop(&reader, queue))?;
     }
     Ok(())
+}
+
+/// One more connection that may write, while the file is there.
+pub(super) fn connect_beside(path: &Path) -> Result<Connection, DbError> {
+    connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
 }
 
 fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, DbError> {
@@ -102,7 +108,7 @@ fn write_loop(connection: &Connection, queue: &Requests, fault: Fault) {
 /// One request in a transaction of its own. The rollback of the transaction takes back exactly what the rollback of
 /// a savepoint around the same work would, so none is needed.
 fn run_alone(connection: &Connection, request: &mut dyn Request, fault: Fault) {
-    let watch = Stopwatch::start();
+    let (watch, changes) = (Stopwatch::start(), connection.total_changes());
     if let Err(error) = statement(connection, "BEGIN IMMEDIATE") {
         return request.fail(error);
     }
@@ -120,7 +126,7 @@ fn run_alone(connection: &Connection, request: &mut dyn Request, fault: Fault) {
         roll_back(connection);
         return request.fail(error);
     }
-    meters::committed(1, watch);
+    meters::committed(1, watch, connection.total_changes() > changes);
 }
 
 /// As many of the waiting requests as the time budget allows, in one commit.
@@ -128,7 +134,7 @@ fn run_alone(connection: &Connection, request: &mut dyn Request, fault: Fault) {
 /// Nearly always all of them succeed, so the first try has no savepoints, each of which would make SQLite copy every
 /// page that the request touches. If one fails, all of it is taken back and done again with a savepoint each.
 fn run_group(connection: &Connection, waiting: &mut VecDeque<Box<dyn Request>>, fault: Fault) {
-    let watch = Stopwatch::start();
+    let (watch, changes) = (Stopwatch::start(), connection.total_changes());
     if let Err(error) = statement(connection, "BEGIN IMMEDIATE") {
         return fail_all(waiting.drain(..), &error);
     }
@@ -151,12 +157,13 @@ fn run_group(connection: &Connection, waiting: &mut VecDeque<Box<dyn Request>>, 
         roll_back(connection);
         return fail_all(done.into_iter(), &error);
     }
-    meters::committed(done.len(), watch);
+    meters::committed(done.len(), watch, connection.total_changes() > changes);
     done.into_iter().for_each(|mut request| request.answer());
 }
 
 /// The same requests in one commit, in which each can fail alone.
 fn run_group_in_savepoints(connection: &Connection, requests: Vec<Box<dyn Request>>) {
+    let (watch, changes) = (Stopwatch::start(), connection.total_changes());
     if let Err(error) = statement(connection, "BEGIN IMMEDIATE") {
         return fail_all(requests.into_iter(), &error);
     }
@@ -172,11 +179,14 @@ fn run_group_in_savepoints(connection: &Connection, requests: Vec<Box<dyn Reques
             }
         }
     }
-    if let Err(error) = statement(connection, "COMMIT") {
-        roll_back(connection);
-        for (request, succeeded) in &mut done {
-            if *succeeded {
-                request.fail(error.clone());
+    match statement(connection, "COMMIT") {
+        Ok(()) => meters::committed(done.len(), watch, connection.total_changes() > changes),
+        Err(error) => {
+            roll_back(connection);
+            for (request, succeeded) in &mut done {
+                if *succeeded {
+                    request.fail(error.clone());
+                }
             }
         }
     }
@@ -219,6 +229,9 @@ fn roll_back(connection: &Connection) {
 }
 
 fn statement(connection: &Connection, sql: &str) -> Result<(), DbError> {
-    connection.prepare_cached(sql)?.execute([])?;
-    Ok(())
+    let run = || -> Result<(), DbError> {
+        connection.prepare_cached(sql)?.execute([])?;
+        Ok(())
+    };
+    run().inspect_err(meters::failed)
 }

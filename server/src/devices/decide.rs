@@ -256,12 +256,7 @@ impl Given {
         let id = HEXLOWER.encode(&row.hash);
         let (reason, result) = (self.reason.as_ref().map(Code::as_str), row.status.as_str());
         let event = Event { action, kind: "device_request", id: &id, reason, result };
-        audit::record(tx, &self.actor, &event, self.now_ms)?;
-        if self.answer == Answer::Deny {
-            return Ok(());
-        }
-        // A bound device signs its owner in without a password, so the owner must hear of each.
-        auth::notify(tx, &self.actor.tenant, row.user, Notice::DeviceBound, self.now_ms)
+        audit::record(tx, &self.actor, &event, self.now_ms)
     }
 }
 
@@ -326,6 +321,9 @@ async fn decide_legacy(app: &App, row: &RequestRow, given: Given) -> AppResult<R
         let reason = reason.as_ref().map(Code::as_str);
         let decided = Decided { status, by: by.as_str(), reason, now_ms };
         queries::decide_by_hash(tx, tenant, &row.user.to_string(), &hash, &decided)?;
+        if answer != Answer::Deny {
+            auth::notify(tx, tenant, row.user, Notice::DeviceBound, now_ms)?;
+        }
         let row = queries::request(tx, tenant, &hash)?.ok_or_else(gone)?;
         given.record(tx, &row)?;
         Ok(row)

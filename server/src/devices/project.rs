@@ -7,12 +7,13 @@ use muster_sync_core::document::{Binding, BindingAction, Entry, Request, Request
 use muster_sync_core::{DeviceKey, DocumentName};
 
 use super::queries::{self, Decided, NewBinding, NewRequest, Revoked};
-use super::rules::{Obstacle, Ownership, RequestStatus, requests_max};
+use super::rules::{Obstacle, Ownership, RequestStatus, Standing, requests_max};
 use crate::auth;
 use crate::db::{DbError, Tx};
 use crate::ids::TenantId;
 use crate::jobs;
 use crate::log::Appended;
+use crate::mail::Notice;
 
 /// The request commits to a code key that did not come with it, or another one came.
 const NOTE_CODE_KEY_MISSING: &str = "CODE_KEY_MISSING";
@@ -93,18 +94,30 @@ fn bound(tx: &Tx<'_>, place: &Place<'_>, binding: &Binding) -> Result<(), DbErro
         return without_user(place, &binding.key);
     };
     match standing.bind() {
-        Ok(()) => bind(tx, place, &binding.key, binding.by.as_str(), reason(binding)),
+        Ok(()) => bind(tx, place, (&binding.key, &standing), binding.by.as_str(), reason(binding)),
         Err(obstacle) => without_effect(tx, place, &binding.key, obstacle),
     }
 }
 
-/// Binds the key, approves what asked for it, and has looked at what waited for it.
-fn bind(tx: &Tx<'_>, place: &Place<'_>, key: &DeviceKey, by: &str, reason: Option<&str>) -> Result<(), DbError> {
+/// Binds the key, approves what asked for it, has looked at what waited for it, and tells its user.
+fn bind(
+    tx: &Tx<'_>,
+    place: &Place<'_>,
+    (key, before): (&DeviceKey, &Standing),
+    by: &str,
+    reason: Option<&str>,
+) -> Result<(), DbError> {
     let new = NewBinding { key, user: place.user, by, now_ms: place.now_ms };
     queries::bind(tx, place.tenant, &new)?;
     let decided = Decided { status: RequestStatus::Approved, by, reason, now_ms: place.now_ms };
     queries::decide_by_key(tx, place.tenant, place.user, key, &decided)?;
-    jobs::enqueue(tx, place.tenant, super::RELEASE_JOB, &key.0, place.now_ms)
+    jobs::enqueue(tx, place.tenant, super::RELEASE_JOB, &key.0, place.now_ms)?;
+    match place.user.parse() {
+        Ok(user) if before.ownership != (Ownership::Same { bound: true }) => {
+            auth::notify(tx, place.tenant, user, Notice::DeviceBound, place.now_ms)
+        }
+        _ => Ok(()),
+    }
 }
 
 fn denied(tx: &Tx<'_>, place: &Place<'_>, binding: &Binding) -> Result<(), DbError> {
@@ -144,7 +157,7 @@ fn answered(tx: &Tx<'_>, place: &Place<'_>, reset: &Reset) -> Result<(), DbError
             let revoked = Revoked { by, reason: Some("reset"), now_ms: place.now_ms };
             queries::revoke_others(tx, place.tenant, place.user, &key, &revoked)?;
             sign_out(tx, place)?;
-            bind(tx, place, &key, by, reason)
+            bind(tx, place, (&key, &standing), by, reason)
         }
         Err(obstacle) => without_effect(tx, place, &key, obstacle),
     }

@@ -10,7 +10,7 @@ use crate::ids::UserId;
 
 /// A person in a list.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Person {
+pub(super) struct DeviceOwner {
     id: UserId,
     email: String,
     display_name: String,
@@ -23,7 +23,7 @@ pub(super) struct DeviceRequest {
     pub(super) hash: String,
     /// `key`, or `legacy` for an identifier such as an IMEI that no key stands behind.
     kind: &'static str,
-    user: Person,
+    user: DeviceOwner,
     /// The key that asks, in hexadecimal.
     key: Option<String>,
     /// `bind`, or `reset` when it would replace the device that the user has.
@@ -80,7 +80,7 @@ impl From<RequestRow> for DeviceRequest {
             kind: if row.key.is_some() { "key" } else { "legacy" },
             key: row.key.map(|key| key.to_string()),
             purpose: if resets { "reset" } else { "bind" },
-            user: Person { id: row.user, email: row.email, display_name: row.display_name },
+            user: DeviceOwner { id: row.user, email: row.email, display_name: row.display_name },
             level: row.level,
             platform: row.platform,
             model: row.model,
@@ -103,7 +103,7 @@ impl From<RequestRow> for DeviceRequest {
 pub(super) struct Device {
     /// The key in hexadecimal.
     key: String,
-    user: Person,
+    user: DeviceOwner,
     /// `bound` or `revoked`.
     status: &'static str,
     /// The status in words.
@@ -135,7 +135,7 @@ impl From<DeviceRow> for Device {
         };
         Self {
             key: row.key.to_string(),
-            user: Person { id: row.user, email: row.email, display_name: row.display_name },
+            user: DeviceOwner { id: row.user, email: row.email, display_name: row.display_name },
             status: if row.bound { "bound" } else { "revoked" },
             state,
             level: row.level,

@@ -137,6 +137,7 @@ pub async fn erase_reference(app: &App, tenant: &TenantId, subject: &str, sha256
 pub async fn decode_image(app: &App, bytes: &[u8]) -> AppResult<(ImageType, RgbImage)> {
     let limits = PictureLimits { file_bytes_max: app.config.image_bytes_max(), ..PictureLimits::default() };
     let info = picture::check(bytes, &limits).map_err(picture_error)?;
+    check_type(app, info.picture_type)?;
     let _permit = vault(app)?.decoding.acquire().await.map_err(AppError::internal)?;
     let copy = bytes.to_vec();
     let decoded = tokio::task::spawn_blocking(move || picture::decode(&copy)).await;
@@ -163,6 +164,17 @@ async fn mark_stored(app: &App, tenant: &TenantId, subject: &str, sha256: [u8; 3
         .write(move |tx: &Tx<'_>| queries::mark_stored(tx, &tenant, &subject, &sha256, now_ms))
         .await
         .map_err(|error: DbError| AppError::from(error))
+}
+
+/// Of what can be read, UPLOAD_ALLOWED_IMAGE_TYPES may name less.
+fn check_type(app: &App, picture_type: PictureType) -> AppResult<()> {
+    let media_type = picture_type.media_type();
+    if app.config.takes_images_of(media_type) {
+        return Ok(());
+    }
+    let details = serde_json::json!({ "reason": PictureError::UnsupportedType.code() });
+    let sentence = format!("pictures of the type {media_type} are not taken here; send another type");
+    Err(AppError::unsupported_media(sentence).with_details(details))
 }
 
 fn picture_error(error: PictureError) -> AppError {

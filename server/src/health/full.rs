@@ -4,6 +4,7 @@ use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::parts::Parts;
 use super::{images, ready};
 use crate::app::App;
 use crate::auth::{MaybeUser, Role};
@@ -31,6 +32,12 @@ struct Components {
     database: &'static str,
     /// The store of images: `running` or `down`.
     images: &'static str,
+    /// Room to write: `running`, or `full` since nothing could be written.
+    storage: &'static str,
+    /// `running`, or `failing` since the last message could not leave.
+    mail: &'static str,
+    /// `running`, or `unavailable` while no models are loaded.
+    face_engine: &'static str,
     /// What is kept in memory.
     cache: Cache,
     /// Jobs.
@@ -70,23 +77,31 @@ struct Scheduler {
 /// Says how each part stands.
 #[utoipa::path(get, path = "/health/full", tag = "health", security((), ("bearer" = [])), responses((status = 200, body = FullHealth)))]
 pub(super) async fn full(State(app): State<App>, MaybeUser(user): MaybeUser) -> Json<FullHealth> {
-    let (standing, images) = tokio::join!(ready::jobs_standing(&app), images::works(&app));
-    let total = |count: fn(&crate::jobs::Standing) -> u64| standing.iter().flatten().map(count).sum::<u64>();
-    let (pending, scheduled, dead) = (total(|kind| kind.due), total(|kind| kind.scheduled), total(|kind| kind.dead));
+    let (answer, images) = tokio::join!(ready::ask(&app), images::works(&app));
+    let (parts, jobs) = (Parts::of(&app), answer.iter().flat_map(|answer| &answer.jobs));
+    let (mut pending, mut scheduled, mut dead) = (0, 0, 0);
+    jobs.for_each(|kind| {
+        pending += kind.due;
+        scheduled += kind.scheduled;
+        dead += kind.dead;
+    });
     let workers = app.metrics.job_workers.get();
     let word = |works: bool| if works { "running" } else { "down" };
     let components = Components {
         api: if app.is_stopping() { "stopping" } else { "running" },
-        database: word(standing.is_some()),
+        database: word(answer.is_some()),
         images: word(images),
+        storage: if parts.storage { "running" } else { "full" },
+        mail: if parts.mail { "running" } else { "failing" },
+        face_engine: if parts.faces { "running" } else { "unavailable" },
         cache: Cache { enabled: true, backend: "memory" },
         background_tasks: BackgroundTasks { enabled: workers > 0, workers, pending, dead },
         scheduler: Scheduler { running: workers > 0, tasks_count: scheduled },
     };
-    let status = match (standing.is_some(), images && dead == 0) {
-        (false, _) => "unhealthy",
-        (true, true) => "healthy",
-        (true, false) => "degraded",
+    let status = match &answer {
+        None => "unhealthy",
+        Some(answer) if images && dead == 0 && parts.suffice(answer.faces_wanted) => "healthy",
+        Some(_) => "degraded",
     };
     let env = app.config.data.env;
     let environment = match env {

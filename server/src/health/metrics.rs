@@ -23,7 +23,7 @@ pub(super) async fn metrics(
     if !may_read(&app, address, &headers) {
         return Err(AppError::unauthorized("UNAUTHORIZED", "METRICS_TOKEN opens this"));
     }
-    for kind in ready::jobs_standing(&app).await.into_iter().flatten() {
+    for kind in ready::ask(&app).await.into_iter().flat_map(|answer| answer.jobs) {
         app.metrics.jobs(&kind.kind, kind.due + kind.scheduled, kind.dead);
     }
     app.metrics.writes_waiting.set(app.db.writer_waiting() as i64);

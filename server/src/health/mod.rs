@@ -3,6 +3,7 @@
 mod full;
 mod images;
 mod metrics;
+mod parts;
 mod ready;
 
 use axum::extract::State;

@@ -7,6 +7,8 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::json;
+use utoipa::ToSchema;
 
 use super::gate::RequestId;
 use crate::error::AppError;
@@ -41,11 +43,46 @@ fn json_error(rejection: &JsonRejection) -> AppError {
         JsonRejection::MissingJsonContentType(_) => {
             AppError::unsupported_media("send the body as Content-Type: application/json")
         }
-        JsonRejection::JsonDataError(_) => AppError::validation(without_values(&text)),
+        JsonRejection::JsonDataError(_) => wrong_field(without_values(&text)),
         other if other.status() == StatusCode::PAYLOAD_TOO_LARGE => {
             AppError::too_large("the body is larger than this address takes")
         }
         _ => AppError::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", text),
+    }
+}
+
+/// 422 that names the field where the parser's sentence does.
+fn wrong_field(text: String) -> AppError {
+    let field = field_of(&text);
+    let error = AppError::validation(text);
+    match field {
+        Some(field) => error.with_details(json!({ "field": field })),
+        None => error,
+    }
+}
+
+/// The field that the parser's sentence is about, such as `people[3].email`.
+fn field_of(text: &str) -> Option<String> {
+    let (_, reason) = text.split_once("target type: ").or_else(|| text.split_once("query string: "))?;
+    let path = reason.split_once(": ").map(|(path, _)| path).filter(|path| is_path(path));
+    let missing = reason.split_once("missing field `").and_then(|(_, rest)| rest.split_once('`'));
+    let missing = missing.map(|(name, _)| name).filter(|name| is_name(name));
+    match (path, missing) {
+        (Some(path), Some(missing)) if path != missing => Some(format!("{path}.{missing}")),
+        (path, missing) => path.or(missing).map(str::to_owned),
+    }
+}
+
+fn is_path(path: &str) -> bool {
+    path.split(['.', '[', ']']).all(|word| is_name(word) || word.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// What is wrong with a body that a handler reads itself, in the words of [`Json`].
+pub fn json_refusal(error: &serde_json::Error) -> AppError {
+    let text = without_values(&error.to_string());
+    match error.classify() {
+        serde_json::error::Category::Data => AppError::validation(text),
+        _ => AppError::new(StatusCode::BAD_REQUEST, "MALFORMED_JSON", text),
     }
 }
 
@@ -64,7 +101,7 @@ pub(super) fn without_values(text: &str) -> String {
     if let Some((before, begin, after)) =
         PATHS_BEGIN.iter().find_map(|begin| text.split_once(begin).map(|(before, after)| (before, *begin, after)))
         && let Some((path, reason)) = after.split_once(": ")
-        && !path.split(['.', '[', ']']).all(|word| is_name(word) || word.bytes().all(|byte| byte.is_ascii_digit()))
+        && !is_path(path)
     {
         told.push_str(before);
         told.push_str(begin);
@@ -104,6 +141,11 @@ fn closing(quoted: &str, quote: char) -> usize {
     quoted.len()
 }
 
+/// Bytes as they are: what the description says of a body that is no text.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+pub struct Binary(#[expect(dead_code, reason = "only its type is looked at")] Vec<u8>);
+
 /// The variable parts of the path.
 #[derive(Debug, Clone, Copy)]
 pub struct Path<T>(pub T);
@@ -138,7 +180,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, AppError> {
         match axum::extract::Query::from_request_parts(parts, state).await {
             Ok(axum::extract::Query(value)) => Ok(Self(value)),
-            Err(QueryRejection::FailedToDeserializeQueryString(error)) => Err(AppError::validation(error.body_text())),
+            Err(QueryRejection::FailedToDeserializeQueryString(error)) => Err(wrong_field(error.body_text())),
             Err(error) => Err(AppError::validation(error.body_text())),
         }
     }

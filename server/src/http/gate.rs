@@ -203,7 +203,7 @@ fn plain_error(status: StatusCode) -> AppError {
         StatusCode::UNAUTHORIZED => AppError::unauthorized("UNAUTHORIZED", "sign in first"),
         StatusCode::FORBIDDEN => AppError::forbidden("FORBIDDEN", "this is not allowed"),
         status if status.is_client_error() => AppError::new(status, "BAD_REQUEST", "the request is malformed"),
-        status => AppError::new(status, "INTERNAL", "the server failed; the request id finds the reason"),
+        status => AppError::new(status, "INTERNAL_ERROR", "the server failed; the request id finds the reason"),
     }
 }
 

@@ -19,7 +19,7 @@ pub use client_ip::{ClientIp, ClientNetworks};
 pub use connection::{listen, serve};
 pub use cors::cors;
 pub use csv::csv_cell;
-pub use extract::{Json, Path, Query};
+pub use extract::{Binary, Json, Path, Query, json_refusal};
 pub use facts::{RequestFacts, note_route};
 pub use form::JsonOrForm;
 pub use gate::RequestId;

@@ -44,6 +44,10 @@ impl ServerKey {
     /// # Errors
     /// When a file is not there, cannot be read, or is torn.
     pub fn load(dir: &Path) -> std::io::Result<Self> {
+        if !dir.join(SEED_FILE).exists() {
+            let text = "there is none; the first start of the server makes it, and DATA_DIR says where";
+            return Err(std::io::Error::new(std::io::ErrorKind::NotFound, text));
+        }
         Self::from_bytes(&keys::load(dir, SEED_FILE, 32)?, &keys::load(dir, CODE_FILE, 32)?)
     }
 

@@ -55,12 +55,16 @@ async fn try_once(app: &App, mailer: &Mailer, way: &Way<'_>, queued: &Queued) ->
         return Outcome::GivenUp { error: "nobody needs it any more: it waited for too long".to_owned() };
     }
     let sent = match write(app, mailer, queued) {
-        Ok(letter) => way.send(&hex(&queued.id), letter).await,
+        Ok(letter) => {
+            let sent = way.send(&hex(&queued.id), letter).await;
+            mailer.note(!matches!(sent, Err(SendError::Later(_))));
+            sent
+        }
         Err(error) => Err(SendError::Never(error)),
     };
     let (error, later) = match sent {
         Ok(()) => return Outcome::Sent,
-        Err(SendError::Later(error)) => (error, true),
+        Err(SendError::Later(error) | SendError::PutOff(error)) => (error, true),
         Err(SendError::Never(error)) => (error, false),
     };
     let error: String = error.chars().take(limits::ERROR_BYTES_MAX / 4).collect();

@@ -1,5 +1,7 @@
 //! What this module keeps in memory: the key that seals the outbox, the sender, and how mail leaves.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use lettre::message::Mailbox;
 
 use super::transport::Transport;
@@ -15,6 +17,8 @@ pub struct Mailer {
     key: SubjectKey,
     pub(super) from: Mailbox,
     pub(super) transport: Transport,
+    /// Whether the last message could not leave, and not because of the message.
+    fails: AtomicBool,
 }
 
 impl Mailer {
@@ -30,7 +34,29 @@ impl Mailer {
         key.copy_from_slice(&stored);
         let from = config.mail.mail_from.parse();
         let from = from.map_err(|_| ConfigError::Invalid("MAIL_FROM", "expected an address".to_owned()))?;
-        Ok(Self { key: SubjectKey::from_bytes(*key), from, transport: Transport::open(config)? })
+        Ok(Self {
+            key: SubjectKey::from_bytes(*key),
+            from,
+            transport: Transport::open(config)?,
+            fails: AtomicBool::new(false),
+        })
+    }
+
+    /// Reads the settings and the authorities, and makes nothing.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn check(config: &Config) -> Result<(), StartError> {
+        Transport::open(config).map(drop)
+    }
+
+    /// Whether mail leaves, as far as the last message shows.
+    pub fn works(app: &App) -> bool {
+        app.slice::<Self>().is_some_and(|mailer| !mailer.fails.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn note(&self, works: bool) {
+        self.fails.store(!works, Ordering::Relaxed);
     }
 
     pub(super) fn of(app: &App) -> AppResult<&Self> {

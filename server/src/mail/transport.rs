@@ -35,8 +35,10 @@ pub(super) struct Smtp {
 /// Why a message was not sent. The words hold codes and causes, never an address or what a server said: both may be logged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum SendError {
-    /// It may work later.
+    /// It may work later: the mail server, or the folder, does not do its work.
     Later(String),
+    /// It may work later: the mail server put this message off, and works.
+    PutOff(String),
     /// It will never work.
     Never(String),
 }
@@ -156,13 +158,18 @@ fn write_file(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
 
 /// Codes with which a mail server refuses us and not the message: an admin can mend that, and then it goes out.
 const REFUSES_US: [u16; 4] = [530, 534, 535, 538];
+/// The code with which it takes nothing from anybody.
+const SHUTS_DOWN: u16 = 421;
 
 fn in_words(error: &lettre::transport::smtp::Error) -> SendError {
     if let Some(code) = error.status() {
         let code = u16::from(code);
         let words = format!("the mail server answered {code}");
-        let never = error.is_permanent() && !REFUSES_US.contains(&code);
-        return if never { SendError::Never(words) } else { SendError::Later(words) };
+        return match (REFUSES_US.contains(&code) || code == SHUTS_DOWN, error.is_permanent()) {
+            (true, _) => SendError::Later(words),
+            (false, true) => SendError::Never(words),
+            (false, false) => SendError::PutOff(words),
+        };
     }
     // What a server said may hold an address; what the library and the system say does not.
     let cause = std::error::Error::source(error).filter(|_| !error.is_response()).map(ToString::to_string);

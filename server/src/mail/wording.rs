@@ -70,20 +70,23 @@ fn english_already_registered(at: &str, public_url: &str) -> Letter {
 
 fn english_notice(event: &Notice, at: &str, public_url: &str) -> Letter {
     let (subject, what) = english_event(event);
-    Letter {
-        subject,
-        parts: vec![
-            Part::Text(what),
-            Part::Text(format!("When: {at}.")),
-            Part::Text("If it was you, there is nothing to do.".to_owned()),
-            Part::Text(
-                "If it was not you, set a new password at once, which also ends every sign-in, and tell those who run \
-                 Muster at your university."
-                    .to_owned(),
-            ),
-            Part::Link { label: "Set a new password", url: reset_page(public_url) },
-        ],
+    let mut parts = vec![Part::Text(what), Part::Text(format!("When: {at}."))];
+    if *event == Notice::EmailChanged {
+        // A link for a new password goes to the new address.
+        let text = "If you do not know why, tell those who run Muster at your university.";
+        parts.push(Part::Text(text.to_owned()));
+        return Letter { subject, parts };
     }
+    parts.extend([
+        Part::Text("If it was you, there is nothing to do.".to_owned()),
+        Part::Text(
+            "If it was not you, set a new password at once, which also ends every sign-in, and tell those who run \
+                 Muster at your university."
+                .to_owned(),
+        ),
+        Part::Link { label: "Set a new password", url: reset_page(public_url) },
+    ]);
+    Letter { subject, parts }
 }
 
 /// The subject, and what happened.

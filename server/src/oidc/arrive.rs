@@ -214,6 +214,7 @@ pub(super) async fn linked(
     let (identity, request_id) = (identity(provider, &proven), request.as_str().to_owned());
     let gift = Gift { identity, request_id, now_ms: app.now_ms() };
     let linking = app.db.write(move |tx| match auth::find(tx, &tenant, to.user)? {
+        _ if auth::is_revoked(tx, to.session)? => Ok(Linking::Ended),
         Some(user) if user.status == Status::Active && user.epoch == to.epoch => gift.give(tx, &user),
         _ => Ok(Linking::Ended),
     });

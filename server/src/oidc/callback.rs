@@ -88,7 +88,7 @@ async fn begun(
     tries: &[(Rate, Key<'_>)],
 ) -> Result<Flow, Refusal> {
     let state = state.filter(|state| state.len() <= limits::STATE_BYTES_MAX).ok_or(Refusal::state("no_state"))?;
-    let flow = OidcState::of(app)?.flow_key.open(headers, state).ok_or(Refusal::state("other_browser"))?;
+    let flow = OidcState::of(app)?.flow_key.open(headers, provider, state).ok_or(Refusal::state("other_browser"))?;
     if flow.provider != provider.name {
         return Err(Refusal::state("other_provider"));
     }

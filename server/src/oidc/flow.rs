@@ -17,7 +17,7 @@ use super::providers::Provider;
 use crate::auth::ClientClass;
 use crate::clock::Entropy;
 use crate::error::{AppError, AppResult};
-use crate::ids::{TenantId, UserId};
+use crate::ids::{AuthSessionId, TenantId, UserId};
 
 const COOKIE_CONTEXT: &[u8] = b"muster/oauth-flow/v1";
 const NONCE_BYTES: usize = 24;
@@ -51,8 +51,9 @@ pub(super) struct Flow {
 pub(super) struct LinkTo {
     pub(super) tenant: String,
     pub(super) user: UserId,
-    /// A session that ended meanwhile links nothing.
+    /// A session that ended meanwhile links nothing: all of the user end with the epoch, and this one alone.
     pub(super) epoch: i64,
+    pub(super) session: AuthSessionId,
 }
 
 impl LinkTo {
@@ -141,9 +142,9 @@ impl FlowKey {
         set_cookie(provider, &flow.state, &value, ttl_s)
     }
 
-    /// The flow that this browser began with `state`, if it is the one.
-    pub(super) fn open(&self, headers: &HeaderMap, state: &str) -> Option<Flow> {
-        let value = cookie_value(headers, &cookie_name(state))?;
+    /// The flow that this browser began at the provider with `state`, if it is the one.
+    pub(super) fn open(&self, headers: &HeaderMap, provider: &Provider, state: &str) -> Option<Flow> {
+        let value = cookie_value(headers, &cookie_name(provider, state))?;
         let bytes = BASE64URL_NOPAD.decode(value.as_bytes()).ok()?;
         let (nonce, sealed) = bytes.split_first_chunk::<NONCE_BYTES>()?;
         let payload = Payload { msg: sealed, aad: COOKIE_CONTEXT };
@@ -159,16 +160,21 @@ pub(super) fn gone(provider: &Provider, flow: &Flow) -> AppResult<HeaderValue> {
     set_cookie(provider, &flow.state, "", 0)
 }
 
-/// Each flow has a cookie of its own, so that two tabs do not disturb each other.
-fn cookie_name(state: &str) -> String {
-    format!("muster_oauth_{}", BASE64URL_NOPAD.encode(&hash(state)[..9]))
+/// Each flow has a cookie of its own, so that two tabs do not disturb each other. Browsers take the prefix from the
+/// very host only: a neighbour, such as a student's site below the university's domain, must not put a flow of its own
+/// into somebody's browser.
+fn cookie_name(provider: &Provider, state: &str) -> String {
+    let prefix = if is_secure(provider) { "__Host-" } else { "" };
+    format!("{prefix}muster_oauth_{}", BASE64URL_NOPAD.encode(&hash(state)[..9]))
+}
+
+fn is_secure(provider: &Provider) -> bool {
+    provider.redirect_uri.url().scheme() == "https"
 }
 
 fn set_cookie(provider: &Provider, state: &str, value: &str, ttl_s: u32) -> AppResult<HeaderValue> {
-    let name = cookie_name(state);
-    let callback = provider.redirect_uri.url();
-    let (path, secure) = (callback.path(), if callback.scheme() == "https" { "; Secure" } else { "" });
-    let cookie = format!("{name}={value}; Path={path}; Max-Age={ttl_s}; HttpOnly; SameSite=Lax{secure}");
+    let (name, secure) = (cookie_name(provider, state), if is_secure(provider) { "; Secure" } else { "" });
+    let cookie = format!("{name}={value}; Path=/; Max-Age={ttl_s}; HttpOnly; SameSite=Lax{secure}");
     HeaderValue::from_str(&cookie).map_err(AppError::internal)
 }
 

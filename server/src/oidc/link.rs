@@ -15,7 +15,7 @@ use super::start::{self, Started};
 use super::state::OidcState;
 use crate::app::App;
 use crate::audit::{self, Action, Event};
-use crate::auth::{self, ClientClass, CurrentUser};
+use crate::auth::{self, ClientClass, CurrentUser, SignedIn};
 use crate::config::Secret;
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
@@ -74,7 +74,7 @@ pub(super) struct Link {
 )]
 pub(super) async fn begin_link(
     State(app): State<App>,
-    current: CurrentUser,
+    signed_in: SignedIn,
     request: RequestId,
     Path(name): Path<String>,
     Query(back): Query<Back>,
@@ -82,10 +82,11 @@ pub(super) async fn begin_link(
     let state = OidcState::of(&app)?;
     let provider = state.provider(&name)?;
     back.redirect_uri.as_deref().map_or(Ok(()), |uri| state.allowed(uri))?;
-    let (tenant, id) = (current.tenant.clone(), current.id);
-    let user = app.db.read(move |tx| auth::find(tx, &tenant, id).map_err(AppError::from)).await?;
+    let SignedIn { user: current, session, .. } = signed_in;
+    let (tenant, id) = (current.tenant, current.id);
+    let user = app.db.read(move |tx| auth::find(tx, &tenant, id)).await?;
     let user = user.ok_or_else(|| AppError::not_found("the account"))?;
-    let link = LinkTo { tenant: user.tenant.to_string(), user: user.id, epoch: user.epoch };
+    let link = LinkTo { tenant: user.tenant.to_string(), user: user.id, epoch: user.epoch, session };
     let begun = Flow::begin(provider, ClientClass::default(), app.now_ms(), &*app.entropy);
     let flow = Flow { redirect_uri: back.redirect_uri, link: Some(link), ..begun };
     let (started, cookie) = start::begin(&app, provider, &flow, &request).await?;

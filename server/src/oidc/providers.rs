@@ -146,11 +146,11 @@ pub(super) fn is_many(tenant: &str) -> bool {
 }
 
 fn read(path: &Path) -> Result<Vec<Entry>, StartError> {
-    let name = || path.display().to_string();
-    let file = File::open(path).map_err(|error| StartError::Io(name(), error))?;
+    let unreadable = |error: std::io::Error| wrong(&format!("{}: {error}", path.display()));
+    let file = File::open(path).map_err(unreadable)?;
     let mut text = String::new();
     let read = file.take(limits::PROVIDERS_FILE_BYTES_MAX + 1).read_to_string(&mut text);
-    read.map_err(|error| StartError::Io(name(), error))?;
+    read.map_err(unreadable)?;
     if text.len() as u64 > limits::PROVIDERS_FILE_BYTES_MAX {
         return Err(wrong("the file is too large"));
     }
@@ -182,7 +182,10 @@ fn provider(entry: Entry, config: &Config, tls: Option<tokio_rustls::TlsConnecto
     let redirect_uri = match (&entry.redirect_uri, &config.mail.public_url) {
         (Some(uri), _) => uri.clone(),
         (None, Some(public)) => format!("{}/{CALLBACK_PREFIX}/{name}/callback", public.trim_end_matches('/')),
-        (None, None) => return Err(wrong(&format!("{name} needs a redirect_uri, or PUBLIC_URL"))),
+        (None, None) => {
+            let text = format!("PUBLIC_URL: sign-in through {name} needs it, or a redirect_uri of its own");
+            return Err(StartError::Other(text));
+        }
     };
     let parsed = RedirectUrl::new(redirect_uri);
     let redirect_uri = parsed.ok().filter(|uri| fetch::is_allowed(uri.url(), clear_loopback));

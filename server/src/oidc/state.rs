@@ -40,6 +40,15 @@ impl OidcState {
         })
     }
 
+    /// Reads the settings and the file of providers, and makes nothing.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn check(config: &Config) -> Result<(), StartError> {
+        redirect_uris(config)?;
+        providers::of_config(config).map(drop)
+    }
+
     pub(super) fn of(app: &App) -> AppResult<&Self> {
         app.slice::<Self>().ok_or_else(|| AppError::internal("the app was built without OidcState"))
     }

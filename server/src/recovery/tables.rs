@@ -11,7 +11,7 @@
 //! **The log itself**: `change_log`, `documents` (an id is a hash, its name cannot be had back), `log_heads`, `log_losses`.
 //!
 //! **Neither**: accounts (`users`, the tables `mfa_...` and `oauth_...`, `courses`, `course_lecturers`, `enrolments`,
-//! `tenant_settings`, `auth_sessions`, `token_counts`, `device_challenges`), sealed evidence
+//! `tenant_settings`, `auth_sessions`, `device_challenges`), sealed evidence
 //! (`subject_keys`, `manifests`, `images`), faces (`face_references`, `face_reenrolments`, `face_verifications`), what is
 //! outside of the log on purpose (`quarantine`, `refusals`, `notes`, `class_session_titles`, `gateway_submissions`,
 //! legacy rows of `device_requests`), work (`jobs`, `mail_outbox`, `mail_tokens`), and `schema_migrations`.
@@ -178,7 +178,6 @@ pub const NOT_PROJECTIONS: &[&str] = &[
     "enrolments",
     "tenant_settings",
     "auth_sessions",
-    "token_counts",
     "device_challenges",
     "subject_keys",
     "manifests",
@@ -196,7 +195,6 @@ pub const NOT_PROJECTIONS: &[&str] = &[
     "gateway_submissions",
     "mfa_enrolments",
     "mfa_backup_codes",
-    "mfa_failures",
     "mfa_tokens_used",
     "rate_counters",
     "sign_in_failures",

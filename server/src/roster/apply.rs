@@ -7,6 +7,7 @@ use super::report::Report;
 use crate::audit::{self, Action, Actor, Event};
 use crate::db::{DbError, Tx};
 use crate::ids::UserId;
+use crate::mail::{self, Notice};
 use crate::{auth, courses};
 
 /// Why nothing was written.
@@ -53,6 +54,9 @@ pub(super) fn apply(
     for change in &plan.changed_users {
         if !auth::change_from_registry(tx, tenant, change, now_ms)? {
             return Err(Refused::Stale);
+        }
+        if let Some(address) = &change.former_email {
+            mail::notify(tx, tenant, address, Notice::EmailChanged, now_ms)?;
         }
         step(1);
     }

@@ -35,10 +35,6 @@ pub(super) const PROBLEMS_REPORTED_MAX: usize = 1_000;
 pub(super) const CHANGES_REPORTED_MAX: usize = 50;
 /// Courses of one person in one roster.
 pub(super) const COURSES_PER_PERSON_MAX: u32 = 500;
-/// Characters of a given name, a family name or a section.
-pub(super) const NAME_CHARS_MAX: usize = 120;
-/// Characters of an id in the registry's own system.
-pub(super) const EXTERNAL_ID_CHARS_MAX: usize = 255;
 /// How often an import is compared again because somebody changed an account meanwhile.
 pub(super) const ATTEMPTS_MAX: u32 = 3;
 /// Bytes that are read from a file at once.

@@ -3,10 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::limits;
 use super::report::{FileRead, Problem, Problems};
 use super::table::Row;
-use crate::auth::{DisplayName, Email, ImportedHash, Role, Username};
+use crate::auth::{DisplayName, EXTERNAL_ID_CHARS_MAX, Email, ImportedHash, NAME_CHARS_MAX, Role, Username};
 use crate::error::AppError;
 
 /// Everything that a roster says.
@@ -118,9 +117,9 @@ pub(super) struct PersonColumns {
 impl PersonColumns {
     /// Reads what describes a person; says also whether a user name was left out.
     pub(super) fn read(&self, row: &Row<'_>) -> Result<(Person, bool), Problem> {
-        let external_id = bounded(row, self.external_id, limits::EXTERNAL_ID_CHARS_MAX)?;
-        let given_name = bounded(row, self.given_name, limits::NAME_CHARS_MAX)?;
-        let family_name = bounded(row, self.family_name, limits::NAME_CHARS_MAX)?;
+        let external_id = bounded(row, self.external_id, EXTERNAL_ID_CHARS_MAX)?;
+        let given_name = bounded(row, self.given_name, NAME_CHARS_MAX)?;
+        let family_name = bounded(row, self.family_name, NAME_CHARS_MAX)?;
         let email = optional(row, self.email, Email::parse, "correct the address")?;
         let sent = row.get_if(self.username)?;
         let username = Username::parse(sent).ok();
@@ -134,7 +133,7 @@ impl PersonColumns {
                 row.problem(self.display_name.or(self.family_name), error.message(), "shorten the name")
             })?),
         };
-        let section = bounded(row, self.section, limits::NAME_CHARS_MAX)?;
+        let section = bounded(row, self.section, NAME_CHARS_MAX)?;
         let password_hash = self.password_hash(row)?;
         let person = Person {
             line: row.line,

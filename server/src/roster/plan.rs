@@ -89,7 +89,9 @@ pub(super) fn make<'a>(
     let people = users::compare(&mut comparison);
     let courses = comparison.courses();
     comparison.places(&people, &courses);
-    let Comparison { plan, mut report, bad, .. } = comparison;
+    let Comparison { mut plan, mut report, bad, .. } = comparison;
+    // Rows that are written side by side lie side by side: in the order of a registry's file it takes twice as long.
+    plan.added.sort_unstable();
     report.bad_rows = bad.count;
     report.problems = bad.kept;
     (plan, report)

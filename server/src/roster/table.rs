@@ -52,7 +52,12 @@ impl<R: Read> Table<R> {
     pub(super) fn open(name: &str, input: R, limits: Limits) -> Result<Self, RosterError> {
         let mut input = BufReader::with_capacity(READ_BYTES, input);
         let io = |error| RosterError::Io(name.to_owned(), error);
-        let separator = separator(input.fill_buf().map_err(io)?);
+        let begin = input.fill_buf().map_err(io)?;
+        let (separator, announced) = match announcement(begin) {
+            Some((separator, bytes)) => (separator, bytes),
+            None => (separator(begin), 0),
+        };
+        input.consume(announced);
         let mut table = Self {
             name: Arc::from(name),
             input,
@@ -64,8 +69,8 @@ impl<R: Read> Table<R> {
             text: vec![0; limits.row_bytes_max + 1],
             ends: vec![0; limits.columns_max],
             fields: 0,
-            line: 1,
-            bytes: 0,
+            line: if announced == 0 { 1 } else { 2 },
+            bytes: announced as u64,
             rows: 0,
         };
         let invalid = |what: &str, fix: &str| Err(RosterError::invalid(name, what, fix));
@@ -220,6 +225,15 @@ impl<'a> Row<'a> {
     }
 }
 
+/// A first line such as `sep=;`, by which a spreadsheet knows how to read the file: the separator, and its bytes.
+fn announcement(begin: &[u8]) -> Option<(u8, usize)> {
+    let text = begin.strip_prefix(b"\xef\xbb\xbf").unwrap_or(begin);
+    let line = text.split_inclusive(|byte| *byte == b'\n').next().filter(|line| line.ends_with(b"\n"))?;
+    let value = line.get(..4).filter(|name| name.eq_ignore_ascii_case(b"sep=")).and(line.get(4..))?;
+    let separator = *value.trim_ascii_end().first().or(value.first().filter(|byte| **byte == b'\t'))?;
+    SEPARATORS.contains(&separator).then_some((separator, begin.len() - text.len() + line.len()))
+}
+
 fn separator(begin: &[u8]) -> u8 {
     let header = begin.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let count = |separator: &u8| header.iter().filter(|byte| *byte == separator).count();
@@ -267,6 +281,14 @@ mod tests {
             let broken = read[0].as_ref().unwrap_err();
             assert_eq!((broken.line, broken.column.as_deref()), (2, Some("b")), "a line break within a field");
         }
+    }
+
+    #[test]
+    fn a_spreadsheet_may_announce_its_separator() {
+        for text in ["sep=;\r\na;b,c\r\n1;2", "\u{feff}SEP=;\na;b,c\n1;2", "sep=\t\na\tb,c\n1\t2"] {
+            assert_eq!(rows(text.as_bytes(), LIMITS).unwrap(), [Ok((3, texts(&["1", "2"])))], "{text:?}");
+        }
+        assert_eq!(rows(b"sep=,b\n1,2", LIMITS).unwrap(), [Ok((2, texts(&["1", "2"])))], "a column of that name");
     }
 
     #[test]

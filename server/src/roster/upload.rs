@@ -24,7 +24,7 @@ use crate::audit::Actor;
 use crate::auth::permission::UsersWrite;
 use crate::auth::{self, Allowed};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
-use crate::http::{Json, Query, RequestId};
+use crate::http::{Binary, Json, Query, RequestId};
 use crate::ids::UserId;
 
 /// Bytes around the file in a form.
@@ -66,7 +66,7 @@ pub(super) struct Wanted {
 /// Everything is written in one transaction. Bad rows are reported one by one, and do not stop the good ones.
 #[utoipa::path(
     post, path = "/admin/roster/import", tag = "accounts", params(Wanted),
-    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    request_body(content = Binary, content_type = "application/octet-stream"),
     responses(
         (status = 200, body = Report),
         (status = 409, description = "another import is running", body = ErrorEnvelope),
@@ -95,6 +95,7 @@ pub(super) async fn import_roster(
         tokio::task::spawn_blocking(move || import(&importing, actor, created_by, (&file, &name), options)).await;
     let imported = imported.map_err(AppError::internal)?.map_err(refused)?;
     remember(&app, &allowed, &imported).await?;
+    app.wake_jobs();
     Ok(Json(imported.report))
 }
 

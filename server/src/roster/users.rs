@@ -188,6 +188,7 @@ fn disable(comparison: &mut Comparison<'_>, known: &KnownUser) {
         id: known.id,
         seen_at_ms: known.updated_at_ms,
         profile: known.profile.clone(),
+        former_email: None,
         role: (known.role, known.role),
         disables: true,
     });
@@ -201,7 +202,9 @@ fn update(comparison: &mut Comparison<'_>, known: &KnownUser, profile: Profile, 
     // A role that rises gives no access back to somebody who was disabled.
     let disables = known.status == Status::Disabled && role != known.role;
     let (id, seen_at_ms, role) = (known.id, known.updated_at_ms, (known.role, role));
-    comparison.plan.changed_users.push(RegistryChange { id, seen_at_ms, profile, role, disables });
+    let former_email = Some(known.profile.email.clone()).filter(|email| *email != profile.email);
+    let change = RegistryChange { id, seen_at_ms, profile, former_email, role, disables };
+    comparison.plan.changed_users.push(change);
 }
 
 fn difference(known: &KnownUser, profile: &Profile, role: Role) -> String {

@@ -23,7 +23,7 @@ use crate::app::App;
 use crate::auth::CurrentUser;
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult};
-use crate::http::Json;
+use crate::http::{Binary, Json};
 use crate::log::{self, ServerKey};
 
 /// Changes that one response may have asked again about.
@@ -32,8 +32,8 @@ const ASK_AGAIN_MAX: usize = 100;
 /// Exchanges changes: a CBOR body both ways, described in `sync-core/PROTOCOL.md`.
 #[utoipa::path(
     post, path = "/sync", tag = "sync",
-    request_body(content = Vec<u8>, content_type = "application/vnd.muster.sync+cbor"),
-    responses((status = 200, content_type = "application/vnd.muster.sync+cbor", body = Vec<u8>))
+    request_body(content = Binary, content_type = "application/vnd.muster.sync+cbor"),
+    responses((status = 200, content_type = "application/vnd.muster.sync+cbor", body = Binary))
 )]
 pub(super) async fn exchange(
     State(app): State<App>,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use muster_sync_core::{
     ChangeHash, DeviceKey, DocumentId, DocumentName, Locator,
     change::{SignedChange, Valid},
-    document::{ChainStep, Container, Entry, Writer, may_write},
+    document::{ChainStep, Container, Entry, Role, Writer, may_write},
 };
 
 use super::prepare::{Checked, Prepared};
@@ -223,6 +223,8 @@ impl<'a> Admission<'a> {
                 let Some(teaches) = self.teaches(change, owner.user)? else {
                     return self.quarantine(change, signed, "session_unknown").map(Some);
                 };
+                // A place stays when a role changes, and does not count meanwhile.
+                let teaches = teaches && matches!(role, Role::Lecturer | Role::Admin);
                 Writer::Device { user: &user, role, teaches }
             }
         };

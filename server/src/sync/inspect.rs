@@ -30,7 +30,7 @@ pub(super) struct Inspected {
     why: &'static str,
     /// What it says; missing if its bytes no longer read.
     entry: Option<EntryView>,
-    device: DeviceStanding,
+    device_standing: DeviceStanding,
     chain: ChainPosition,
     time: TimeFacts,
     /// What else of this device waits, by reason, this change included.
@@ -152,7 +152,7 @@ fn view(rows: Rows, time: TimeFacts, fork: Option<ForkView>) -> Inspected {
         change: KeptChange::new(kept),
         why: in_words(&kept.reason),
         entry: EntryView::new(kept.waiting.kind, &kept.waiting.signed, kept.received_at_ms, None),
-        device: DeviceStanding {
+        device_standing: DeviceStanding {
             user_id: rows.owner.as_ref().map(|owner| owner.user.to_string()),
             status,
             revoked_at: rows.binding.and_then(|binding| binding.revoked_at_ms).map(iso_utc),

@@ -78,12 +78,12 @@ pub(super) struct NewFate {
     reason: Option<String>,
     /// The server's receipt, if it was accepted.
     #[serde(skip_serializing_if = "Option::is_none")]
-    receipt: Option<ReceiptView>,
+    receipt: Option<FateReceipt>,
 }
 
 /// The server's statement that the change is in its log.
 #[derive(Debug, Serialize, ToSchema)]
-struct ReceiptView {
+struct FateReceipt {
     log_index: i64,
     received_at_ms: i64,
     /// Base64.
@@ -368,7 +368,7 @@ fn new_fate(app: &App, hash: ChangeHash, outcome: &Outcome) -> AppResult<NewFate
         &Outcome::Accepted { document, hash, log_index, received_at_ms } => {
             let receipt = ServerKey::of(app)?.receipt(document, hash, log_index, received_at_ms);
             let signature = BASE64.encode(&receipt.signature);
-            ("accepted", None, Some(ReceiptView { log_index, received_at_ms, signature }))
+            ("accepted", None, Some(FateReceipt { log_index, received_at_ms, signature }))
         }
         Outcome::Quarantined(reason) => ("quarantined", Some((*reason).to_owned()), None),
         Outcome::Refused(reason) => ("refused", Some(reason.to_string()), None),

@@ -50,6 +50,20 @@ pub fn start(config: &DataConfig) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether LOG_FILE could be opened, without opening it.
+///
+/// # Errors
+/// When a folder is where the file should be, or a file where its folder should be.
+pub fn check(config: &DataConfig) -> Result<(), String> {
+    let Some(path) = &config.log_file else { return Ok(()) };
+    let in_the_way = path.ancestors().skip(1).find(|above| above.exists() && !above.is_dir());
+    match (path.is_dir(), in_the_way) {
+        (true, _) => Err(format!("{} is a folder; name a file in it", path.display())),
+        (_, Some(above)) => Err(format!("{} is no folder", above.display())),
+        _ => Ok(()),
+    }
+}
+
 fn json_layer<S, W>(writer: W) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,

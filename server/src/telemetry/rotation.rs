@@ -14,8 +14,11 @@ pub(super) struct RotatingFile {
 }
 
 impl RotatingFile {
-    /// Opens the file, or goes on with one that is there.
+    /// Opens the file, or goes on with one that is there; makes the folder that it is in.
     pub(super) fn open(path: &Path, bytes_max: u64, backups_max: u32) -> io::Result<Self> {
+        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            fs::create_dir_all(parent)?;
+        }
         let file = append_to(path)?;
         let size_bytes = file.metadata()?.len();
         Ok(Self { path: path.to_owned(), bytes_max, backups_max, file, size_bytes })
@@ -78,16 +81,16 @@ mod tests {
     #[test]
     fn a_full_file_is_put_aside_and_the_oldest_goes() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("muster.log");
+        let path = dir.path().join("logs").join("muster.log");
         let mut log = RotatingFile::open(&path, 20, 2).unwrap();
         for number in 0..9 {
             log.write_all(format!("line {number}\n").as_bytes()).unwrap();
         }
-        let read = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
+        let read = |name: &str| fs::read_to_string(path.with_file_name(name)).unwrap();
         assert_eq!(read("muster.log"), "line 8\n");
         assert_eq!(read("muster.log.1"), "line 6\nline 7\n");
         assert_eq!(read("muster.log.2"), "line 4\nline 5\n");
-        assert!(!dir.path().join("muster.log.3").exists());
+        assert!(!path.with_file_name("muster.log.3").exists());
         drop(log);
         let mut again = RotatingFile::open(&path, 20, 2).unwrap();
         again.write_all(b"line 9\n").unwrap();

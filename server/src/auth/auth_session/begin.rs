@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::queries::{self, NewSession};
-use super::refresh::count;
 use super::refresh_token::RefreshToken;
 use super::{ClientClass, Tokens, access_token, access_token_lifetime_s, refresh_token_lifetime_ms};
 use crate::app::App;
 use crate::audit::{self, Action, Actor, Event};
+use crate::auth::rates::{Counters, Key, Rate, seconds_after};
 use crate::auth::sign_in::{Method, SignIn};
 use crate::auth::state::AuthState;
 use crate::auth::users::{self, Status, User};
@@ -118,11 +118,12 @@ where
 {
     let sign_in = SignIn { class: ClientClass::Phone, method: Method::Device, request };
     let draft = Arc::new(Draft::new(app, &sign_in)?);
-    let (stored, per_hour_max) = (Arc::clone(&draft), app.config.rates.rl_refresh_user_limit);
+    let (stored, renewals) = (Arc::clone(&draft), Counters::of(app, Rate::Renewals)?);
     let begun = app.db.write(move |tx: &Tx<'_>| {
         let Some(user) = prove(tx)?.filter(|user| user.status == Status::Active) else { return Ok(None) };
-        if let Err(after_s) = count(tx, &user, per_hour_max, stored.now_ms)? {
-            return Err(AppError::too_many("tokens were renewed too often", after_s));
+        let wait_ms = renewals.counter(Key::User(user.id)).take(tx, stored.now_ms)?;
+        if wait_ms > 0 {
+            return Err(AppError::too_many("tokens were renewed too often", seconds_after(wait_ms)));
         }
         stored.insert(tx, &user)?;
         Ok::<_, AppError>(Some(user))

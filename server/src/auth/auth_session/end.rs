@@ -10,7 +10,7 @@ use crate::auth::{limits, queries as user_queries, users};
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult};
 use crate::http::RequestId;
-use crate::ids::{TenantId, UserId};
+use crate::ids::{AuthSessionId, TenantId, UserId};
 use crate::mail::{self, Notice};
 use crate::telemetry::SecurityEvent;
 
@@ -29,6 +29,15 @@ pub(crate) fn end_on_phones(tx: &Tx<'_>, tenant: &TenantId, user: UserId, now_ms
         user_queries::raise_epoch(tx, tenant, user, now_ms)?;
     }
     Ok(())
+}
+
+/// Whether a session was signed out, with its access tokens. One that a newer sign-in took the place of was not, and
+/// one that nobody stored ends with the epoch of its user.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) fn is_revoked(tx: &Tx<'_>, session: AuthSessionId) -> Result<bool, DbError> {
+    Ok(queries::find(tx, session)?.is_some_and(|row| row.revoked))
 }
 
 /// Ends one session, and its access tokens on this server at once; false when that had happened already.

@@ -2,7 +2,6 @@
 
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -19,7 +18,7 @@ use crate::auth::{limits, queries as user_queries};
 use crate::config::Secret;
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
-use crate::http::{Json, RequestId};
+use crate::http::{Json, RequestId, json_refusal};
 use crate::ids::{TenantId, UserId};
 use crate::mail::{self, Notice};
 use crate::telemetry::SecurityEvent;
@@ -75,10 +74,7 @@ fn read(body: &[u8]) -> AppResult<Logout> {
     if body.is_empty() {
         return Ok(Logout::default());
     }
-    serde_json::from_slice(body).map_err(|error| match error.classify() {
-        serde_json::error::Category::Data => AppError::validation(error.to_string()),
-        _ => AppError::new(StatusCode::BAD_REQUEST, "MALFORMED_JSON", error.to_string()),
-    })
+    serde_json::from_slice(body).map_err(|error| json_refusal(&error))
 }
 
 async fn end_by_access_token(app: &App, signed_in: &SignedIn, request: &RequestId) -> AppResult<()> {

@@ -25,7 +25,7 @@ use crate::ids::AuthSessionId;
 
 pub(super) use begin::begin;
 pub(crate) use begin::begin_on_phone;
-pub(crate) use end::{end_all, end_on_phones, look_again};
+pub(crate) use end::{end_all, end_on_phones, is_revoked, look_again};
 pub(super) use refresh_token::RefreshKeys;
 
 /// With which class of client somebody signs in. Each class of a user has a session of its own.

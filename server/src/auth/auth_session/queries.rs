@@ -1,4 +1,4 @@
-//! All SQL about `auth_sessions` and `token_counts`.
+//! All SQL about `auth_sessions`.
 
 use super::{ClientClass, EndReason};
 use crate::auth::limits;
@@ -177,19 +177,4 @@ pub(super) fn note_access(tx: &Tx<'_>, id: AuthSessionId, now_ms: i64) -> Result
          WHERE id = ?1",
         params![&id.to_string(), now_ms],
     )
-}
-
-/// Counts a renewal of a user: since when the present window counts, and how many there were in it.
-pub(super) fn count(tx: &Tx<'_>, tenant: &TenantId, user: UserId, now_ms: i64) -> Result<(i64, i64), DbError> {
-    let counted = tx.query_one(
-        "INSERT INTO token_counts (tenant_id, user_id, since, count)
-         VALUES (?1, ?2, ?3, 1)
-         ON CONFLICT (tenant_id, user_id) DO UPDATE
-         SET count = CASE WHEN token_counts.since > ?4 AND token_counts.since <= ?3 THEN token_counts.count + 1 ELSE 1 END,
-             since = CASE WHEN token_counts.since > ?4 AND token_counts.since <= ?3 THEN token_counts.since ELSE ?3 END
-         RETURNING since, count",
-        params![tenant.as_str(), &user.to_string(), now_ms, now_ms - limits::RENEWALS_WINDOW_MS],
-        |row| Ok((row.get(0)?, row.get(1)?)),
-    )?;
-    counted.ok_or_else(|| DbError::Other("a renewal could not be counted".to_owned()))
 }

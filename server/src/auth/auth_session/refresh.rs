@@ -16,6 +16,7 @@ use super::{EndReason, Tokens, access_token, access_token_lifetime_s, begin, ref
 use crate::app::App;
 use crate::audit::{self, Action, Event};
 use crate::auth::limits;
+use crate::auth::rates::{Counters, Key, Rate, seconds_after};
 use crate::auth::state::AuthState;
 use crate::auth::users::{self, Status, User};
 use crate::config::Secret;
@@ -69,11 +70,16 @@ pub(in crate::auth) async fn refresh(
         hash: token.hash(keys),
         child_hash: child.hash(keys),
         expires_at_ms: now_ms + refresh_token_lifetime_ms(&app),
-        per_hour_max: app.config.rates.rl_refresh_user_limit,
+        renewals: Counters::of(&app, Rate::Renewals)?,
         request_id: request.as_str().to_owned(),
         now_ms,
     });
     let session = token.session();
+    // There is one writer, and nobody is counted here before it is known whose token it is: strangers cost a read only.
+    let known = app.db.read(move |tx: &Tx<'_>| Ok(queries::find(tx, session)?.is_some())).await;
+    if !known.map_err(|error: DbError| AppError::from(error))? {
+        return Err(invalid());
+    }
     let renewed = app.db.write(move |tx: &Tx<'_>| match queries::find(tx, session)? {
         Some(row) => attempt.renew(tx, row),
         None => Ok(Outcome::Unknown),
@@ -103,7 +109,7 @@ struct Attempt {
     hash: [u8; 32],
     child_hash: [u8; 32],
     expires_at_ms: i64,
-    per_hour_max: u32,
+    renewals: Counters,
     request_id: String,
     now_ms: i64,
 }
@@ -136,8 +142,9 @@ impl Attempt {
         let Some(user) = user.filter(|user| user.status == Status::Active && user.epoch == row.epoch) else {
             return Ok(Outcome::Ended);
         };
-        if let Err(after_s) = count(tx, &user, self.per_hour_max, self.now_ms)? {
-            return Ok(Outcome::TooOften(after_s));
+        let wait_ms = self.renewals.counter(Key::User(user.id)).take(tx, self.now_ms)?;
+        if wait_ms > 0 {
+            return Ok(Outcome::TooOften(seconds_after(wait_ms)));
         }
         if is_newest {
             self.rotate(tx, &row, &user)?;
@@ -155,16 +162,6 @@ impl Attempt {
             Event { action: Action::TokenRefresh, kind: "auth_session", id: &id, reason: None, result: "rotated" };
         audit::record(tx, &begin::actor(user, &self.request_id), &event, self.now_ms)
     }
-}
-
-/// Counts a renewal; when it is one too many, says after how many seconds the next one may come.
-pub(super) fn count(tx: &Tx<'_>, user: &User, per_hour_max: u32, now_ms: i64) -> Result<Result<(), u32>, DbError> {
-    let (since_ms, renewed) = queries::count(tx, &user.tenant, user.id, now_ms)?;
-    if renewed <= i64::from(per_hour_max) {
-        return Ok(Ok(()));
-    }
-    let left_ms = since_ms + limits::RENEWALS_WINDOW_MS - now_ms;
-    Ok(Err(u32::try_from(left_ms.div_euclid(1_000) + 1).unwrap_or(1)))
 }
 
 /// Ends the session of a token that was replaced before the last one. A token that nobody made changes nothing.

@@ -72,6 +72,11 @@ impl MailedToken {
     }
 }
 
+/// Ends the token of a user that waits, if there is one.
+pub(super) fn forget(tx: &Tx<'_>, tenant: &TenantId, user: UserId, purpose: Purpose) -> Result<(), DbError> {
+    queries::forget(tx, tenant, user, purpose.as_str())
+}
+
 /// A token that somebody sent, as it is looked for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Presented {

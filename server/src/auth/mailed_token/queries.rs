@@ -2,6 +2,7 @@
 
 use super::Owner;
 use crate::db::{DbError, Row, Tx};
+use crate::ids::{TenantId, UserId};
 use crate::params;
 
 fn as_owner(row: &Row<'_>) -> Result<Owner, DbError> {
@@ -39,6 +40,11 @@ pub(super) fn take(tx: &Tx<'_>, purpose: &str, hash: &[u8; 32], now_ms: i64) -> 
         WHERE token_hash = ?1 AND purpose = ?2 AND expires_at > ?3
         RETURNING tenant_id, user_id, email";
     tx.query_one(sql, params![hash, purpose, now_ms], as_owner)
+}
+
+pub(super) fn forget(tx: &Tx<'_>, tenant: &TenantId, user: UserId, purpose: &str) -> Result<(), DbError> {
+    let sql = "DELETE FROM mail_tokens WHERE tenant_id = ?1 AND user_id = ?2 AND purpose = ?3";
+    tx.send(sql, params![tenant.as_str(), &user.to_string(), purpose])
 }
 
 pub(super) fn forget_expired(tx: &Tx<'_>, now_ms: i64) -> Result<(), DbError> {

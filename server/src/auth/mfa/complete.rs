@@ -22,7 +22,7 @@ use crate::http::{Json, RequestId};
 use crate::ids::{TenantId, uuid_text};
 use crate::mail::{self, Notice};
 
-/// What somebody gets who proved the first factor and has a second one.
+/// What somebody gets who proved the first factor and must prove, or set up, a second one.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct MfaRequired {
     /// Always true.

@@ -57,7 +57,7 @@ pub(super) struct Enrolling {
 /// The first code.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Confirm {
+pub(super) struct ConfirmMfa {
     /// The code that the authenticator app shows.
     #[schema(value_type = String)]
     code: Secret,
@@ -110,7 +110,7 @@ pub(super) async fn enroll(
 
 /// Turns the second factor on.
 #[utoipa::path(
-    post, path = "/auth/mfa/confirm", tag = "auth", request_body = Confirm,
+    post, path = "/auth/mfa/confirm", tag = "auth", request_body = ConfirmMfa,
     responses(
         (status = 200, body = BackupCodes),
         (status = 403, description = "the code is wrong", body = ErrorEnvelope),
@@ -122,7 +122,7 @@ pub(super) async fn confirm(
     State(app): State<App>,
     current: CurrentUser,
     request: RequestId,
-    Json(body): Json<Confirm>,
+    Json(body): Json<ConfirmMfa>,
 ) -> AppResult<Json<BackupCodes>> {
     let activated = activate(&app, &owner_of(&current), current.actor(&request), body.code, None).await?;
     activated.codes(refused).map(Json)

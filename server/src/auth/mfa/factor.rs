@@ -4,14 +4,14 @@
 //! many equal requests one succeeds; and wrong codes are counted in the transaction that refuses them, which commits.
 
 use super::backup_codes;
-use super::limits::{CODE_BYTES_MAX, FAILURES_MAX, FAILURES_WINDOW};
+use super::limits::CODE_BYTES_MAX;
 use super::queries::{self, Enrolment, Owner};
 use crate::app::App;
+use crate::auth::rates::{Counter, Counters, Key, Rate, seconds_after};
 use crate::auth::state::AuthState;
 use crate::config::Secret;
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult};
-use crate::ids::uuid_text;
 use crate::telemetry::SecurityEvent;
 
 /// A code that somebody sent.
@@ -35,7 +35,7 @@ pub(super) struct Attempt {
     enrolment: String,
     proof: Proof,
     reseal: Option<([u8; 8], Vec<u8>)>,
-    failure: String,
+    failures: Counter,
     now_ms: i64,
 }
 
@@ -70,9 +70,10 @@ pub(super) fn prepare(app: &App, owner: &Owner, enrolment: &Enrolment, given: &G
         }
         Given::BackupCode(code) => Proof::BackupCode(backup_codes::hash(state, owner, code)),
     };
+    // Whoever enrols anew after a reset starts afresh: the failures are those of one secret and its backup codes.
+    let failures = Counters::of(app, Rate::MfaFailures)?.counter(Key::Enrolment(&enrolment.id));
     let (owner, enrolment) = (owner.clone(), enrolment.id.clone());
-    let failure = uuid_text(&app.new_uuid());
-    Ok(Attempt { owner, enrolment, proof, reseal, failure, now_ms: app.now_ms() })
+    Ok(Attempt { owner, enrolment, proof, reseal, failures, now_ms: app.now_ms() })
 }
 
 /// People type the gap that their app shows.
@@ -87,12 +88,9 @@ fn plain(code: &Secret) -> String {
 impl Attempt {
     /// Uses the code up if it is right, else counts the failure. The caller commits in either case.
     pub(super) fn judge(&self, tx: &Tx<'_>) -> Result<Judgement, DbError> {
-        let window_ms = FAILURES_WINDOW.as_millis() as i64;
-        let since_ms = self.now_ms - window_ms;
-        let failures = queries::failures(tx, &self.owner, since_ms, FAILURES_MAX)?;
-        if let Some(oldest_ms) = failures.get(FAILURES_MAX - 1) {
-            let left_s = (oldest_ms + window_ms - self.now_ms).div_euclid(1000) + 1;
-            return Ok(Judgement::TooMany { retry_after_s: u32::try_from(left_s).unwrap_or(u32::MAX) });
+        let wait_ms = self.failures.wait_ms(tx, self.now_ms)?;
+        if wait_ms > 0 {
+            return Ok(Judgement::TooMany { retry_after_s: seconds_after(wait_ms) });
         }
         let right = match &self.proof {
             Proof::Step(None) => false,
@@ -100,7 +98,7 @@ impl Attempt {
             Proof::BackupCode(hash) => queries::use_code(tx, &self.owner, hash, self.now_ms)?,
         };
         if !right {
-            queries::add_failure(tx, &self.owner, &self.failure, self.now_ms, since_ms)?;
+            self.failures.take(tx, self.now_ms)?;
             return Ok(Judgement::Wrong);
         }
         if let Some((key_id, sealed)) = &self.reseal {

@@ -1,12 +1,5 @@
 //! The bounds of the second factor.
 
-use std::time::Duration;
-
-/// Wrong codes of one user within `FAILURES_WINDOW`; after that no code is looked at until the oldest is out of it.
-pub(super) const FAILURES_MAX: usize = 5;
-/// How long a wrong code counts.
-pub(super) const FAILURES_WINDOW: Duration = Duration::from_secs(900);
-
 /// Bytes of a secret, as RFC 4226 recommends.
 pub(super) const SECRET_BYTES: usize = 20;
 /// How many steps a phone's clock may be ahead or behind.

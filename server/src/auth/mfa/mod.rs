@@ -111,13 +111,14 @@ fn already_active() -> AppError {
 /// Asks for the password of somebody who is signed in, as often as a sign-in would.
 async fn prove_password(app: &App, current: &CurrentUser, password: Secret, request: &RequestId) -> AppResult<()> {
     let (tenant, id) = (current.tenant.clone(), current.id);
-    let hash = app.db.read(move |tx| accounts::password_hash(tx, &tenant, id).map_err(AppError::from)).await?;
+    let hash = app.db.read(move |tx| accounts::password_hash(tx, &tenant, id)).await?;
     if hash.is_none() {
         let text = "this account has no password: set one by mail first";
         return Err(AppError::conflict("PASSWORD_NOT_SET", text));
     }
+    let place = hashing::place(app)?;
     let attempt = locks::attempt_again(app, &current.tenant, current.id).await?;
-    if hashing::verify(app, password, hash).await? == Verified::Wrong {
+    if hashing::verify(app, place, password, hash).await? == Verified::Wrong {
         attempt.failed(app, &current.tenant, Account::User(current.id), request).await?;
         return Err(AppError::forbidden("INVALID_CREDENTIALS", "the password is wrong"));
     }

@@ -143,48 +143,6 @@ pub(super) fn codes_left(tx: &Tx<'_>, owner: &Owner) -> Result<u32, DbError> {
     Ok(left.unwrap_or(0))
 }
 
-/// When the newest wrong codes after `since_ms` came, newest first.
-pub(super) fn failures(tx: &Tx<'_>, owner: &Owner, since_ms: i64, limit: usize) -> Result<Vec<i64>, DbError> {
-    tx.query(
-        "SELECT at
-         FROM mfa_failures
-         WHERE tenant_id = ?1 AND user_id = ?2 AND at > ?3
-         ORDER BY at DESC
-         LIMIT ?4",
-        params![owner.tenant.as_str(), &owner.user.to_string(), since_ms, limit as i64],
-        |row| row.get(0),
-    )
-}
-
-/// Notes a wrong code, and forgets those of the user that count no more.
-pub(super) fn add_failure(
-    tx: &Tx<'_>,
-    owner: &Owner,
-    id: &str,
-    now_ms: i64,
-    forget_until_ms: i64,
-) -> Result<(), DbError> {
-    let (tenant, user) = (owner.tenant.as_str(), owner.user.to_string());
-    tx.execute(
-        "DELETE FROM mfa_failures WHERE tenant_id = ?1 AND user_id = ?2 AND at <= ?3",
-        params![tenant, &user, forget_until_ms],
-    )?;
-    tx.execute(
-        "INSERT INTO mfa_failures (id, tenant_id, user_id, at) VALUES (?1, ?2, ?3, ?4)",
-        params![id, tenant, &user, now_ms],
-    )?;
-    Ok(())
-}
-
-pub(super) fn forget_failures(tx: &Tx<'_>, owner: &Owner) -> Result<(), DbError> {
-    let user = owner.user.to_string();
-    tx.execute(
-        "DELETE FROM mfa_failures WHERE tenant_id = ?1 AND user_id = ?2",
-        params![owner.tenant.as_str(), &user],
-    )?;
-    Ok(())
-}
-
 pub(super) fn token_was_used(tx: &Tx<'_>, jti: &str) -> Result<bool, DbError> {
     let found = tx.query_one("SELECT 1 FROM mfa_tokens_used WHERE jti = ?1", params![jti], |row| row.get::<i64>(0))?;
     Ok(found.is_some())

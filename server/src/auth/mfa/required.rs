@@ -15,7 +15,7 @@ use crate::auth::sign_in::{Method, SignIn};
 use crate::auth::state::AuthState;
 use crate::auth::users::User;
 use crate::config::Secret;
-use crate::error::{AppError, AppResult, ErrorEnvelope};
+use crate::error::{AppResult, ErrorEnvelope};
 use crate::http::{Json, RequestId};
 
 /// The token of a sign-in under way.
@@ -95,6 +95,6 @@ async fn half(app: &App, token: &Secret) -> AppResult<(Claims, Owner, User)> {
     let claims = AuthState::of(app)?.mfa.pending.verify(token.reveal(), Kind::MfaEnroll, app.clock.now_s())?;
     let owner = owner_of_half(&claims)?;
     let (asked, whose) = (claims.clone(), owner.clone());
-    let user = app.db.read(move |tx| holder(tx, &asked, &whose).map_err(AppError::from)).await?;
+    let user = app.db.read(move |tx| holder(tx, &asked, &whose)).await?;
     Ok((claims, owner, user.ok_or_else(ended)?))
 }

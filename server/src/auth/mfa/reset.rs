@@ -27,7 +27,7 @@ pub enum MfaReset {
     Done,
 }
 
-/// Takes the second factor of a user away, with backup codes and counted failures, and notes it.
+/// Takes the second factor of a user away, with its backup codes, and notes it.
 ///
 /// # Errors
 /// When the database fails.
@@ -37,7 +37,6 @@ pub fn reset_mfa(tx: &Tx<'_>, actor: &Actor, user: UserId, now_ms: i64) -> Resul
         return Ok(MfaReset::NoSuchUser);
     }
     let was_active = queries::remove(tx, &owner)?;
-    queries::forget_failures(tx, &owner)?;
     let result = if was_active { "ok" } else { "not_enabled" };
     let event = Event { action: Action::MfaReset, kind: "user", id: &user.to_string(), reason: None, result };
     audit::record(tx, actor, &event, now_ms)?;

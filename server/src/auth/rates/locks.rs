@@ -161,7 +161,7 @@ fn account_key(app: &App, tenant: &TenantId, account: &Account) -> AppResult<Key
 
 async fn counted(app: &App, attempt: Attempt) -> AppResult<Attempt> {
     let (rules, wanted, now_ms) = (Rules::account(&app.config.rates), attempt.clone(), app.now_ms());
-    let outcome = app.db.write(move |tx| count(tx, &wanted, &rules, now_ms).map_err(AppError::from)).await?;
+    let outcome = app.db.write(move |tx| count(tx, &wanted, &rules, now_ms)).await?;
     if outcome.address_waits_ms > 0 {
         return Err(too_many(outcome.address_waits_ms));
     }

@@ -35,6 +35,8 @@ pub struct RegistryChange {
     pub seen_at_ms: i64,
     /// What describes them.
     pub profile: Profile,
+    /// The e-mail address that is not theirs any more.
+    pub former_email: Option<String>,
     /// The role before, and the one from now on.
     pub role: (Role, Role),
     /// Whether signing in ends.

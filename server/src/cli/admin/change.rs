@@ -1,8 +1,9 @@
 //! `muster admin set-role`, `disable` and `enable`.
 
 use clap::Args;
+use serde_json::json;
 
-use super::{actor, tell, with_database};
+use super::{actor, tell, tell_json, with_database};
 use crate::accounts;
 use crate::app::StartError;
 use crate::auth::{self, MfaReset, Role, Status, Updated, User, UserChange};
@@ -18,6 +19,10 @@ pub(in crate::cli) struct Whom {
 
     /// Its e-mail address, user name or id.
     pub(super) account: String,
+
+    /// Print the account as JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 /// An account and a role.
@@ -34,6 +39,9 @@ pub(in crate::cli) struct SetRole {
 pub(super) fn set_role(set_role: &SetRole) -> Result<(), StartError> {
     let change = UserChange { role: Some(set_role.role), ..UserChange::default() };
     let (before, after) = apply(&set_role.whom, change)?;
+    if set_role.whom.json {
+        return tell_json(&after);
+    }
     match before.role == after.role {
         true => tell(&format!("{} is {} already\n", after.email, after.role)),
         false => tell(&format!("{}: {} -> {}; every sign-in has ended\n", after.email, before.role, after.role)),
@@ -43,12 +51,18 @@ pub(super) fn set_role(set_role: &SetRole) -> Result<(), StartError> {
 /// Runs `disable`.
 pub(super) fn disable(whom: &Whom) -> Result<(), StartError> {
     let (_, after) = apply(whom, UserChange { status: Some(Status::Disabled), ..UserChange::default() })?;
+    if whom.json {
+        return tell_json(&after);
+    }
     tell(&format!("{} is disabled; every sign-in has ended\n", after.email))
 }
 
 /// Runs `enable`.
 pub(super) fn enable(whom: &Whom) -> Result<(), StartError> {
     let (_, after) = apply(whom, UserChange { status: Some(Status::Active), ..UserChange::default() })?;
+    if whom.json {
+        return tell_json(&after);
+    }
     tell(&format!("{} is active\n", after.email))
 }
 
@@ -63,6 +77,9 @@ pub(super) fn reset_mfa(whom: &Whom) -> Result<(), StartError> {
             });
         Ok(written?)
     })?;
+    if whom.json && !matches!(reset, MfaReset::NoSuchUser) {
+        return tell_json(&json!({ "account": whom.account, "reset": matches!(reset, MfaReset::Done) }));
+    }
     match reset {
         MfaReset::Done => tell(&format!("{} signs in without a second factor now\n", whom.account)),
         MfaReset::NotEnabled => tell(&format!("{} had no second factor\n", whom.account)),

@@ -3,10 +3,12 @@
 use std::io::{self, BufRead};
 
 use clap::Args;
+use serde_json::json;
 
-use super::{actor, tell, with_database};
+use super::{actor, tell, tell_json, with_database};
 use crate::accounts;
 use crate::app::StartError;
+use crate::auth::passwords;
 use crate::auth::{self, DisplayName, Email, NewUser, Person, Role, Username};
 use crate::clock::{Clock, SystemClock, SystemEntropy};
 use crate::config::{DataConfig, Secret};
@@ -44,6 +46,10 @@ pub(in crate::cli) struct Create {
     /// Read the password from standard input. Without this one is generated and shown once.
     #[arg(long)]
     password_stdin: bool,
+
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs the command.
@@ -55,9 +61,19 @@ pub(super) fn run(create: &Create) -> Result<(), StartError> {
     };
     let name = create.name.as_deref().unwrap_or(&create.email);
     let username = create.username.as_deref().map(Username::parse).transpose().map_err(in_words)?;
-    with_database(&create.data, |db| insert(db, (&create.email, username), name, create.role, &password))?;
-    let shown = if generated { format!("password: {}\n", password.reveal()) } else { String::new() };
-    tell(&format!("created {} {}\n{shown}", create.role, create.email))
+    if !generated {
+        let mut about = vec![create.email.as_str(), name];
+        about.extend(create.username.as_deref());
+        passwords::check_new("password", password.reveal(), &about).map_err(in_words)?;
+    }
+    let id = with_database(&create.data, |db| insert(db, (&create.email, username), name, create.role, &password))?;
+    let (role, email) = (create.role, create.email.to_lowercase());
+    let shown = generated.then(|| password.reveal());
+    if create.json {
+        return tell_json(&json!({ "id": id, "email": email, "role": role, "initial_password": shown }));
+    }
+    let shown = shown.map_or_else(String::new, |password| format!("password: {password}\n"));
+    tell(&format!("created {role} {email}\n{shown}"))
 }
 
 /// On a developer's machine, makes the first account so that somebody can sign in, and shows its password once.
@@ -98,7 +114,7 @@ pub(in crate::cli) fn account(
     role: Role,
     password: &Secret,
 ) -> Result<(), StartError> {
-    insert(db, (email, None), name, role, password)
+    insert(db, (email, None), name, role, password).map(drop)
 }
 
 fn insert(
@@ -107,7 +123,7 @@ fn insert(
     name: &str,
     role: Role,
     password: &Secret,
-) -> Result<(), StartError> {
+) -> Result<UserId, StartError> {
     let new = NewUser {
         id: UserId::generate(&SystemClock, &SystemEntropy),
         tenant: TenantId::default_tenant(),
@@ -119,9 +135,9 @@ fn insert(
         password_hash: Some(auth::hash_password_blocking(password.reveal(), &SystemEntropy).map_err(in_words)?),
         created_at_ms: SystemClock.now_ms(),
     };
-    let actor = actor();
+    let (actor, id) = (actor(), new.id);
     if db.write_blocking::<_, DbError, _>(move |tx| accounts::create(tx, &actor, &new))? {
-        return Ok(());
+        return Ok(id);
     }
     Err(StartError::Other(format!("there is an account with the address {email}, or with the user name")))
 }

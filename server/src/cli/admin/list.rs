@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 use comfy_table::{Table, presets};
 
-use super::{tell, with_database};
+use super::{tell, tell_json, with_database};
 use crate::app::StartError;
 use crate::auth::{self, Filter, Role, Status, User, Users};
 use crate::config::DataConfig;
@@ -56,8 +56,7 @@ pub(super) fn run(list: &List) -> Result<(), StartError> {
     let filter = Filter { role: list.role, status, words: Vec::new() }.search(list.search.as_deref().unwrap_or(""));
     let (users, more) = with_database(&list.data, |db| read(db, &filter, list.limit))?;
     if list.json {
-        let text = serde_json::to_string_pretty(&users).map_err(|error| StartError::Other(error.to_string()))?;
-        return tell(&format!("{text}\n"));
+        return tell_json(&users);
     }
     let mut table = Table::new();
     let header = ["id", "role", "status", "e-mail", "user name", "name", "external id"];

@@ -72,3 +72,9 @@ pub(super) fn tell(text: &str) -> Result<(), StartError> {
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     written.map_err(|error| StartError::Io("standard output".to_owned(), error))
 }
+
+/// The same for a program that reads it.
+pub(super) fn tell_json(value: &impl serde::Serialize) -> Result<(), StartError> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| StartError::Other(error.to_string()))?;
+    tell(&format!("{text}\n"))
+}

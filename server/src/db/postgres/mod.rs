@@ -31,6 +31,11 @@ use link::Link;
 use target::Target;
 use values::Cure;
 
+/// Whether an address can be read; nobody is asked.
+pub(super) fn check_address(url: &str) -> Result<(), DbError> {
+    Target::parse(url).map(drop)
+}
+
 /// Connects, checks that the server keeps what it acknowledges, and starts the threads.
 pub(super) fn open(url: &str, allowances: Allowances) -> Result<(Workers, Notices), DbError> {
     let target = Arc::new(Target::parse(url)?);

@@ -49,7 +49,8 @@ fn run_group(link: &mut Link, waiting: &mut VecDeque<Box<dyn Request>>) {
     loop {
         match attempt(link, &mut group, waiting, careful) {
             Ok(()) => {
-                meters::committed(group.len(), watch);
+                // PostgreSQL does not say whether anything was stored; it says so when there is no room.
+                meters::committed(group.len(), watch, true);
                 return group.into_iter().for_each(|mut request| request.answer());
             }
             Err(Stopped::Request) => careful = true,
@@ -65,6 +66,7 @@ fn run_group(link: &mut Link, waiting: &mut VecDeque<Box<dyn Request>>) {
                     if group.is_empty() {
                         group.extend(waiting.drain(..));
                     }
+                    meters::failed(&trouble.error);
                     return fail_all(group.into_iter(), &trouble.error);
                 }
                 match trouble.cure {

@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 use serde::Deserialize;
+use tracing::Instrument;
 use utoipa::ToSchema;
 
 use super::auth_session::ClientClass;
@@ -74,7 +75,8 @@ pub(super) async fn login(
     let attempt = locks::attempt(&app, &tenant, &account, client).await?;
     // On its own, because whoever hangs up must not keep a failure out of the audit log.
     let counted = Try { tenant, account, attempt, request };
-    tokio::spawn(counted.evaluate(app, place, found, login)).await.map_err(AppError::internal)?.map(Json)
+    let evaluated = tokio::spawn(counted.evaluate(app, place, found, login).in_current_span());
+    evaluated.await.map_err(AppError::internal)?.map(Json)
 }
 
 /// A try that was counted.

@@ -89,18 +89,23 @@ pub fn json_refusal(error: &serde_json::Error) -> AppError {
 /// Longest word of a client that is told back.
 const WORD_CHARS_MAX: usize = 32;
 
+/// Behind which the path of a field stands, in JSON and in a form.
+const PATHS_BEGIN: [&str; 2] = ["target type: ", "form body: "];
+
 /// The sentence of the parser without what the client sent: it may be a password in the wrong field. Names of fields
 /// and variants stay, as far as they look like such; the column says where the rest is.
 pub(super) fn without_values(text: &str) -> String {
     let mut told = String::with_capacity(text.len());
     let mut rest = text;
     // The path of the field comes first, and it may hold the name of one that nobody knows.
-    if let Some((before, after)) = text.split_once("target type: ")
+    if let Some((before, begin, after)) =
+        PATHS_BEGIN.iter().find_map(|begin| text.split_once(begin).map(|(before, after)| (before, *begin, after)))
         && let Some((path, reason)) = after.split_once(": ")
         && !is_path(path)
     {
         told.push_str(before);
-        told.push_str("target type: …: ");
+        told.push_str(begin);
+        told.push_str("…: ");
         rest = reason;
     }
     while let Some(at) = rest.find(['"', '`']) {
@@ -192,6 +197,9 @@ mod tests {
         let told = without_values("unknown field `emial`, expected one of `email`, `new_password`");
         assert_eq!(told, "unknown field `emial`, expected one of `email`, `new_password`");
         assert_eq!(without_values("unknown field `s3cret-1`, expected `email`"), "unknown field `…`, expected `email`");
+        let told =
+            without_values("Failed to deserialize form body: s3cret-1: unknown field `s3cret-1`, expected `email`");
+        assert_eq!(told, "Failed to deserialize form body: …: unknown field `…`, expected `email`");
         for broken in ["\"", "`", "a \"b", "a `\\", "ü\"ü"] {
             assert!(!without_values(broken).is_empty());
         }

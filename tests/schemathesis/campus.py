@@ -45,7 +45,8 @@ class Client:
 
 def multipart(fields: dict) -> tuple[bytes, str]:
     border = uuid.uuid4().hex
-    parts = [f'--{border}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in fields.items()]
+    head = f"--{border}\r\nContent-Disposition: form-data; name="
+    parts = [f'{head}"{name}"\r\n\r\n{value}\r\n' for name, value in fields.items()]
     return "".join([*parts, f"--{border}--\r\n"]).encode(), f"multipart/form-data; boundary={border}"
 
 
@@ -65,7 +66,8 @@ def build(admin: Client) -> tuple[dict, Client]:
     admin.post(f"/courses/{course}/students", {"user_ids": [user_id for user_id, _ in students]})
 
     def session(title: str, **more) -> dict:
-        return lecturer.post("/lecturers/sessions", {"course_id": course, "title": title, "duration_minutes": 120, **more})
+        new = {"course_id": course, "title": title, "duration_minutes": 120, **more}
+        return lecturer.post("/lecturers/sessions", new)
 
     circle = {"latitude": 48.2, "longitude": 16.37, "radius_m": 80}
     here = session("Here", geofence=circle, late_after_minutes=15)
@@ -96,7 +98,8 @@ def known(course: str, lecturer: str, students: list, sessions: list, records: l
     paths["/courses/{id}/students/{user_id}"] = [{"id": course, "user_id": user_id} for user_id in students]
     for rest in ["", "/attendance", "/flagged", "/export", "/close", "/expire", "/regenerate"]:
         paths[f"/lecturers/sessions/{{id}}{rest}"] = ids(sessions)
-    for path in ["/lecturers/attendance/{id}", "/lecturers/attendance/{id}/confirm", "/admin/attendance/{id}/set-status"]:
+    record = "/lecturers/attendance/{id}"
+    for path in [record, f"{record}/confirm", "/admin/attendance/{id}/set-status"]:
         paths[path] = ids(records)
     for path in ["/students/{id}", "/admin/users/{id}", "/admin/users/{id}/reset-mfa"]:
         paths[path] = ids(students if path.startswith("/students") else [*students, lecturer])

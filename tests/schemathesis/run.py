@@ -13,6 +13,7 @@ SCHEMATHESIS_SEED and SCHEMATHESIS_EXAMPLES set either by hand.
 import json
 import os
 import pathlib
+import re
 import secrets
 import signal
 import socket
@@ -90,7 +91,9 @@ def wait_until_it_answers(base: str, server: subprocess.Popen) -> None:
     sys.exit("the server does not answer")
 
 
-def run(program: pathlib.Path, base: str, name: str, token: str | None, folder: pathlib.Path, known: dict) -> tuple[int, str]:
+def run(
+    program: pathlib.Path, base: str, name: str, token: str | None, folder: pathlib.Path, known: dict
+) -> tuple[int, str]:
     command = [str(program), "run", f"{base}/openapi.json", "--checks", ",".join(CHECKS), "--seed", str(SEED)]
     command += ["--phases", "examples,coverage,fuzzing", "--max-examples", str(EXAMPLES), "--workers", "1"]
     command += ["--request-timeout", "20", "--continue-on-failure", "--no-color", "--generation-database", "none"]
@@ -135,7 +138,8 @@ def passes(program: pathlib.Path, base: str, password: str, folder: pathlib.Path
     known, student = build(admin)
     paths = admin.ask("GET", "/openapi.json")["paths"]
     operations = sum(method in ("get", "put", "post", "patch", "delete") for path in paths.values() for method in path)
-    print(f"{operations} operations, seed {SEED}, {EXAMPLES} examples each, {len(known)} paths with known rows", flush=True)
+    rows = f"{len(known)} paths with known rows"
+    print(f"{operations} operations, seed {SEED}, {EXAMPLES} examples each, {rows}", flush=True)
     failed = []
     for name, token in [("anonymous", None), ("student", student.token), ("admin", admin.token)]:
         begun = time.monotonic()
@@ -149,6 +153,13 @@ def passes(program: pathlib.Path, base: str, password: str, folder: pathlib.Path
     except urllib.error.HTTPError as error:
         failed.append(f"the admin's sign-in ended on the way: {error}")
     return failed
+
+
+def answered(log: str) -> str:
+    """How many operations did what they are for: a fuzzer that meets only refusals has seen little."""
+    lines = re.findall(r"\b(GET|POST|PUT|PATCH|DELETE) (/\S*) - (\d)\d\d", log)
+    done = {(method, path) for method, path, status in lines if status in "23"}
+    return f"{len(done)} operations succeeded at least once"
 
 
 def main() -> int:
@@ -169,7 +180,9 @@ def main() -> int:
             finally:
                 server.send_signal(signal.SIGTERM)
                 server.wait(timeout=60)
-        errors = [line for line in (folder / "server.log").read_text().splitlines() if "ERROR" in line or "panicked" in line]
+        said = (folder / "server.log").read_text()
+        print(answered(said))
+        errors = [line for line in said.splitlines() if "ERROR" in line or "panicked" in line]
         print(f"{len(errors)} lines of the server's log are errors")
         print("\n".join(errors[:20]))
     print("FAILED: " + ", ".join(failed) if failed else "schemathesis found nothing")

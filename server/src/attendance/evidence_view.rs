@@ -128,7 +128,8 @@ pub(super) async fn note(app: &App, actor: Actor, action: Action, kind: &'static
     get, path = "/lecturers/attendance/{id}/images/{sha256}", tag = "attendance",
     params(("id" = String, Path, description = "the record's id"), ("sha256" = String, Path, description = "the picture's id")),
     responses(
-        (status = 200, content_type = "image/jpeg", body = Binary),
+        (status = 200, description = "in the format that it came in",
+         content((Binary = "image/jpeg"), (Binary = "image/png"))),
         (status = 403, body = ErrorEnvelope),
         (status = 404, description = "no such record or picture, or the picture has not arrived", body = ErrorEnvelope)
     )

@@ -57,8 +57,8 @@ impl Db {
     /// As [`Db::open`].
     pub fn open_sqlite(path: &Path, now_ms: i64) -> Result<Self, DbError> {
         let db = Self::open_bare(path)?;
-        migrate::apply(&db, SERVER_MIGRATIONS, now_ms)?;
-        Ok(db)
+        let migrated = migrate::apply(&db, SERVER_MIGRATIONS, now_ms);
+        db.or_close(migrated)
     }
 
     /// Opens a file that a stopped server left, for reading only: nothing is changed, not even brought up to date.
@@ -67,8 +67,8 @@ impl Db {
     /// Also when the tables are of another version than this program's.
     pub fn open_sqlite_read_only(path: &Path) -> Result<Self, DbError> {
         let db = Self(Arc::new(Inner { workers: sqlite::open_read_only(path)?, notices: None }));
-        migrate::check_current(&db, SERVER_MIGRATIONS)?;
-        Ok(db)
+        let checked = migrate::check_current(&db, SERVER_MIGRATIONS);
+        db.or_close(checked)
     }
 
     /// The same for a database of a PostgreSQL server.
@@ -78,8 +78,8 @@ impl Db {
     pub fn open_postgres(url: &str, allowances: Allowances, now_ms: i64) -> Result<Self, DbError> {
         let (workers, notices) = postgres::open(url, allowances)?;
         let db = Self(Arc::new(Inner { workers, notices: Some(notices) }));
-        migrate::apply(&db, SERVER_MIGRATIONS, now_ms)?;
-        Ok(db)
+        let migrated = migrate::apply(&db, SERVER_MIGRATIONS, now_ms);
+        db.or_close(migrated)
     }
 
     /// Without the tables.
@@ -173,6 +173,16 @@ impl Db {
     /// What the other servers of this database announce; `None` when there can be no others.
     pub fn notices(&self) -> Option<broadcast::Receiver<Notice>> {
         self.0.notices.as_ref().map(Notices::listen)
+    }
+
+    /// This database if what it needs first was done. Else it is closed when this returns: whoever is told that it does
+    /// not open may open it again at once, or take the disk away. Blocks.
+    fn or_close(self, prepared: Result<(), DbError>) -> Result<Self, DbError> {
+        if let Err(error) = prepared {
+            self.close();
+            return Err(error);
+        }
+        Ok(self)
     }
 
     /// Finishes what waits, then stops the threads. Later calls get `DbError::Closed`. Blocks.

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
@@ -16,11 +16,14 @@ use crate::limits;
 /// Requests that wait for a thread.
 pub(super) type Requests = Queue<Box<dyn Request>>;
 
+type Threads = Mutex<Vec<JoinHandle<()>>>;
+
 /// The queues of a database and the threads behind them.
 pub(super) struct Workers {
     writes: Arc<Requests>,
     reads: Arc<Requests>,
-    handles: Mutex<Vec<JoinHandle<()>>>,
+    writer: Threads,
+    readers: Threads,
     meters: Arc<Meters>,
 }
 
@@ -29,7 +32,8 @@ impl Workers {
         Self {
             writes: Arc::new(Queue::new(limits::WRITE_QUEUE_MAX)),
             reads: Arc::new(Queue::new(limits::READ_QUEUE_MAX)),
-            handles: Mutex::default(),
+            writer: Mutex::default(),
+            readers: Mutex::default(),
             meters: Arc::default(),
         }
     }
@@ -40,26 +44,37 @@ impl Workers {
     }
 
     /// Starts the one thread that writes.
-    pub(super) fn writer(&mut self, work: impl FnOnce(&Requests) + Send + 'static) -> Result<(), DbError> {
+    pub(super) fn writer(&self, work: impl FnOnce(&Requests) + Send + 'static) -> Result<(), DbError> {
         let queue = Arc::clone(&self.writes);
-        self.spawn("db-writer", move || work(&queue))
+        let thread = self.spawn("db-writer", move || work(&queue))?;
+        lock(&self.writer).push(thread);
+        Ok(())
     }
 
     /// Starts one of the threads that read.
-    pub(super) fn reader(&mut self, work: impl FnOnce(&Requests) + Send + 'static) -> Result<(), DbError> {
+    pub(super) fn reader(&self, work: impl FnOnce(&Requests) + Send + 'static) -> Result<(), DbError> {
         let queue = Arc::clone(&self.reads);
-        self.spawn("db-reader", move || work(&queue))
+        let thread = self.spawn("db-reader", move || work(&queue))?;
+        lock(&self.readers).push(thread);
+        Ok(())
     }
 
-    fn spawn(&mut self, name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), DbError> {
+    fn spawn(&self, name: &str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, DbError> {
         let meters = Arc::clone(&self.meters);
         let body = move || {
             meters::of_this_thread(meters);
             body();
         };
-        let handle = std::thread::Builder::new().name(name.to_owned()).spawn(body).map_err(DbError::other)?;
-        self.handles.get_mut().unwrap_or_else(PoisonError::into_inner).push(handle);
-        Ok(())
+        std::thread::Builder::new().name(name.to_owned()).spawn(body).map_err(DbError::other)
+    }
+
+    /// These threads if all of them started. Else none is left, and no file is open, when this returns.
+    pub(super) fn or_close(self, started: Result<(), DbError>) -> Result<Self, DbError> {
+        if let Err(error) = started {
+            self.close();
+            return Err(error);
+        }
+        Ok(self)
     }
 
     pub(super) async fn write<T, E, F>(&self, work: F) -> Result<T, E>
@@ -110,14 +125,25 @@ impl Workers {
         &self.meters
     }
 
+    /// Ends the readers first: whoever closes an SQLite file last brings its write-ahead log home, and only the writer
+    /// can.
     pub(super) fn close(&self) {
         self.reads.close();
+        join(&self.readers);
         self.writes.close();
-        let handles = std::mem::take(&mut *self.handles.lock().unwrap_or_else(PoisonError::into_inner));
-        for handle in handles.into_iter().rev() {
-            if handle.join().is_err() {
-                tracing::error!("A database thread ended with a panic");
-            }
+        join(&self.writer);
+    }
+}
+
+fn lock(threads: &Threads) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+    threads.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn join(threads: &Threads) {
+    let threads = std::mem::take(&mut *lock(threads));
+    for thread in threads {
+        if thread.join().is_err() {
+            tracing::error!("A database thread ended with a panic");
         }
     }
 }

@@ -25,21 +25,21 @@ pub(super) fn open(path: &Path) -> Result<Workers, DbError> {
     // Negative means KiB, positive would mean pages.
     writer.pragma_update(None, "cache_size", -limits::WRITER_CACHE_KIB)?;
     writer.pragma_update(None, "wal_autocheckpoint", limits::WAL_PAGES_MAX)?;
-    let mut workers = Workers::new();
-    workers.writer(move |queue| write_loop(&writer, queue, fault))?;
-    add_readers(&mut workers, path)?;
-    Ok(workers)
+    let workers = Workers::new();
+    let started =
+        workers.writer(move |queue| write_loop(&writer, queue, fault)).and_then(|()| add_readers(&workers, path));
+    workers.or_close(started)
 }
 
 /// Readers alone: every write is answered with `DbError::Closed`.
 pub(super) fn open_read_only(path: &Path) -> Result<Workers, DbError> {
-    let mut workers = Workers::new();
+    let workers = Workers::new();
     workers.refuse_writes();
-    add_readers(&mut workers, path)?;
-    Ok(workers)
+    let started = add_readers(&workers, path);
+    workers.or_close(started)
 }
 
-fn add_readers(workers: &mut Workers, path: &Path) -> Result<(), DbError> {
+fn add_readers(workers: &Workers, path: &Path) -> Result<(), DbError> {
     for _ in 0..limits::readers() {
         let reader = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         reader.pragma_update(None, "cache_size", -limits::READER_CACHE_KIB)?;

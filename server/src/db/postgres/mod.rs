@@ -37,13 +37,14 @@ pub(super) fn open(url: &str, allowances: Allowances) -> Result<(Workers, Notice
     let mut writer = Link::new(Arc::clone(&target));
     safety::check(writer.session().map_err(|trouble| trouble.error)?, allowances)?;
     let notices = Notices::open(Arc::clone(&target), allowances)?;
-    let mut workers = Workers::new();
-    workers.writer(move |queue| writer::write_loop(&mut writer, queue))?;
-    for _ in 0..limits::readers() {
-        let mut reader = Link::new(Arc::clone(&target));
-        workers.reader(move |queue| read_loop(&mut reader, queue))?;
-    }
-    Ok((workers, notices))
+    let workers = Workers::new();
+    let started = workers.writer(move |queue| writer::write_loop(&mut writer, queue)).and_then(|()| {
+        (0..limits::readers()).try_for_each(|_| {
+            let mut reader = Link::new(Arc::clone(&target));
+            workers.reader(move |queue| read_loop(&mut reader, queue))
+        })
+    });
+    Ok((workers.or_close(started)?, notices))
 }
 
 fn read_loop(link: &mut Link, queue: &Requests) {

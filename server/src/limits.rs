@@ -101,6 +101,8 @@ pub const CONNECTION: ConnectionLimits = ConnectionLimits {
 };
 /// A graceful stop waits this long for requests that have begun.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(20);
+/// A graceful stop waits this long for everything, requests and jobs: less than the 30 s after which orchestrators kill.
+pub const STOP_GRACE: Duration = Duration::from_secs(25);
 /// Waiting connections that the kernel keeps before they are accepted.
 pub const LISTEN_BACKLOG: u32 = 4_096;
 /// Files that stay open beside the connections: database, logs, images under way.

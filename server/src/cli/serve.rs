@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::admin;
 use crate::app::{App, AppBuilder, StartError};
@@ -46,7 +47,11 @@ pub(super) fn run(serve: Serve, warnings: &[String]) -> Result<(), StartError> {
         if running.app.config.data.env == Environment::Dev {
             let app = running.app.clone();
             let created = tokio::task::spawn_blocking(move || admin::create_first(&app.db)).await;
-            created.map_err(|error| StartError::Other(error.to_string()))??;
+            let created = created.map_err(|error| StartError::Other(error.to_string())).flatten();
+            if let Err(error) = created {
+                running.stop().await;
+                return Err(error);
+            }
         }
         tracing::info!(address = %running.address, "Listening");
         interrupted().await;
@@ -62,10 +67,8 @@ pub struct Running {
     pub app: App,
     /// Where it listens.
     pub address: SocketAddr,
-    http: JoinHandle<()>,
-    jobs: JoinHandle<()>,
-    heads: JoinHandle<()>,
-    audit_heads: JoinHandle<()>,
+    /// What runs until the server stops, by name, in the order in which it ends.
+    tasks: Vec<(&'static str, JoinHandle<()>)>,
 }
 
 /// Adds what the slices keep in memory: the server's keys and the vault over the store of images. Blocks.
@@ -122,18 +125,36 @@ pub async fn start(builder: AppBuilder) -> Result<Running, StartError> {
     let app = tokio::task::spawn_blocking(move || build(builder))
         .await
         .map_err(|error| StartError::Other(error.to_string()))??;
+    let begun = begin(app.clone()).await;
+    if begun.is_err() {
+        close(&app).await;
+    }
+    begun
+}
+
+async fn begin(app: App) -> Result<Running, StartError> {
     accounts_that_everybody_knows(&app).await?;
     let (host, port) = (app.config.host.clone(), app.config.port);
     let listening = |error| StartError::Io(format!("{host}:{port}"), error);
     let listener = http::listen(&host, port).await.map_err(listening)?;
     let address = listener.local_addr().map_err(listening)?;
     let router = router::router(app.clone());
-    let http = tokio::spawn(http::serve(app.clone(), listener, router));
-    let jobs = tokio::spawn(jobs::run(app.clone(), handlers()));
-    let heads = tokio::spawn(log::keep_published(app.clone()));
-    let audit_heads = tokio::spawn(audit::keep_published(app.clone()));
-    tokio::spawn(log::pass_on_movements(app.clone()));
-    Ok(Running { app, address, http, jobs, heads, audit_heads })
+    let tasks = vec![
+        ("listener", tokio::spawn(http::serve(app.clone(), listener, router))),
+        ("job worker", tokio::spawn(jobs::run(app.clone(), handlers()))),
+        ("log heads", tokio::spawn(log::keep_published(app.clone()))),
+        ("audit heads", tokio::spawn(audit::keep_published(app.clone()))),
+        ("messages of other servers", tokio::spawn(log::pass_on_movements(app.clone()))),
+    ];
+    Ok(Running { app, address, tasks })
+}
+
+/// Closing waits for the writer's last commit, which must not happen on a thread of the runtime.
+async fn close(app: &App) {
+    let db = app.db.clone();
+    if let Err(error) = tokio::task::spawn_blocking(move || db.close()).await {
+        tracing::error!(%error, "The database could not be closed");
+    }
 }
 
 /// With ENV=prod there are none, or there is no server; with ENV=dev they are made if somebody asks for them.
@@ -178,7 +199,7 @@ fn build(builder: AppBuilder) -> Result<App, StartError> {
 /// The same on a given store of images, for programs that call the router themselves. Blocks.
 ///
 /// # Errors
-/// When a setting is wrong, or a key or the database cannot be opened.
+/// When a setting is wrong, or a key or the database cannot be opened. No file of the database is open then.
 pub fn build_on(builder: AppBuilder, store: Arc<dyn BlobStore>) -> Result<App, StartError> {
     builder.config().check()?;
     let auth_state = AuthState::open(builder.config(), builder.entropy_source())?;
@@ -194,26 +215,38 @@ pub fn build_on(builder: AppBuilder, store: Arc<dyn BlobStore>) -> Result<App, S
         .with(Imports::default())
         .with(networks)
         .build()?;
-    auth::check_mfa_key(&app)?;
-    if let (Some(key), Some(file)) = (app.slice::<ServerKey>(), app.slice::<HeadFile>()) {
-        log::check_at_start(&app, key, file)?;
+    if let Err(error) = check_before_serving(&app) {
+        // Whoever is told that it does not start may start it again at once, or take the disk away.
+        app.db.close();
+        return Err(error);
     }
-    audit::check_at_start(&app)?;
     Ok(app)
 }
 
+fn check_before_serving(app: &App) -> Result<(), StartError> {
+    auth::check_mfa_key(app)?;
+    if let (Some(key), Some(file)) = (app.slice::<ServerKey>(), app.slice::<HeadFile>()) {
+        log::check_at_start(app, key, file)?;
+    }
+    audit::check_at_start(app)?;
+    Ok(())
+}
+
 impl Running {
-    /// Takes no new requests, finishes those in flight and the running jobs, then closes the database.
+    /// Takes no new requests, finishes those in flight and the running jobs, then closes the database. What has not
+    /// ended after `limits::STOP_GRACE` is given up, and the log says what.
     pub async fn stop(self) {
         self.app.stop();
-        for (name, task) in [
-            ("listener", self.http),
-            ("job worker", self.jobs),
-            ("log heads", self.heads),
-            ("audit heads", self.audit_heads),
-        ] {
-            if let Err(error) = task.await {
-                tracing::error!(%error, name, "A task ended with a panic");
+        let deadline = Instant::now() + limits::STOP_GRACE;
+        for (name, mut task) in self.tasks {
+            match tokio::time::timeout_at(deadline, &mut task).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!(%error, name, "A task ended with a panic"),
+                Err(_) => {
+                    tracing::warn!(name, "A task did not end in time and is given up");
+                    task.abort();
+                    let _ = task.await;
+                }
             }
         }
         // Nobody writes any more: now the file says all that the log has.
@@ -223,9 +256,7 @@ impl Running {
         if let Err(error) = audit::publish(&self.app).await {
             tracing::error!(%error, "The file of audit heads is behind");
         }
-        let db = self.app.db.clone();
-        // Closing waits for the writer's last commit, which must not happen on a thread of the runtime.
-        let _ = tokio::task::spawn_blocking(move || db.close()).await;
+        close(&self.app).await;
     }
 }
 

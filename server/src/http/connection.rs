@@ -14,6 +14,7 @@ use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
 
 use super::activity::{Activity, Watched};
 use super::gate::{Counted, Gate};
@@ -42,17 +43,20 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(limits::LISTEN_BACKLOG)
 }
 
-/// Serves until the app stops, then waits for requests in flight, at most `limits::SHUTDOWN_GRACE`.
+/// Serves until the app stops, then waits for requests in flight, at most `limits::SHUTDOWN_GRACE`. No connection is
+/// left when this returns.
 pub async fn serve(app: App, listener: TcpListener, router: Router) {
     let limits = app.connection_limits;
     let gate = Arc::new(Gate::new(app.clone(), router));
     let graceful = GracefulShutdown::new();
     let connections = Arc::new(Semaphore::new(limits.connections_max));
+    let mut open = JoinSet::new();
     let mut stopped = pin!(app.stopped());
     loop {
         let accepted = tokio::select! {
             biased;
             () = &mut stopped => break,
+            Some(_) = open.join_next() => continue,
             accepted = listener.accept() => accepted,
         };
         match accepted {
@@ -61,7 +65,7 @@ pub async fn serve(app: App, listener: TcpListener, router: Router) {
                     let activity = Activity::new(limits);
                     let (gate, watcher) = (Arc::clone(&gate), graceful.watcher());
                     let counted = app.clone();
-                    tokio::spawn(async move {
+                    open.spawn(async move {
                         let _counted = Counted::one_more(&counted.metrics.connections);
                         connection(gate, socket, peer, activity, watcher, place).await;
                     });
@@ -76,8 +80,10 @@ pub async fn serve(app: App, listener: TcpListener, router: Router) {
     }
     drop(listener);
     if tokio::time::timeout(limits::SHUTDOWN_GRACE, graceful.shutdown()).await.is_err() {
-        tracing::warn!("Some requests did not finish in time");
+        while open.try_join_next().is_some() {}
+        tracing::warn!(connections = open.len(), "Some requests did not finish in time and are given up");
     }
+    open.shutdown().await;
 }
 
 fn refuse(socket: &TcpStream) {

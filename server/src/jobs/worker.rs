@@ -146,8 +146,10 @@ async fn batch(app: &App, handler: &Handler, jobs: Vec<Job>) {
 /// One answer per job, or `None` after a panic.
 async fn handle(app: &App, handler: &Handler, jobs: Vec<Job>) -> Option<Vec<Result<(), String>>> {
     let count = jobs.len();
-    // A task of its own, so that a panic ends the call and not the loop.
-    let mut results = tokio::spawn((handler.handle)(app.clone(), jobs)).await.ok()?;
+    // A task of its own, so that a panic ends the call and not the loop; in a set, so that it ends with the loop.
+    let mut call = JoinSet::new();
+    call.spawn((handler.handle)(app.clone(), jobs));
+    let mut results = call.join_next().await?.ok()?;
     results.resize_with(count, || Err("the handler did not answer for this job".to_owned()));
     Some(results)
 }

@@ -176,10 +176,16 @@ impl Disk {
         self.lock().dead
     }
 
+    /// Whether somebody uses a database on it.
+    pub(crate) fn is_in_use(&self) -> bool {
+        let state = self.lock();
+        !state.locks.shared.is_empty() || !state.locks.shm_users.is_empty()
+    }
+
     /// The power is back. Nobody may have a file open.
     pub(crate) fn reboot(&self, dice: &mut Dice) {
+        assert!(!self.is_in_use(), "a file is open during a reboot");
         let mut state = self.lock();
-        assert!(state.locks.shared.is_empty() && state.locks.shm_users.is_empty(), "a file is open during a reboot");
         let survived: Vec<_> = state.files.values_mut().map(|file| file.survive(dice)).collect();
         let files = std::mem::take(&mut state.files);
         *state =

@@ -22,11 +22,21 @@ mod tally;
 mod vfs;
 mod world;
 
-use run::run_seeds;
-use sabotage::{Sabotage, run_seed, run_seed_alone};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use disk::{Disk, Harm};
+use muster_server::app::ManualClock;
+use run::{replay_seeds, run_seeds};
+use sabotage::{Sabotage, run_seed};
+use server::{NOON_MS, Server, Template};
 
 /// Seeds of a normal test run.
 const SEEDS: u64 = 200;
+/// Seeds of a normal test run that run twice.
+const REPLAYED_SEEDS: u64 = 12;
+/// Writes and flushes of a first start during which the power goes.
+const FIRST_WRITES: u64 = 60;
 
 fn from_environment(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -43,17 +53,49 @@ fn whatever_breaks_nothing_is_lost_and_everybody_agrees() {
     assert!(missing.is_empty(), "the simulation has become tame, these never happened: {missing:#?}");
 }
 
-/// The seed of MUSTER_SIM_SEED alone, with its trace.
+/// The seed of MUSTER_SIM_SEED with its trace.
 #[test]
 fn one_seed_can_be_replayed() {
     let seed = from_environment("MUSTER_SIM_SEED");
-    let ran = run_seed_alone(seed.unwrap_or(7));
+    let ran = run_seed(seed.unwrap_or(7), Sabotage::None);
     if seed.is_some() {
         ran.print_trace(usize::MAX);
-    } else {
-        assert_eq!(ran.trace, run_seed_alone(7).trace, "the same seed gives the same run");
     }
     assert_eq!(ran.violations, Vec::<String>::new());
+}
+
+/// Seeds run twice, beside each other and beside all other tests, and the second run is the first one to the last line.
+/// As many as MUSTER_SIM_REPLAYS says.
+#[test]
+fn the_same_seed_gives_the_same_run_whatever_runs_beside() {
+    let count = from_environment("MUSTER_SIM_REPLAYS").unwrap_or(REPLAYED_SEEDS);
+    let differences = replay_seeds(0..count);
+    for difference in &differences {
+        say(difference);
+    }
+    assert!(differences.is_empty(), "{} of {count} seeds ran otherwise the second time", differences.len());
+}
+
+/// The power goes at each of the first writes of a server's life. One that says that it did not start is gone: the next
+/// one, or the next power, finds no file of it open.
+#[test]
+fn a_server_that_does_not_start_has_no_file_open() {
+    let template = Template::get();
+    let (mut failed, mut in_use) = (0, 0);
+    for operations in 0..FIRST_WRITES {
+        let folder = template.folder(&format!("first-start-{}-{operations}", std::process::id()));
+        let (disk, clock) = (Disk::with(BTreeMap::new()), Arc::new(ManualClock::new(NOON_MS)));
+        disk.arm(operations, Harm::PowerCut);
+        match Server::start(folder.path(), &disk, &clock, &Arc::default(), 1) {
+            Ok(server) => server.stop(),
+            Err(_) => {
+                failed += 1;
+                in_use += u64::from(disk.is_in_use());
+            }
+        }
+    }
+    assert_eq!(failed, FIRST_WRITES, "a power cut lets a start fail");
+    assert_eq!(in_use, 0, "of {failed} servers that did not start");
 }
 
 /// Seeds within which a broken build must be noticed.

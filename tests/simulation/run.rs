@@ -49,7 +49,7 @@ impl Ran {
 /// Runs one seed on this thread.
 pub(crate) fn run_seed_with(seed: u64, sabotage: Sabotage) -> Ran {
     static WORLDS: AtomicU64 = AtomicU64::new(0);
-    let name = format!("{}-{}", std::process::id(), WORLDS.fetch_add(1, Ordering::Relaxed));
+    let name = format!("world-{}-{}", std::process::id(), WORLDS.fetch_add(1, Ordering::Relaxed));
     let mut ran = Ran { seed, violations: Vec::new(), trace: Vec::new(), tally: Tally::default() };
     let ended = catch_unwind(AssertUnwindSafe(|| {
         let mut world = World::new(name, seed, sabotage);
@@ -113,10 +113,41 @@ impl Summary {
 
 /// Runs seeds on every core.
 pub(crate) fn run_seeds(seeds: Range<u64>) -> Summary {
-    let (watch, next) = (Stopwatch::start(), AtomicU64::new(seeds.start));
+    let watch = Stopwatch::start();
     let summary =
         Summary { failures: Vec::new(), tally: Tally::default(), seeds: seeds.end - seeds.start, seconds: 0.0 };
     let summary = Mutex::new(summary);
+    on_every_core(seeds, |seed| {
+        let ran = run_seed(seed, Sabotage::None);
+        let mut summary = summary.lock().unwrap_or_else(PoisonError::into_inner);
+        summary.tally.merge(&ran.tally);
+        if !ran.violations.is_empty() {
+            summary.failures.push(ran);
+        }
+    });
+    let mut summary = summary.into_inner().unwrap_or_else(PoisonError::into_inner);
+    summary.failures.sort_by_key(|ran| ran.seed);
+    summary.seconds = watch.elapsed().as_secs_f64();
+    summary
+}
+
+/// Runs each seed twice, on every core, and tells where a second run parts from the first.
+pub(crate) fn replay_seeds(seeds: Range<u64>) -> Vec<String> {
+    let differences = Mutex::new(Vec::new());
+    on_every_core(seeds, |seed| {
+        let [first, second] = [(); 2].map(|()| run_seed(seed, Sabotage::None).trace);
+        let lines = first.len().max(second.len());
+        if let Some(line) = (0..lines).find(|line| first.get(*line) != second.get(*line)) {
+            let told =
+                format!("seed {seed}, line {line} of {lines}:\n  {:?}\n  {:?}", first.get(line), second.get(line));
+            differences.lock().unwrap_or_else(PoisonError::into_inner).push(told);
+        }
+    });
+    differences.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn on_every_core(seeds: Range<u64>, work: impl Fn(u64) + Sync) {
+    let next = AtomicU64::new(seeds.start);
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..threads {
@@ -126,18 +157,9 @@ pub(crate) fn run_seeds(seeds: Range<u64>) -> Summary {
                     if seed >= seeds.end {
                         return;
                     }
-                    let ran = run_seed(seed, Sabotage::None);
-                    let mut summary = summary.lock().unwrap_or_else(PoisonError::into_inner);
-                    summary.tally.merge(&ran.tally);
-                    if !ran.violations.is_empty() {
-                        summary.failures.push(ran);
-                    }
+                    work(seed);
                 }
             });
         }
     });
-    let mut summary = summary.into_inner().unwrap_or_else(PoisonError::into_inner);
-    summary.failures.sort_by_key(|ran| ran.seed);
-    summary.seconds = watch.elapsed().as_secs_f64();
-    summary
 }

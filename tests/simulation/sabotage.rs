@@ -61,13 +61,6 @@ pub(crate) fn run_seed(seed: u64, sabotage: Sabotage) -> Ran {
     ran
 }
 
-/// Runs a seed while no other one runs, for whoever compares runs to the last line of their traces.
-pub(crate) fn run_seed_alone(seed: u64) -> Ran {
-    Template::get();
-    let _alone = ALONE.write().unwrap_or_else(PoisonError::into_inner);
-    run_seed_with(seed, Sabotage::None)
-}
-
 impl World {
     /// Breaks an answer.
     pub(crate) fn spoil(&self, answer: &mut Answer) {

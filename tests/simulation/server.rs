@@ -1,6 +1,8 @@
 //! The real server in this process, without sockets: its router, its jobs, its database on a disk that can fail.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use axum::Router;
@@ -18,6 +20,7 @@ use muster_server::jobs::{self, Handlers};
 use muster_server::log::ServerKey;
 use muster_server::router;
 use muster_sync_core::{DeviceKey, document::Role, sync::client::Answer};
+use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tower::ServiceExt;
 
@@ -29,6 +32,8 @@ use crate::vfs;
 pub(crate) const TENANT: &str = "default";
 /// When every simulation begins: noon, Unix milliseconds.
 pub(crate) const NOON_MS: i64 = 1_763_640_000_000;
+/// Where in its folder the server keeps its keys.
+const KEYS: &str = "keys";
 /// Largest body that is read.
 const BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Who takes part. The index is the person.
@@ -57,6 +62,8 @@ pub(crate) const CHEATS: std::ops::Range<usize> = 9..11;
 /// What every simulation begins with.
 pub(crate) struct Template {
     files: BTreeMap<String, Vec<u8>>,
+    /// What lies beside the server's keys, by name.
+    keys: BTreeMap<String, Vec<u8>>,
     /// Everybody, as the database has them.
     pub(crate) people: Vec<User>,
     /// The courses: both lecturers teach the first, the second lecturer alone the second.
@@ -76,13 +83,29 @@ impl Template {
         let disk = Disk::with(BTreeMap::new());
         let clock = Arc::new(ManualClock::new(NOON_MS));
         let store = Arc::new(SimulatedStore::default());
-        let server = Server::start("template", &disk, &clock, &store, 1).expect("a fresh server starts");
+        let folder = folder(&format!("template-{}", std::process::id()));
+        let server = Server::start(folder.path(), &disk, &clock, &store, 1).expect("a fresh server starts");
         let app = server.app.clone();
         let made = app.db.write_blocking(|tx: &Tx<'_>| populate(tx));
         let (people, courses) = made.expect("the people are new");
         let server_key = ServerKey::of(&app).expect("the server has a key").public();
         server.stop();
-        Self { files: disk.image(), people, courses, server_key }
+        let keys = fs::read_dir(folder.path().join(KEYS)).expect("the keys").map(|entry| {
+            let path = entry.expect("a file").path();
+            let name = path.file_name().and_then(|name| name.to_str()).expect("a name");
+            (name.to_owned(), fs::read(&path).expect("a file that can be read"))
+        });
+        Self { files: disk.image(), keys: keys.collect(), people, courses, server_key }
+    }
+
+    /// A folder of one world's own, with the keys of all. The server writes there how far its log goes: worlds that
+    /// shared it would tell each other that they lost changes.
+    pub(crate) fn folder(&self, world: &str) -> TempDir {
+        let folder = folder(world);
+        let keys = folder.path().join(KEYS);
+        fs::create_dir(&keys).expect("a folder");
+        self.keys.iter().for_each(|(name, bytes)| fs::write(keys.join(name), bytes).expect("a copy of a key"));
+        folder
     }
 
     /// The id of a person.
@@ -175,8 +198,11 @@ pub(crate) struct Server {
     runtime: Runtime,
 }
 
-fn config(path: &str) -> Config {
-    let folder = env!("CARGO_TARGET_TMPDIR");
+fn folder(world: &str) -> TempDir {
+    tempfile::Builder::new().prefix(world).tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder")
+}
+
+fn config(folder: &str, path: &str) -> Config {
     let url = format!("sqlite://{path}");
     let (secret, pepper) = ("4711b7d6c2f94e57931c60d7be2f4a85", "93d07be2f4a854711b7d6c2f94e57931");
     let master = "QkFTRTY0IG9mIHRoaXJ0eS10d28gYnl0ZXMuLi4uLi4=";
@@ -195,17 +221,18 @@ fn config(path: &str) -> Config {
 }
 
 impl Server {
-    /// Starts on what the disk holds.
+    /// Starts on what the disk and the folder hold.
     pub(crate) fn start(
-        name: &str,
+        folder: &Path,
         disk: &Arc<Disk>,
         clock: &Arc<ManualClock>,
         store: &Arc<SimulatedStore>,
         entropy_seed: u64,
     ) -> Result<Self, String> {
-        let path = format!("{}/{name}-server.db", env!("CARGO_TARGET_TMPDIR"));
+        let folder = folder.to_str().expect("a path in UTF-8");
+        let path = format!("{folder}/server.db");
         vfs::mount(&path, disk);
-        let builder = AppBuilder::new(config(&path));
+        let builder = AppBuilder::new(config(folder, &path));
         let builder = builder.clock(Arc::clone(clock) as _).entropy(Arc::new(SeededEntropy::new(entropy_seed)));
         let app = serve::build_on(builder, Arc::clone(store) as _).map_err(|error| error.to_string())?;
         let router = router::router(app.clone());

@@ -14,6 +14,7 @@ use muster_sync_core::{
     },
     time::Receipt,
 };
+use tempfile::TempDir;
 
 use crate::blobs::SimulatedStore;
 use crate::cheat::Cheat;
@@ -62,6 +63,8 @@ const START_AGAIN_MS: u64 = 2_000;
 pub(crate) struct World {
     pub(crate) sabotage: Sabotage,
     pub(crate) name: String,
+    /// What the server keeps outside its database; it survives power cuts.
+    folder: TempDir,
     pub(crate) dice: Dice,
     pub(crate) now_ms: u64,
     events: BTreeMap<(u64, u64), Event>,
@@ -107,8 +110,10 @@ impl World {
         }
         let cheats = CHEATS.map(|person| Cheat::new(person, &mut dice)).collect();
         let weather = Weather::thrown(&mut dice);
+        let folder = Template::get().folder(&name);
         let mut world = Self {
             sabotage,
+            folder,
             name,
             dice,
             now_ms: 0,
@@ -178,7 +183,9 @@ impl World {
     /// A line of the trace.
     pub(crate) fn note(&mut self, line: impl FnOnce(&Self) -> String) {
         let line = format!("{:>9} ms  {}", self.now_ms, line(self));
-        self.trace.push(line);
+        // Two runs of one seed have different names and folders, and else the same trace.
+        let folder = self.folder.path().display().to_string();
+        self.trace.push(line.replace(&folder, "folder").replace(&self.name, "world"));
     }
 
     pub(crate) fn violate(&mut self, what: String) {
@@ -189,7 +196,7 @@ impl World {
     pub(crate) fn start_server(&mut self) {
         self.server_starts += 1;
         let entropy = self.dice.throw();
-        match Server::start(&self.name, &self.server_disk, &self.clock, &self.blobs, entropy) {
+        match Server::start(self.folder.path(), &self.server_disk, &self.clock, &self.blobs, entropy) {
             Ok(server) => {
                 self.note(|world| format!("server starts, time {}", world.server_starts));
                 self.server = Some(server);
@@ -273,10 +280,14 @@ impl World {
         let out = self.now_ms < self.unavailable_until_ms;
         let mut answer = if out || passage.is_some_and(|passage| passage.unavailable) {
             self.tally.count("network: 503 on the way");
-            Answer { status: 503, retry_after_ms: Some(self.dice.between(1, 8) * 1_000), body: Vec::new() }
+            Answer { status: 503, retry_after_ms: None, body: Vec::new() }
         } else {
             server.answer(&sending)
         };
+        if answer.status == 503 {
+            // Servers of one process take the chance in it from one counter, so it would depend on who runs beside.
+            answer.retry_after_ms = Some(self.dice.between(1, 8) * 1_000);
+        }
         self.note(|world| {
             let who = phone.map_or("nobody".to_owned(), |phone| world.phones[phone].name.clone());
             format!("request {id} of {who} reaches the server -> {}{}", answer.status, in_words(&answer))

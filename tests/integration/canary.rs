@@ -252,7 +252,7 @@ async fn no_secret_is_in_a_log_an_error_or_a_metric() {
     environment.push(("SMTP_PORT", &port));
     environment.push(("LOG_FILE", log_file.to_str().unwrap()));
     let server = ServerProcess::start(BINARY, dir.path(), &environment);
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let http = muster_tests::http::client().build().unwrap();
     let mut secrets: Vec<String> = PLANTED.iter().map(|(_, value)| (*value).to_owned()).collect();
     secrets.extend(
         [PASSWORD, WRONG_PASSWORD, NEXT_PASSWORD, LAST_PASSWORD, "Student123!", "Admin123!"].map(str::to_owned),

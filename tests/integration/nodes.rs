@@ -68,7 +68,7 @@ impl Drop for Process {
 
 /// Pushes until there is an answer: a server that is busy asks for patience.
 async fn push(http: reqwest::Client, base: String, token: String, body: Vec<u8>) -> Vec<Fate> {
-    for _ in 0..200 {
+    for _ in 0..3_000 {
         let request = http.post(format!("{base}/api/v1/sync")).bearer_auth(&token);
         let reply = request.header("content-type", CONTENT_TYPE).body(body.clone()).send().await.unwrap();
         match reply.status().as_u16() {
@@ -104,7 +104,7 @@ async fn two_processes_admit_one_storm_without_loss_doubles_or_gaps() {
     let data = server.stop().await;
     let before = count(&data, "SELECT count(*) FROM change_log").await;
     let (left, right) = (Process::start(&data, &url), Process::start(&data, &url));
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let http = muster_tests::http::client().build().unwrap();
     // Both get everything, the one from the front and the other from the back.
     let send = |base: &str, at: usize| {
         let (token, body) = requests[at].clone();
@@ -172,7 +172,7 @@ async fn a_live_stream_hears_what_the_other_server_admitted() {
     let wanted = format!("data: user:{}", phone.client.user_id());
     loop {
         let moved =
-            tokio::time::timeout(Duration::from_secs(10), stream.chunk()).await.expect("the other server tells");
+            tokio::time::timeout(Duration::from_secs(60), stream.chunk()).await.expect("the other server tells");
         if String::from_utf8_lossy(&moved.unwrap().unwrap()).contains(&wanted) {
             return;
         }
@@ -189,13 +189,13 @@ async fn a_token_that_ended_at_one_server_ends_at_the_other() {
     elsewhere.get("/api/v1/auth/me").await.expect(200);
     let path = format!("/api/v1/admin/users/{}", student.user_id());
     admin.patch(&path, &json!({ "role": "lecturer" })).await.expect(200);
-    for _ in 0..100 {
+    for _ in 0..3_000 {
         if elsewhere.get("/api/v1/auth/me").await.status == 401 {
             return;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    panic!("the other server still takes the token after two seconds");
+    panic!("the other server still takes the token after a minute");
 }
 
 #[tokio::test(flavor = "multi_thread")]

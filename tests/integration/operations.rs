@@ -208,7 +208,7 @@ async fn a_request_leaves_one_line_with_the_fields_of_the_sources() {
         dir.path(),
         &[("LOG_FILE", log_file), ("LOG_LEVEL", "INFO"), ("DB_SLOW_QUERY_MS", "0"), ("SEED_DEMO_ACCOUNTS", "true")],
     );
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = muster_tests::http::client().build().unwrap();
     let login = json!({"email": "student@example.com", "password": "Student123!"});
     let reply = client.post(server.url("/auth/login")).json(&login).send().await.unwrap();
     let token = reply.json::<Value>().await.unwrap()["access_token"].as_str().unwrap().to_owned();

@@ -101,7 +101,7 @@ async fn log_of_sign_ins() -> (String, Vec<Value>, Vec<String>) {
     let dir = tempfile::tempdir().unwrap();
     let environment = [("LOG_LEVEL", "DEBUG"), ("SEED_DEMO_ACCOUNTS", "true"), ("JWT_SECRET", JWT_SECRET)];
     let server = ServerProcess::start(env!("CARGO_BIN_EXE_load"), dir.path(), &environment);
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let http = muster_tests::http::client().build().unwrap();
     let send = async |path: &str, id: &str, body: Value| {
         let request = http.post(server.url(path)).header("X-Request-ID", id).json(&body);
         request.send().await.unwrap().json::<Value>().await.unwrap()

@@ -3,6 +3,7 @@
 pub mod campus;
 pub mod device;
 pub mod handset;
+pub mod http;
 pub mod lecture;
 pub mod models;
 pub mod oidc;

@@ -109,7 +109,7 @@ pub fn providers_file(entries: &[String]) -> (TempDir, PathBuf) {
 /// A client that follows no redirect.
 fn http() -> reqwest::Client {
     let none = reqwest::redirect::Policy::none();
-    reqwest::Client::builder().no_proxy().redirect(none).build().expect("a client")
+    crate::http::client().redirect(none).build().expect("a client")
 }
 
 /// A sign-in that began in a browser.

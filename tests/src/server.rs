@@ -26,9 +26,6 @@ use crate::postgres::{self, TestDatabase};
 /// The password of every user that the tests create.
 pub const PASSWORD: &str = "correct horse battery";
 
-/// Well below the server's own limit, so that no request is sent on a connection that the server is closing.
-const POOL_IDLE: std::time::Duration = std::time::Duration::from_secs(20);
-
 /// One hash for all of them: hashing costs more than most tests.
 fn password_hash() -> String {
     static HASH: OnceLock<String> = OnceLock::new();
@@ -256,7 +253,7 @@ impl TestServerBuilder {
             builder = builder.connection_limits(limits);
         }
         let running = serve::start(builder).await?;
-        let http = reqwest::Client::builder().no_proxy().pool_idle_timeout(POOL_IDLE).build().expect("a client");
+        let http = crate::http::client().build().expect("a client");
         Ok(TestServer { running: Some(running), data: Some(data), clock: self.clock, http, users: AtomicU32::new(1) })
     }
 }

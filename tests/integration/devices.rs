@@ -563,7 +563,7 @@ async fn a_capture_that_came_before_the_approval_is_released_by_it() {
     let name = phone.attendance(Locator::from_random([7; 4])).id("default");
     let key = phone.public_key();
     let mut in_log = None;
-    for _ in 0..500 {
+    for _ in 0..6_000 {
         let read = server.app().db.read(move |tx: &Tx<'_>| log::find(tx, name, &key, 1));
         in_log = read.await.map_err(|error: DbError| error).unwrap();
         if in_log.is_some() {

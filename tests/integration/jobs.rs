@@ -34,7 +34,7 @@ async fn counts(app: &App) -> Counts {
 
 /// Waits for what a worker on another thread does.
 async fn until(app: &App, wanted: Counts) {
-    for _ in 0..500 {
+    for _ in 0..6_000 {
         if counts(app).await == wanted {
             return;
         }
@@ -152,9 +152,14 @@ async fn jobs_survive_a_restart_and_a_worker_that_was_lost() {
     let server = server().await;
     let app = server.app();
     enqueue(app, b"subject", NOW_MS).await;
-    let handlers = Handlers::new().on(KIND, 10, |_app, _jobs| std::future::pending());
+    let taken = Arc::new(tokio::sync::Notify::new());
+    let tell = Arc::clone(&taken);
+    let handlers = Handlers::new().on(KIND, 10, move |_app, _jobs| {
+        tell.notify_one();
+        std::future::pending()
+    });
     let lost = tokio::spawn(jobs::run(app.clone(), handlers));
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    taken.notified().await;
     lost.abort();
     let again = TestServer::builder().manual_clock(NOW_MS).data(server.stop().await).start().await;
     let (seen, _worker) = worker(again.app(), |_| Ok(()));

@@ -45,7 +45,7 @@ async fn approve_all(admin: &Client) {
 
 /// Waits until the judge has nothing to do.
 async fn judged(server: &TestServer) {
-    for _ in 0..1_500 {
+    for _ in 0..6_000 {
         let counts: Result<_, muster_server::db::DbError> =
             server.app().db.read(|tx| muster_server::jobs::counts(tx, muster_server::attendance::JUDGE_JOB)).await;
         let counts = counts.unwrap();

@@ -9,6 +9,7 @@ use muster_server::ids::TenantId;
 use muster_server::mail::{self, Message, Notice, Template};
 use muster_tests::{TestServer, TestServerBuilder};
 use serde_json::{Value, json};
+use tokio::net::TcpSocket;
 
 use crate::smtp::{Encryption, MailServer, SMTP_PASSWORD, USER};
 
@@ -38,7 +39,7 @@ async fn until(server: &TestServer, what: impl Fn(&Value) -> bool) -> Value {
     let email = format!("admin-{:x}@muster.example", server.app().draw());
     server.create_user(&email, "admin").await;
     let admin = server.sign_in(&email).await;
-    for _ in 0..1_000 {
+    for _ in 0..6_000 {
         let outbox = admin.get("/api/v1/admin/mail").await.expect(200);
         if what(&outbox) {
             return outbox;
@@ -56,9 +57,12 @@ async fn until_empty(server: &TestServer) {
     until(server, |outbox| outbox["queued"] == 0).await;
 }
 
-/// A port on which nobody listens.
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+/// A port on which nobody listens, and nobody else can while the socket is there.
+fn closed_port() -> (TcpSocket, u16) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let port = socket.local_addr().unwrap().port();
+    (socket, port)
 }
 
 #[tokio::test]
@@ -100,13 +104,14 @@ async fn a_notice_arrives_encrypted_from_a_known_sender_with_every_field() {
 
 #[tokio::test]
 async fn mail_waits_for_a_mail_server_that_is_down_and_for_a_restart() {
-    let port = free_port();
+    let (held, port) = closed_port();
     let server = through(port, "none").start().await;
     notify(&server, "ada@uni.example", Notice::PasswordChanged).await;
     let item = until_tried(&server, 1).await;
     assert_eq!((&item["state"], &item["recipient"]), (&json!("queued"), &json!("ada@uni.example")));
     assert!(item["last_error"].as_str().unwrap().starts_with("the mail server could not be reached"), "{item}");
     let data = server.stop().await;
+    drop(held);
     let post = MailServer::start(Encryption::None, port, false);
     let server = through(port, "none").data(data).start().await;
     assert!(post.inbox().is_empty(), "its time has not come");
@@ -145,7 +150,8 @@ async fn what_the_mail_server_puts_off_is_tried_again_and_what_it_refuses_is_sho
 
 #[tokio::test]
 async fn a_message_that_nobody_needs_any_more_is_given_up() {
-    let server = through(free_port(), "none").start().await;
+    let (_held, port) = closed_port();
+    let server = through(port, "none").start().await;
     notify(&server, "ada@uni.example", Notice::AccountLocked).await;
     until_tried(&server, 1).await;
     server.clock().advance(2 * DAY);

@@ -159,11 +159,26 @@ async fn nobody_learns_from_the_answer_whether_there_is_an_account() {
 
 #[tokio::test]
 async fn the_time_of_the_answer_does_not_tell_either() {
-    const EACH: usize = 60;
+    const ROUNDS: usize = 4;
     let post = MailServer::plain();
     let server =
         with(&post).option("--rl-reset-ip-limit", "100000").option("--rl-reset-email-limit", "100000").start().await;
     server.create_user("known@uni.example", "student").await;
+    let mut gaps = Vec::new();
+    // What is promised is 5 %, and holds on a machine that does nothing else; this is for one that runs other tests. Work
+    // that only one of the answers waits for would show in every round.
+    for _ in 0..ROUNDS {
+        gaps.push(gap(&server).await);
+        if gaps.last() <= Some(&0.3) {
+            return;
+        }
+    }
+    panic!("one of the answers takes longer by {gaps:?}");
+}
+
+/// By how much the middle answers for an address with and without an account differ.
+async fn gap(server: &TestServer) -> f64 {
+    const EACH: usize = 60;
     let mut times: [Vec<Duration>; 2] = Default::default();
     for number in 0..2 * EACH {
         // Twos in both orders, so that whatever happens to every second request happens to both.
@@ -172,20 +187,18 @@ async fn the_time_of_the_answer_does_not_tell_either() {
         let watch = Stopwatch::start();
         server.anonymous().post(REQUEST, &body).await.expect(202);
         times[usize::from(known)].push(watch.elapsed());
-        idle(&server).await;
+        idle(server).await;
     }
     let [unknown, known] = times.map(|mut times| {
         times.sort();
         times[EACH / 2]
     });
-    let gap = unknown.abs_diff(known).as_secs_f64() / unknown.as_secs_f64();
-    // What is promised is 5 %, and holds on a machine that does nothing else; this is for one that runs other tests.
-    assert!(gap <= 0.3, "unknown {unknown:?}, known {known:?}");
+    unknown.abs_diff(known).as_secs_f64() / unknown.as_secs_f64()
 }
 
 /// Waits until nothing is left to do.
 async fn idle(server: &TestServer) {
-    for _ in 0..1_000 {
+    for _ in 0..30_000 {
         let left: Result<u64, DbError> = server
             .app()
             .db

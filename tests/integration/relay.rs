@@ -26,7 +26,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 /// How often a test looks for what a worker does.
-const LOOKS_MAX: u32 = 1_500;
+const LOOKS_MAX: u32 = 6_000;
 
 /// The same hall in one of two worlds.
 struct World {

@@ -109,7 +109,7 @@ fn document(id: &str) -> DocumentId {
 /// Withdraws the judge's work, or waits until it is done: from here on the record changes only by this test.
 async fn unjudged(server: &TestServer, id: &str) {
     let (app, document, tenant) = (server.app().clone(), document(id), TenantId::default_tenant());
-    for _ in 0..500 {
+    for _ in 0..6_000 {
         let tenant = tenant.clone();
         let pending: Result<bool, DbError> = app
             .db

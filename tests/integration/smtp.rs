@@ -14,7 +14,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// How often an inbox is looked at before a test gives up, and how often in a second.
-const POLLS_MAX: usize = 1_000;
+const POLLS_MAX: usize = 6_000;
 const POLL: Duration = Duration::from_millis(10);
 
 /// Who may send.

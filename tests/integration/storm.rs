@@ -18,7 +18,7 @@ const RECORDS: usize = 24;
 /// Acknowledgements after which the server is stopped.
 const ACKS_BEFORE_STOP: usize = 60;
 /// More than enough tries for a phone that is told to come back.
-const TRIES_MAX: usize = 500;
+const TRIES_MAX: usize = 5_000;
 
 /// Phones that are bound, each with records for class sessions of their own.
 async fn phones(server: &TestServer) -> Vec<(Phone, Vec<Item>)> {

@@ -441,7 +441,7 @@ async fn verifying_a_token_says_whose_it_is_and_how_long_it_is_good() {
 }
 
 #[tokio::test]
-async fn another_server_notices_within_a_second() {
+async fn another_server_is_told_and_need_not_look() {
     let here = TestServer::start().await;
     if here.data().is_sqlite() {
         return;
@@ -456,7 +456,8 @@ async fn another_server_notices_within_a_second() {
     me(&here, &tokens).await.expect_error(401, "TOKEN_REVOKED");
     refresh(&there, &twice.refresh).await.expect_error(401, "REFRESH_TOKEN_REVOKED");
     while me(&there, &tokens).await.status.as_u16() == 200 {
-        assert!(watch.elapsed() < Duration::from_secs(2), "the other server still takes the token");
+        // It is told at once; without that it would look for itself after 30 s. A busy machine takes its time.
+        assert!(watch.elapsed() < Duration::from_secs(15), "the other server still takes the token");
     }
     me(&there, &tokens).await.expect_error(401, "TOKEN_REVOKED");
 }

@@ -32,7 +32,7 @@ async fn judge_again(lecture: &Lecture, id: &str) {
         app.db.write(move |tx: &Tx<'_>| jobs::enqueue(tx, &tenant, attendance::JUDGE_JOB, &document.0, 0)).await;
     written.unwrap();
     app.wake_jobs();
-    for _ in 0..500 {
+    for _ in 0..6_000 {
         let counts: Result<_, DbError> = app.db.read(|tx: &Tx<'_>| jobs::counts(tx, attendance::JUDGE_JOB)).await;
         if counts.unwrap().pending == 0 {
             return;

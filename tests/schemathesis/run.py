@@ -74,7 +74,7 @@ def ask(url: str, token: str | None = None, body: dict | None = None) -> dict:
     if token:
         request.add_header("Authorization", f"Bearer {token}")
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(request, timeout=10) as response:
+    with opener.open(request, timeout=60) as response:
         return json.load(response)
 
 

@@ -25,7 +25,7 @@ pub const NOON_MS: i64 = 1_763_640_000_000;
 pub const HALL: Position =
     Position { latitude_e7: 525_200_000, longitude_e7: 134_050_000, accuracy_m: 8, mocked: false };
 /// How often, and how long in between, a test looks for what a worker on another thread does.
-const LOOKS_MAX: u32 = 1_500;
+const LOOKS_MAX: u32 = 6_000;
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// A course with a lecturer, and a session of two hours in a hall of 100 metres.

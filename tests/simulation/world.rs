@@ -280,10 +280,14 @@ impl World {
         let out = self.now_ms < self.unavailable_until_ms;
         let mut answer = if out || passage.is_some_and(|passage| passage.unavailable) {
             self.tally.count("network: 503 on the way");
-            Answer { status: 503, retry_after_ms: Some(self.dice.between(1, 8) * 1_000), body: Vec::new() }
+            Answer { status: 503, retry_after_ms: None, body: Vec::new() }
         } else {
             server.answer(&sending)
         };
+        if answer.status == 503 {
+            // Servers of one process take the chance in it from one counter, so it would depend on who runs beside.
+            answer.retry_after_ms = Some(self.dice.between(1, 8) * 1_000);
+        }
         self.note(|world| {
             let who = phone.map_or("nobody".to_owned(), |phone| world.phones[phone].name.clone());
             format!("request {id} of {who} reaches the server -> {}{}", answer.status, in_words(&answer))

@@ -260,7 +260,7 @@ mod tests {
             let _ = begun.send(());
             may_end.recv().is_err()
         };
-        let client = hashing.run(0, work);
+        let client = hashing.run(hashing.place(0).unwrap(), work);
         let watch = tokio::task::spawn_blocking(move || has_begun.recv());
         tokio::select! {
             _ = client => unreachable!("the work waits"),

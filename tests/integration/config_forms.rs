@@ -4,6 +4,9 @@ use muster_server::config::{Config, Origins, Report, Sources};
 
 use super::config::{MFA_KEY, config, report, report_of, run};
 
+/// Names of settings and what they are set to.
+type Settings<'a> = &'a [(&'a str, &'a str)];
+
 #[test]
 fn the_files_of_the_sources_are_read_line_by_line_as_they_are() {
     let dir = tempfile::tempdir().unwrap();
@@ -71,7 +74,7 @@ fn the_check_finds_what_only_a_start_would_stumble_over() {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     std::fs::write(&certificate, made.cert.pem()).unwrap();
     // Each mistake, the setting that it is told about, and its twin that is none.
-    let cases: [(&[(&str, &str)], &str, &[(&str, &str)]); 11] = [
+    let cases: [(Settings<'_>, &str, Settings<'_>); 11] = [
         (&[("MASTER_KEY", "abc")], "MASTER_KEY", &[("MASTER_KEY", MFA_KEY)]),
         (
             &[("DATABASE_URL", "postgresql://u:p@h/d?sslmode=prefer")],

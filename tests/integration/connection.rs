@@ -141,28 +141,3 @@ async fn stopping_finishes_what_has_begun() {
     stopping.await.unwrap();
     assert!(TcpStream::connect(address).await.is_err());
 }
-
-#[tokio::test]
-async fn zz_provoke() {
-    for (name, pool) in [("20 s", Duration::from_secs(20)), ("75 ms", Duration::from_millis(75))] {
-        let server = server(ConnectionLimits { head_timeout: Duration::from_millis(300), ..LIMITS }).await;
-        let http = reqwest::Client::builder().no_proxy().pool_idle_timeout(pool).build().unwrap();
-        let (mut failed, mut asked) = (0, 0);
-        for round in 0..60_u64 {
-            let url = server.url("/health/live");
-            let get = async || http.get(&url).send().await.unwrap().bytes().await.map(drop).unwrap();
-            for _ in 0..5 {
-                get().await;
-            }
-            std::thread::sleep(Duration::from_millis(300 + round));
-            asked += 1;
-            if let Err(error) = http.get(&url).send().await {
-                failed += 1;
-                if failed == 1 {
-                    eprintln!("{error:?}");
-                }
-            }
-        }
-        eprintln!("pool idle {name}: {failed} of {asked} failed");
-    }
-}

@@ -175,7 +175,7 @@ impl Hall {
         Ok(())
     }
 
-    fn push(&mut self, done: &Rc<Cell<bool>>) -> Vec<tokio::task::JoinHandle<Result<(Pusher, Vec<Duration>)>>> {
+    fn push(&mut self, done: &Rc<Cell<bool>>) -> Vec<Pushing> {
         let (address, pushers) = (self.address, std::mem::take(&mut self.pushers));
         pushers
             .into_iter()
@@ -183,10 +183,7 @@ impl Hall {
             .collect()
     }
 
-    async fn pushed(
-        &mut self,
-        pushing: Vec<tokio::task::JoinHandle<Result<(Pusher, Vec<Duration>)>>>,
-    ) -> Result<Vec<Duration>> {
+    async fn pushed(&mut self, pushing: Vec<Pushing>) -> Result<Vec<Duration>> {
         let mut acks = Vec::new();
         for pusher in pushing {
             let (pusher, took) = pusher.await??;
@@ -196,6 +193,9 @@ impl Hall {
         Ok(acks)
     }
 }
+
+/// A phone that pushes, and gives itself back with how long each of its exchanges took.
+type Pushing = tokio::task::JoinHandle<Result<(Pusher, Vec<Duration>)>>;
 
 fn described(mut latencies: Vec<Duration>) -> String {
     let count = latencies.len();

@@ -46,9 +46,9 @@ const REASON_CHARS_MAX: usize = 300;
 /// # Panics
 /// When it is not, with everything that it takes to find the place.
 pub fn check(method: &Method, path: &str, reply: &Reply, is_read: bool) {
-    if let Some(mismatch) = mismatch(method, path, reply, is_read) {
-        panic!("{method} {path} answers {}, and the description does not: {mismatch}", reply.status.as_u16());
-    }
+    let mismatch = mismatch(method, path, reply, is_read);
+    let status = reply.status.as_u16();
+    assert_eq!(mismatch, None, "{method} {path} answers {status}, and the description does not");
 }
 
 /// Where a reply is not as the server describes it; nothing if it is.

@@ -137,6 +137,12 @@ async fn who_hangs_up_after_a_guess_is_noted_all_the_same() {
     let head = format!("POST {LOGIN} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ");
     let mut guesser = tokio::net::TcpStream::connect(server.address()).await.unwrap();
     guesser.write_all(format!("{head}{}\r\n\r\n{body}", body.len()).as_bytes()).await.unwrap();
+    let counted = async || -> i64 {
+        let sql = "SELECT count(*) FROM sign_in_failures";
+        let read: Result<_, DbError> = server.app().db.read(|tx| tx.query_one(sql, &[], |row| row.get(0))).await;
+        read.unwrap().unwrap()
+    };
+    while counted().await == 0 {}
     drop(guesser);
     for _ in 0..1_000 {
         if refused(&server, "wrong").await == 1 {

@@ -31,7 +31,8 @@ const UNDESCRIBED: &[(&str, &str, &str)] = &[
 const NOTHING_HERE: [u16; 4] = [404, 405, 429, 503];
 
 /// Older names of handlers, which the description does not repeat: the end of such a path, and of the described one.
-const OLDER_NAMES: &[([&str; 2], [&str; 2])] = &[(["auth", "signup"], ["auth", "register"])];
+const OLDER_NAMES: &[([&str; 2], [&str; 2])] =
+    &[(["auth", "signup"], ["auth", "register"]), (["mfa", "enrol"], ["mfa", "enroll"])];
 
 const JSON: &str = "application/json";
 /// Segments of the longest `API_PREFIX` that a test uses.

@@ -4,9 +4,9 @@ use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use openidconnect::url::form_urlencoded;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 
 use super::arrive::{self, Arrived};
 use super::flow::{self, Flow};
@@ -35,12 +35,29 @@ pub(super) struct Returned {
     iss: Option<String>,
 }
 
+/// What came of a sign-in that began without an address to go back to.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+enum Ended {
+    /// The identity opens an account.
+    SignedIn(SignInReply),
+    /// It was linked to the account of whoever asked for that.
+    Linked(Linked),
+}
+
+/// An account has one more way in.
+#[derive(Serialize, ToSchema)]
+struct Linked {
+    /// The provider's name.
+    linked: String,
+}
+
 /// Ends a sign-in: with tokens, or on the way to the address that was given at its start.
 #[utoipa::path(
     get, path = "/auth/oauth/{provider}/callback", tag = "oauth", security(()),
     params(("provider" = String, Path, description = "as in `/auth/oauth/providers`"), Returned),
     responses(
-        (status = 200, body = SignInReply, description = "or `{\"linked\": provider}` where a link was asked for"),
+        (status = 200, body = Ended, description = "`linked` where a link was asked for"),
         (status = 302, description = "to the given address, after `#`: `code`, or `linked`, or `error` with the code of the \
             refusal, and with ACCOUNT_LINK_REQUIRED also `link_token`"),
         (status = 400, description = "OAUTH_STATE_INVALID: not begun in this browser, or used, or too old", body = ErrorEnvelope),
@@ -143,11 +160,11 @@ async fn reply(
     let linked = provider.name.as_str();
     Ok(match (arrived, &flow.redirect_uri) {
         (Arrived::Linked, Some(uri)) => send_back(uri, &[("linked", linked)])?,
-        (Arrived::Linked, None) => Json(serde_json::json!({ "linked": linked })).into_response(),
+        (Arrived::Linked, None) => Json(Ended::Linked(Linked { linked: linked.to_owned() })).into_response(),
         (Arrived::SignedIn { code, .. }, Some(uri)) => send_back(uri, &[("code", &code)])?,
         (Arrived::SignedIn { user, .. }, None) => {
             let sign_in = SignIn { class: flow.client, method: Method::Oauth, request: request.clone() };
-            Json(complete_sign_in(app, &user, sign_in).await?).into_response()
+            Json(Ended::SignedIn(complete_sign_in(app, &user, sign_in).await?)).into_response()
         }
     })
 }

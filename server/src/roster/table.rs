@@ -230,7 +230,11 @@ fn announcement(begin: &[u8]) -> Option<(u8, usize)> {
     let text = begin.strip_prefix(b"\xef\xbb\xbf").unwrap_or(begin);
     let line = text.split_inclusive(|byte| *byte == b'\n').next().filter(|line| line.ends_with(b"\n"))?;
     let value = line.get(..4).filter(|name| name.eq_ignore_ascii_case(b"sep=")).and(line.get(4..))?;
-    let separator = *value.trim_ascii_end().first().or(value.first().filter(|byte| **byte == b'\t'))?;
+    let separator = match (value.trim_ascii_end(), value.first()) {
+        ([separator], _) => *separator,
+        ([], Some(b'\t')) => b'\t',
+        _ => return None,
+    };
     SEPARATORS.contains(&separator).then_some((separator, begin.len() - text.len() + line.len()))
 }
 

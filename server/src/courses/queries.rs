@@ -162,10 +162,10 @@ pub(super) fn student_page(
         WHERE tenant_id = ?1 AND course_id = ?2 AND user_id > ?3
         ORDER BY user_id
         LIMIT ?4";
-    let after = after.map(|id| id.to_string()).unwrap_or_default();
-    tx.query(sql, params![tenant.as_str(), &course.to_string(), &after, limit], |row| row.get(0))
+    people_page(tx, sql, (tenant, course), after, limit)
 }
 
+/// A page of the lecturers' ids, in order.
 pub(super) fn lecturer_page(
     tx: &Tx<'_>,
     tenant: &TenantId,
@@ -177,6 +177,16 @@ pub(super) fn lecturer_page(
         WHERE tenant_id = ?1 AND course_id = ?2 AND user_id > ?3
         ORDER BY user_id
         LIMIT ?4";
+    people_page(tx, sql, (tenant, course), after, limit)
+}
+
+fn people_page(
+    tx: &Tx<'_>,
+    sql: &'static str,
+    (tenant, course): (&TenantId, CourseId),
+    after: Option<UserId>,
+    limit: u32,
+) -> Result<Vec<UserId>, DbError> {
     let after = after.map(|id| id.to_string()).unwrap_or_default();
     tx.query(sql, params![tenant.as_str(), &course.to_string(), &after, limit], |row| row.get(0))
 }

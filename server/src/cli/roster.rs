@@ -80,7 +80,8 @@ A plain CSV has a header and these columns, in any order; separators are , ; or 
   password_hash of the system before, for new people: Argon2, bcrypt, or PBKDF2 with SHA-256 as passlib or Django write it
 
 People are found by the registry's id, else by e-mail address. Who comes without a password_hash signs in through a provider,
-or sets a password by mail; nobody's password is changed. A roster makes nobody an admin, takes no role away and deletes nobody; who is not in it any more is reported.
+or sets a password by mail; nobody's password is changed. A roster makes nobody an admin, takes no role away and deletes
+nobody; who is not in it any more is reported.
 
 Everything is written in one transaction. While a server runs on the same SQLite file, its writes wait for it, and give up
 after 5 seconds: large rosters are better sent to the running server, POST /api/v1/admin/roster/import.";

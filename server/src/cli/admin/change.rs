@@ -39,31 +39,23 @@ pub(in crate::cli) struct SetRole {
 pub(super) fn set_role(set_role: &SetRole) -> Result<(), StartError> {
     let change = UserChange { role: Some(set_role.role), ..UserChange::default() };
     let (before, after) = apply(&set_role.whom, change)?;
-    if set_role.whom.json {
-        return tell_json(&after);
-    }
-    match before.role == after.role {
-        true => tell(&format!("{} is {} already\n", after.email, after.role)),
-        false => tell(&format!("{}: {} -> {}; every sign-in has ended\n", after.email, before.role, after.role)),
-    }
+    let words = match before.role == after.role {
+        true => format!("{} is {} already\n", after.email, after.role),
+        false => format!("{}: {} -> {}; every sign-in has ended\n", after.email, before.role, after.role),
+    };
+    tell_changed(&set_role.whom, &after, &words)
 }
 
 /// Runs `disable`.
 pub(super) fn disable(whom: &Whom) -> Result<(), StartError> {
     let (_, after) = apply(whom, UserChange { status: Some(Status::Disabled), ..UserChange::default() })?;
-    if whom.json {
-        return tell_json(&after);
-    }
-    tell(&format!("{} is disabled; every sign-in has ended\n", after.email))
+    tell_changed(whom, &after, &format!("{} is disabled; every sign-in has ended\n", after.email))
 }
 
 /// Runs `enable`.
 pub(super) fn enable(whom: &Whom) -> Result<(), StartError> {
     let (_, after) = apply(whom, UserChange { status: Some(Status::Active), ..UserChange::default() })?;
-    if whom.json {
-        return tell_json(&after);
-    }
-    tell(&format!("{} is active\n", after.email))
+    tell_changed(whom, &after, &format!("{} is active\n", after.email))
 }
 
 /// Runs `reset-mfa`.
@@ -85,6 +77,10 @@ pub(super) fn reset_mfa(whom: &Whom) -> Result<(), StartError> {
         MfaReset::NotEnabled => tell(&format!("{} had no second factor\n", whom.account)),
         MfaReset::NoSuchUser => Err(unknown(whom)),
     }
+}
+
+fn tell_changed(whom: &Whom, after: &User, words: &str) -> Result<(), StartError> {
+    if whom.json { tell_json(after) } else { tell(words) }
 }
 
 fn unknown(whom: &Whom) -> StartError {

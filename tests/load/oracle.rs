@@ -60,21 +60,31 @@ async fn sign_ins(server: &TestServer, each: usize) -> Result<Vec<Class>> {
     for number in 0..each {
         server.create_user(&format!("wrong{number}@x.example"), "student").await;
     }
-    let mut classes = ["unknown", "wrong", "locked", "without password", "disabled"]
-        .map(|name| Class { name, latencies: Vec::new() });
+    let kinds = ["unknown", "wrong", "locked", "without password", "disabled"];
+    in_turns(kinds, each, async |kind, number| {
+        let email = match kind {
+            0 => format!("unknown{number}@x.example"),
+            1 => format!("wrong{number}@x.example"),
+            2 => "locked@x.example".to_owned(),
+            3 => "provider@x.example".to_owned(),
+            _ => "disabled@x.example".to_owned(),
+        };
+        sign_in(&client, &email, 401).await
+    })
+    .await
+}
+
+/// Asks `each` times for every kind. Every kind comes first, second, and so on equally often.
+async fn in_turns<const KINDS: usize>(
+    kinds: [&'static str; KINDS],
+    each: usize,
+    ask: impl AsyncFn(usize, usize) -> Result<Duration>,
+) -> Result<Vec<Class>> {
+    let mut classes = kinds.map(|name| Class { name, latencies: Vec::new() });
     for number in 0..each {
-        for turn in 0..classes.len() {
-            // Every kind comes first, second, and so on equally often.
-            let class = (turn + number) % classes.len();
-            let email = match class {
-                0 => format!("unknown{number}@x.example"),
-                1 => format!("wrong{number}@x.example"),
-                2 => "locked@x.example".to_owned(),
-                3 => "provider@x.example".to_owned(),
-                _ => "disabled@x.example".to_owned(),
-            };
-            let took = sign_in(&client, &email, 401).await?;
-            classes[class].latencies.push(took);
+        for turn in 0..KINDS {
+            let kind = (turn + number) % KINDS;
+            classes[kind].latencies.push(ask(kind, number).await?);
         }
     }
     Ok(classes.into())
@@ -86,45 +96,33 @@ async fn sign_in(client: &Client, email: &str, status: u16) -> Result<Duration> 
 
 async fn sign_ups(server: &TestServer, each: usize) -> Result<Vec<Class>> {
     let client = server.anonymous();
-    let mut classes =
-        ["new address", "taken address", "taken user name"].map(|name| Class { name, latencies: Vec::new() });
     let taken = json!({ "email": "taken@x.example", "username": "taken", "password": PASSWORD, "name": "Taken" });
     client.post("/api/v1/auth/register", &taken).await.expect(201);
-    for number in 0..each {
-        for turn in 0..classes.len() {
-            let class = (turn + number) % classes.len();
-            let (email, username) = match class {
-                0 => (format!("new{number}@x.example"), format!("new{number}")),
-                1 => ("taken@x.example".to_owned(), format!("other{number}")),
-                _ => (format!("named{number}@x.example"), "taken".to_owned()),
-            };
-            let body = json!({ "email": email, "username": username, "password": PASSWORD, "name": "Somebody" });
-            let took = timed(&client, "/api/v1/auth/register", &body, 201).await?;
-            classes[class].latencies.push(took);
-        }
-    }
-    Ok(classes.into())
+    in_turns(["new address", "taken address", "taken user name"], each, async |kind, number| {
+        let (email, username) = match kind {
+            0 => (format!("new{number}@x.example"), format!("new{number}")),
+            1 => ("taken@x.example".to_owned(), format!("other{number}")),
+            _ => (format!("named{number}@x.example"), "taken".to_owned()),
+        };
+        let body = json!({ "email": email, "username": username, "password": PASSWORD, "name": "Somebody" });
+        timed(&client, "/api/v1/auth/register", &body, 201).await
+    })
+    .await
 }
 
 /// After the sign-ins, whose accounts it asks for.
 async fn resets(server: &TestServer, each: usize) -> Result<Vec<Class>> {
     let client = server.anonymous();
-    let mut classes = ["unknown", "with a password", "without password", "disabled"]
-        .map(|name| Class { name, latencies: Vec::new() });
-    for number in 0..each {
-        for turn in 0..classes.len() {
-            let class = (turn + number) % classes.len();
-            let email = match class {
-                0 => format!("unknown{number}@x.example"),
-                1 => format!("wrong{number}@x.example"),
-                2 => "provider@x.example".to_owned(),
-                _ => "disabled@x.example".to_owned(),
-            };
-            let took = timed(&client, "/api/v1/auth/password-reset/request", &json!({ "email": email }), 202).await?;
-            classes[class].latencies.push(took);
-        }
-    }
-    Ok(classes.into())
+    in_turns(["unknown", "with a password", "without password", "disabled"], each, async |kind, number| {
+        let email = match kind {
+            0 => format!("unknown{number}@x.example"),
+            1 => format!("wrong{number}@x.example"),
+            2 => "provider@x.example".to_owned(),
+            _ => "disabled@x.example".to_owned(),
+        };
+        timed(&client, "/api/v1/auth/password-reset/request", &json!({ "email": email }), 202).await
+    })
+    .await
 }
 
 async fn timed(client: &Client, path: &str, body: &Value, status: u16) -> Result<Duration> {

@@ -59,19 +59,34 @@ pub(super) async fn change_password(
     let found = app.db.read(move |tx| stored(tx, &tenant, id)).await?;
     let (user, old_hash) = found.ok_or_else(|| AppError::not_found("the account"))?;
     passwords::check_new("new_password", new_password, &passwords::about(&user))?;
-    let place = hashing::place(&app)?;
-    let attempt = locks::attempt_again(&app, &current.tenant, current.id).await?;
-    if hashing::verify(&app, place, change.current_password, old_hash.clone()).await? == Verified::Wrong {
-        attempt.failed(&app, &current.tenant, Account::User(current.id), &request).await?;
-        return Err(AppError::forbidden("INVALID_CREDENTIALS", "the current password is wrong"));
-    }
-    attempt.succeeded(&app).await?;
+    let wrong = "the current password is wrong";
+    prove(&app, &current, (change.current_password, old_hash.clone()), wrong, &request).await?;
     let new_hash = hashing::hash_password(&app, change.new_password).await?;
     let user = replace(&app, &current, old_hash.unwrap_or_default(), new_hash, &request).await?;
     remember(&app, &user)?;
     app.security_event(SecurityEvent::PasswordChanged, request.as_str(), Some(&user.id.to_string()));
     let sign_in = SignIn { class: change.client, method: Method::Password, request };
     auth_session::begin(&app, &user, &sign_in).await.map(Json)
+}
+
+/// Evaluates the password of somebody who is signed in, as often as a sign-in would.
+///
+/// # Errors
+/// 403 with these words when it is wrong, 429 after too many failures, 503 when too many sign in at once.
+pub(super) async fn prove(
+    app: &App,
+    current: &CurrentUser,
+    (password, stored): (Secret, Option<String>),
+    wrong: &'static str,
+    request: &RequestId,
+) -> AppResult<()> {
+    let place = hashing::place(app)?;
+    let attempt = locks::attempt_again(app, &current.tenant, current.id).await?;
+    if hashing::verify(app, place, password, stored).await? == Verified::Wrong {
+        attempt.failed(app, &current.tenant, Account::User(current.id), request).await?;
+        return Err(AppError::forbidden("INVALID_CREDENTIALS", wrong));
+    }
+    attempt.succeeded(app).await
 }
 
 fn stored(tx: &Tx<'_>, tenant: &TenantId, id: UserId) -> Result<Option<(User, Option<String>)>, DbError> {

@@ -25,10 +25,9 @@ use self::pending::PendingTokens;
 use self::queries::{Enrolment, Owner};
 use self::secret::SecretKeys;
 use super::current_user::CurrentUser;
-use super::hashing::{self, Verified};
+use super::password;
 use super::pepper::{HashKey, Pepper};
 use super::queries as accounts;
-use super::rates::locks::{self, Account};
 use super::role::{Role, UnknownRole};
 use super::users::User;
 use crate::app::{App, StartError};
@@ -116,11 +115,5 @@ async fn prove_password(app: &App, current: &CurrentUser, password: Secret, requ
         let text = "this account has no password: set one by mail first";
         return Err(AppError::conflict("PASSWORD_NOT_SET", text));
     }
-    let place = hashing::place(app)?;
-    let attempt = locks::attempt_again(app, &current.tenant, current.id).await?;
-    if hashing::verify(app, place, password, hash).await? == Verified::Wrong {
-        attempt.failed(app, &current.tenant, Account::User(current.id), request).await?;
-        return Err(AppError::forbidden("INVALID_CREDENTIALS", "the password is wrong"));
-    }
-    attempt.succeeded(app).await
+    password::prove(app, current, (password, hash), "the password is wrong", request).await
 }

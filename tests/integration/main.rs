@@ -54,6 +54,7 @@ mod smtp;
 mod sign_in;
 mod storm;
 mod sync;
+mod texts;
 mod tamper;
 mod tidy;
 mod token_keys;

@@ -3,6 +3,8 @@
 
 mod queries;
 
+pub(super) use queries::{page, set_forms};
+
 use super::limits;
 use super::role::Role;
 use super::users::{NewUser, Profile, Status};

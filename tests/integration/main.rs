@@ -48,6 +48,7 @@ mod review;
 mod revocation;
 mod roster;
 mod roster_cli;
+mod roster_forms;
 mod security_checks;
 mod settings_in_effect;
 mod smtp;

@@ -50,7 +50,7 @@ pub use hashing::{ImportedHash, generate_password, hash_password_blocking};
 pub use mfa::{MfaReset, check_mfa_key, reset_mfa};
 pub use password_reset::{RESET_JOB, reset_batch};
 pub use permission::Permission;
-pub use registry::{KnownUser, RegistryChange, change_from_registry, count_users, known_users, send_user};
+pub use registry::{KnownUser, RegistryChange, change_from_registry, count_users, known_users, make_room, send_user};
 pub use role::Role;
 pub use state::AuthState;
 pub use traffic::{Traffic, limit as limit_traffic};

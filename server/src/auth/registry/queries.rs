@@ -51,6 +51,14 @@ pub(super) fn is_unchanged(tx: &Tx<'_>, tenant: &TenantId, id: UserId, seen_at_m
     Ok(tx.query_one(sql, params![tenant.as_str(), &id, seen_at_ms], |row| row.get::<i64>(0))?.is_some())
 }
 
+/// Takes away what is unique about a user. The address stays if it is theirs afterwards, and with it that it was confirmed.
+pub(super) fn make_room(tx: &Tx<'_>, tenant: &TenantId, id: UserId, email: &str) -> Result<(), DbError> {
+    let sql = "UPDATE users
+        SET email = CASE WHEN email = ?3 THEN email ELSE '~' || id END, username = NULL, external_id = NULL
+        WHERE tenant_id = ?1 AND id = ?2";
+    tx.send(sql, params![tenant.as_str(), &id.to_string(), email])
+}
+
 /// Writes what describes a user in another form. The mailbox is the same, so that it stays confirmed.
 pub(in crate::auth) fn set_forms(
     tx: &Tx<'_>,

@@ -44,6 +44,7 @@ mod nodes;
 mod permissions;
 mod oidc;
 mod oidc_accounts;
+mod oidc_claims;
 mod review;
 mod revocation;
 mod roster;

@@ -42,6 +42,7 @@ mod rates;
 mod rebuild;
 mod nodes;
 mod permissions;
+mod odd_bodies;
 mod oidc;
 mod oidc_accounts;
 mod oidc_claims;

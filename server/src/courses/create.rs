@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
+use muster_sync_core::typed;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -42,6 +43,7 @@ pub(super) async fn create_course(
         id: CourseId::generate(&*app.clock, &*app.entropy),
         code: code(&body.code)?,
         title: title(&body.title)?,
+        external_id: None,
         created_at_ms: app.now_ms(),
     };
     let actor = allowed.actor(&request);
@@ -65,7 +67,8 @@ pub(super) async fn create_course(
 }
 
 pub(super) fn code(text: &str) -> AppResult<String> {
-    let text = text.trim().to_uppercase();
+    // What a keyboard writes for a dash, a blank or a digit must not make another course.
+    let text = typed::ascii_signs(text).trim().to_uppercase();
     let plain = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | ' ');
     if limits::CODE_CHARS.contains(&text.chars().count()) && text.chars().all(plain) {
         return Ok(text);

@@ -1,6 +1,7 @@
 //! Courses: who teaches them, who is enrolled, and which sync channels that gives to whom.
 
 mod create;
+mod history;
 mod limits;
 mod list;
 mod members;
@@ -22,6 +23,7 @@ use crate::ids::{CourseId, TenantId, UserId};
 
 use queries::Places;
 
+pub use history::{find_at, students_at, was_enrolled};
 pub use limits::{CODE_CHARS_MAX, STUDENTS_PER_COURSE_MAX};
 pub use registry::{
     KnownCourse, Member, add_members, change_known, insert_known, known_courses, may_be_member, members_of,
@@ -48,7 +50,11 @@ pub struct Course {
     pub code: String,
     /// In words.
     pub title: String,
-    /// Milliseconds since the Unix epoch.
+    /// The id of the class in the registry's own system, if it came from there.
+    pub external_id: Option<String>,
+    /// When it was made.
+    #[serde(rename = "created_at", serialize_with = "crate::clock::as_iso")]
+    #[schema(value_type = String, format = DateTime)]
     pub created_at_ms: i64,
 }
 

@@ -50,6 +50,7 @@ pub const SERVER_MIGRATIONS: &[Migration] = migrations![
     20 "0020_audit_search",
     21 "0021_large_tables",
     22 "0022_counters",
+    23 "0023_past_enrolments",
 ];
 
 const TABLE: &str = "

@@ -1,11 +1,11 @@
 //! Every route of the server under its prefixes, and the OpenAPI description that is made from them.
 
 use axum::{Router, middleware};
-use utoipa::openapi::path::{HttpMethod, Operation, PathItem};
+use utoipa::openapi::path::{HttpMethod, Operation, Parameter, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{
-    ComponentsBuilder, ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, Response, ResponseBuilder,
-    SecurityRequirement,
+    ComponentsBuilder, ContentBuilder, HeaderBuilder, InfoBuilder, ObjectBuilder, OpenApi, OpenApiBuilder, Ref, RefOr,
+    Required, Response, ResponseBuilder, Schema, SecurityRequirement, Type,
 };
 use utoipa_axum::router::OpenApiRouter;
 
@@ -24,14 +24,17 @@ const BEARER: &str = "bearer";
 
 /// The server's routes, ready to serve.
 pub fn router(app: App) -> Router {
-    let (router, openapi) = described().split_for_parts();
+    let (router, mut openapi) = described().split_for_parts();
+    complete(&mut openapi);
     let router = router.merge(aliases(app.config.web.prefix())).merge(auth::pages());
-    let router = router.merge(docs::routes(openapi_json(openapi))).merge(health::metrics_route());
+    let router = router.merge(docs::routes(openapi_json(&openapi))).merge(health::metrics_route());
+    // Inside of the limit, so that what it refuses is counted, too.
+    let router = router.layer(middleware::from_fn(http::check_content));
     let router = router.layer(middleware::from_fn_with_state(app.clone(), auth::limit_traffic));
     // Outside of the limit, so that what it refuses is counted by route, too.
     let router = router.route_layer(middleware::from_fn(http::note_route));
     // Checked before the app was built: a setting that cannot be read did not come this far.
-    let router = match http::cors(&app.config.web) {
+    let router = match http::cors(&app.config.web, &http::CrossOrigin::of(&openapi)) {
         Ok(Some(cors)) => router.layer(cors),
         _ => router,
     };
@@ -41,7 +44,7 @@ pub fn router(app: App) -> Router {
 /// The description alone, for tests and for documentation.
 pub fn openapi() -> OpenApi {
     let (_, mut openapi) = described().split_for_parts();
-    name_operations(&mut openapi);
+    complete(&mut openapi);
     openapi
 }
 
@@ -97,8 +100,7 @@ fn base() -> OpenApi {
         .build()
 }
 
-fn openapi_json(mut openapi: OpenApi) -> String {
-    name_operations(&mut openapi);
+fn openapi_json(openapi: &OpenApi) -> String {
     openapi.to_json().unwrap_or_else(|error| {
         tracing::error!(%error, "The OpenAPI description cannot be written");
         "{}".to_owned()
@@ -111,8 +113,19 @@ fn failure() -> Response {
     ResponseBuilder::new().description("a failure, in the envelope").content("application/json", envelope).build()
 }
 
-/// Handlers of different slices may have one name; their operations may not. And any of them may fail.
-fn name_operations(openapi: &mut OpenApi) {
+/// The name of a request, which it may bring along.
+const REQUEST_ID: &str = "X-Request-ID";
+/// The headers of an answer, whatever the operation: with which status, which one, and what it says.
+const REPLY_HEADERS: [(&str, &str, &str); 4] = [
+    ("401", "WWW-Authenticate", "how to sign in"),
+    ("415", "Accept-Encoding", "what the body may be encoded in, where it came with a Content-Encoding"),
+    ("429", "Retry-After", "seconds after which to come back"),
+    ("503", "Retry-After", "seconds after which to come back"),
+];
+
+/// What is the same for every operation. Handlers of different slices may have one name; their operations may not. Any of
+/// them may fail. Every request may name itself, and every answer says under which name it is in the log.
+fn complete(openapi: &mut OpenApi) {
     for item in openapi.paths.paths.values_mut() {
         for (_, operation) in operations_mut(item) {
             if let (Some(tags), Some(id)) = (&operation.tags, &mut operation.operation_id)
@@ -120,9 +133,42 @@ fn name_operations(openapi: &mut OpenApi) {
             {
                 *id = format!("{tag}_{id}");
             }
-            operation.responses.responses.entry("default".to_owned()).or_insert_with(|| failure().into());
+            operation.parameters.get_or_insert_with(Vec::new).push(RefOr::T(request_id()));
+            let responses = &mut operation.responses.responses;
+            responses.entry("default".to_owned()).or_insert_with(|| failure().into());
+            for (status, response) in responses {
+                if let RefOr::T(response) = response {
+                    describe_headers(status, response);
+                }
+            }
         }
     }
+}
+
+fn describe_headers(status: &str, response: &mut Response) {
+    let header = |text: &str| HeaderBuilder::new().schema(Some(text_schema())).description(Some(text)).build();
+    for (of, name, text) in REPLY_HEADERS {
+        if status == of || status == "default" {
+            response.headers.insert(name.to_owned(), RefOr::T(header(text)));
+        }
+    }
+    let names = header("the name of the request in the log and in the envelope");
+    response.headers.insert(REQUEST_ID.to_owned(), RefOr::T(names));
+}
+
+fn request_id() -> Parameter {
+    let text = "names the request in the log; one that is no plain name of at most 64 characters is replaced";
+    ParameterBuilder::new()
+        .name(REQUEST_ID)
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some(text))
+        .schema(Some(text_schema()))
+        .build()
+}
+
+fn text_schema() -> Schema {
+    ObjectBuilder::new().schema_type(Type::String).build().into()
 }
 
 /// The operations of one path.

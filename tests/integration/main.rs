@@ -44,6 +44,7 @@ mod readings;
 mod rebuild;
 mod nodes;
 mod permissions;
+mod pooler;
 mod oidc;
 mod oidc_accounts;
 mod review;

@@ -15,6 +15,7 @@ use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::http::{Json, RequestId};
 use crate::ids::UserId;
+use crate::text;
 
 /// An account, with each name under every word that clients know it by.
 #[derive(Debug, Serialize, ToSchema)]
@@ -77,9 +78,9 @@ pub(super) struct UpdateProfile {
     #[schema(ignore)]
     external_id: Option<Value>,
     #[schema(ignore)]
-    email_confirmed_at_ms: Option<Value>,
+    email_confirmed_at: Option<Value>,
     #[schema(ignore)]
-    created_at_ms: Option<Value>,
+    created_at: Option<Value>,
 }
 
 /// Shows one's own account.
@@ -124,8 +125,8 @@ impl UpdateProfile {
             ("status", &self.status, by_admin),
             ("section", &self.section, "the university's registry or an admin changes this"),
             ("external_id", &self.external_id, "the university's registry or an admin changes this"),
-            ("email_confirmed_at_ms", &self.email_confirmed_at_ms, "the link of POST /auth/confirm-email/request does"),
-            ("created_at_ms", &self.created_at_ms, "this never changes"),
+            ("email_confirmed_at", &self.email_confirmed_at, "the link of POST /auth/confirm-email/request does"),
+            ("created_at", &self.created_at, "this never changes"),
         ];
         let changed =
             sent.into_iter().find(|(field, sent, _)| sent.as_ref().is_some_and(|sent| *sent != stored[*field]));
@@ -153,7 +154,7 @@ impl UpdateProfile {
 /// The one new name among those that came under different words.
 fn new<'a>(field: &'static str, sent: &[&'a Option<String>], before: Option<&str>) -> AppResult<Option<&'a str>> {
     let before = before.unwrap_or_default();
-    let mut new = sent.iter().filter_map(|name| name.as_deref()).filter(|name| name.trim() != before);
+    let mut new = sent.iter().filter_map(|name| name.as_deref()).filter(|name| text::shown(name) != before);
     let first = new.next();
     if new.any(|other| Some(other) != first) {
         return Err(AppError::field(field, "the same name came under two words with different texts"));

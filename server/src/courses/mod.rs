@@ -1,6 +1,7 @@
 //! Courses: who teaches them, who is enrolled, and which sync channels that gives to whom.
 
 mod create;
+mod forms;
 mod history;
 mod limits;
 mod list;
@@ -23,6 +24,8 @@ use crate::ids::{CourseId, TenantId, UserId};
 
 use queries::Places;
 
+pub use create::is_code_text;
+pub use forms::{FORMS_JOB, forms_batch};
 pub use history::{find_at, students_at, was_enrolled};
 pub use limits::{CODE_CHARS_MAX, STUDENTS_PER_COURSE_MAX};
 pub use registry::{

@@ -272,8 +272,7 @@ fn people_page(
     tx.query(sql, params![tenant.as_str(), &course.to_string(), &after, limit], |row| row.get(0))
 }
 
-pub(super) fn rename(tx: &Tx<'_>, tenant: &TenantId, course: &Course, now_ms: i64) -> Result<(), DbError> {
-    keep_name(tx, tenant, course.id, now_ms)?;
+pub(super) fn rename(tx: &Tx<'_>, tenant: &TenantId, course: &Course) -> Result<(), DbError> {
     let sql = "UPDATE courses
         SET code = ?3, title = ?4
         WHERE tenant_id = ?1 AND id = ?2";

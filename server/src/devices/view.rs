@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 use super::queries::{DeviceRow, RequestRow};
 use super::rules::{RequestStatus, STUDENT_DEVICES_MAX, devices_max};
 use crate::ids::UserId;
+use crate::text;
 
 /// A person in a list.
 #[derive(Debug, Serialize, ToSchema)]
@@ -95,8 +96,9 @@ impl From<RequestRow> for DeviceRequest {
                 external_id: row.external_id,
             },
             level: row.level,
-            platform: row.platform,
-            model: row.model,
+            // Signed as bytes, and shown as people may see them.
+            platform: text::shown(&row.platform),
+            model: row.model.as_deref().map(text::shown),
             status: row.status.as_str(),
             state,
             note: row.note,
@@ -163,8 +165,9 @@ impl From<DeviceRow> for Device {
             status: if row.bound { "bound" } else { "revoked" },
             state,
             level: row.level,
-            platform: row.platform,
-            model: row.model,
+            // Signed as bytes, and shown as people may see them.
+            platform: text::shown(&row.platform),
+            model: row.model.as_deref().map(text::shown),
             has_code_key: row.has_code_key,
             chain_fork: row.forked_at_ms.is_some(),
             bound_at_ms: row.bound_at_ms,

@@ -39,6 +39,7 @@ pub mod recovery;
 
 pub mod health;
 pub mod docs;
+pub mod description;
 pub mod router;
 pub mod demo;
 pub mod cli;

@@ -93,15 +93,15 @@ fn position(latitude: Option<Write>, accuracy: Option<Write>) -> Vec<u8> {
 #[tokio::test]
 async fn a_phone_whose_position_says_nothing_loses_no_capture() {
     let lecture = Lecture::begin().await;
-    let north: Write = |encoder| drop(encoder.i64(HALL.latitude_e7).unwrap());
+    let north: Write = |encoder| _ = encoder.i64(HALL.latitude_e7).unwrap();
     let nothing: [Write; 7] = [
-        |encoder| drop(encoder.null().unwrap()),
-        |encoder| drop(encoder.i64(-1).unwrap()),
-        |encoder| drop(encoder.f64(f64::NAN).unwrap()),
-        |encoder| drop(encoder.f32(f32::INFINITY).unwrap()),
-        |encoder| drop(encoder.str("NaN").unwrap()),
-        |encoder| drop(encoder.undefined().unwrap()),
-        |encoder| drop(encoder.f64(3.4e38).unwrap()),
+        |encoder| _ = encoder.null().unwrap(),
+        |encoder| _ = encoder.i64(-1).unwrap(),
+        |encoder| _ = encoder.f64(f64::NAN).unwrap(),
+        |encoder| _ = encoder.f32(f32::INFINITY).unwrap(),
+        |encoder| _ = encoder.str("NaN").unwrap(),
+        |encoder| _ = encoder.undefined().unwrap(),
+        |encoder| _ = encoder.f64(3.4e38).unwrap(),
     ];
     let imprecise = nothing.iter().map(|write| (Some(north), Some(*write), "position_imprecise"));
     let missing =
@@ -127,7 +127,7 @@ async fn a_phone_whose_position_says_nothing_loses_no_capture() {
     let manifest = lecture.manifest(None);
     let bytes = manifest.to_bytes();
     let at = bytes.windows(whole.len()).position(|window| window == whole).unwrap();
-    let exact: Write = |encoder| drop(encoder.f32(7.5).unwrap());
+    let exact: Write = |encoder| _ = encoder.f32(7.5).unwrap();
     let bytes = [&bytes[..at], &position(Some(north), Some(exact)), &bytes[at + whole.len()..]].concat();
     let item = phone.submission_of(lecture.locator(), &lecture.claim().await.code, manifest.clocks.wall_ms, bytes);
     let id = lecture.send(&phone, item).await;

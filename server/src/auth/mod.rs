@@ -8,6 +8,7 @@ mod confirm_email;
 mod current_user;
 mod default_accounts;
 mod fields;
+pub mod first_password;
 mod forms;
 mod hashing;
 mod imported_hashes;
@@ -92,8 +93,8 @@ pub fn admin_routes() -> OpenApiRouter<App> {
 }
 
 /// Names that other systems had for the same handlers, below the same prefixes.
-pub fn alias_routes() -> axum::Router<App> {
-    axum::Router::new().route("/auth/signup", axum::routing::post(register::register))
+pub fn alias_routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().route("/auth/signup", axum::routing::post(register::register))
 }
 
 /// The pages that links in mail open; outside of every prefix.

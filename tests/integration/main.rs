@@ -22,6 +22,7 @@ mod device_tokens;
 mod devices;
 mod faces;
 mod faces_http;
+mod fold;
 mod forks;
 mod health;
 mod hostile;

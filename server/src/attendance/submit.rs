@@ -98,7 +98,7 @@ pub(super) async fn submit(
 ) -> AppResult<Response> {
     let _place = FORMS.acquire().await.map_err(AppError::internal)?;
     let (actor, user) = (allowed.actor(&id), allowed.user);
-    let form = form::read(multipart).await?;
+    let form = form::read(multipart, app.config.image_bytes_max()).await?;
     let content_hash = form.content_hash();
     let request_key = form::request_key(&headers, content_hash)?;
     let name = DocumentName::Attendance { locator: form.claim.locator, student: user.id.to_string() };

@@ -2,6 +2,7 @@
 
 use muster_sync_core::{ChangeHash, DocumentId, Locator};
 
+use super::limits;
 use super::queries::{RECORD_COLUMNS, record};
 use super::rows::{AppealRow, RecordRow};
 use crate::db::{DbError, Tx};
@@ -14,9 +15,10 @@ pub(super) fn of_session(tx: &Tx<'_>, tenant: &TenantId, locator: &Locator) -> R
         "SELECT {RECORD_COLUMNS}
          FROM records r
          WHERE r.tenant_id = ?1 AND r.locator = ?2
-         ORDER BY r.student_id"
+         ORDER BY r.student_id
+         LIMIT ?3"
     );
-    tx.query(&sql, params![tenant.as_str(), locator.as_str()], record)
+    tx.query(&sql, params![tenant.as_str(), locator.as_str(), limits::ROSTER_MAX], record)
 }
 
 /// A page of a student's records, the newest first.
@@ -104,16 +106,21 @@ pub(super) fn in_review_counts(tx: &Tx<'_>, tenant: &TenantId) -> Result<Vec<(St
     )
 }
 
-/// This student's records in sessions whose plan is unknown.
-pub(super) fn unknown_sessions(tx: &Tx<'_>, tenant: &TenantId, student: &str) -> Result<i64, DbError> {
+/// Submissions of this student's record, and this student's records in sessions whose plan is unknown.
+pub(super) fn load_of(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    student: &str,
+    document: DocumentId,
+) -> Result<(i64, i64), DbError> {
     let counted = tx.query_one(
-        "SELECT COUNT(*)
-         FROM records r
-         WHERE r.tenant_id = ?1 AND r.student_id = ?2 AND r.course_id IS NULL",
-        params![tenant.as_str(), student],
-        |row| row.get(0),
+        "SELECT COALESCE((SELECT r.submission_count FROM records r WHERE r.document_id = ?3), 0),
+                (SELECT COUNT(*) FROM records r
+                 WHERE r.tenant_id = ?1 AND r.student_id = ?2 AND r.course_id IS NULL)",
+        params![tenant.as_str(), student, &document.0],
+        |row| Ok((row.get(0)?, row.get(1)?)),
     )?;
-    Ok(counted.unwrap_or(0))
+    Ok(counted.unwrap_or_default())
 }
 
 /// What an online client sent under one key before.
@@ -162,7 +169,8 @@ pub(super) fn appeals(tx: &Tx<'_>, document: DocumentId) -> Result<Vec<AppealRow
         "SELECT hash, of_hash, reason, received_at
          FROM appeals
          WHERE document_id = ?1
-         ORDER BY log_index",
+         ORDER BY log_index
+         LIMIT 100",
         params![&document.0],
         |row| {
             Ok(AppealRow {

@@ -197,14 +197,13 @@ fn replay(
             losses.iter().filter(|loss| (first..=last).contains(&(loss.kept_index + 1))).cloned().collect();
         done += page.len() as u64;
         made.write_blocking(move |tx: &Tx<'_>| {
-            let mut unfolded = attendance::Unfolded::default();
             for row in &page {
                 for loss in jumps.iter().filter(|loss| loss.kept_index + 1 == row.log_index) {
                     log::repeat_loss(tx, loss)?;
                 }
-                project(tx, &of_page, row, row.valid.writer == server, &mut unfolded)?;
+                project(tx, &of_page, row, row.valid.writer == server)?;
             }
-            unfolded.fold(tx)
+            Ok::<_, DbError>(())
         })?;
         tell(done);
         first = last + 1;
@@ -237,13 +236,7 @@ fn read(tenant: &TenantId, row: StoredRow) -> Result<Replayed, String> {
 }
 
 /// As admission and the server's own writing do it, without judging again.
-fn project(
-    tx: &Tx<'_>,
-    tenant: &TenantId,
-    row: &Replayed,
-    by_server: bool,
-    unfolded: &mut attendance::Unfolded,
-) -> Result<(), DbError> {
+fn project(tx: &Tx<'_>, tenant: &TenantId, row: &Replayed, by_server: bool) -> Result<(), DbError> {
     let course = match (&row.name, &row.valid.entry) {
         (DocumentName::ClassSession { .. }, Entry::Plan(plan)) => Some(plan.course.as_str().to_owned()),
         (DocumentName::ClassSession { locator } | DocumentName::Attendance { locator, .. }, _) => {
@@ -267,7 +260,7 @@ fn project(
             }
         }
         Container::Submissions | Container::Appeals | Container::Verdicts | Container::Decisions | Container::Marks => {
-            unfolded.project(tx, &appended, course.as_deref())
+            attendance::project(tx, &appended, course.as_deref())
         }
         Container::Requests | Container::Bindings | Container::Resets => {
             devices::project(tx, &appended, row.code_key.as_deref())

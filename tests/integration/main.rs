@@ -26,6 +26,7 @@ mod devices;
 mod evidence;
 mod faces;
 mod faces_http;
+mod fold;
 mod forks;
 mod health;
 mod hostile;

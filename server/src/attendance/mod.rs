@@ -49,6 +49,8 @@ pub use share::Share;
 pub fn routes() -> OpenApiRouter<App> {
     let forms =
         OpenApiRouter::new().routes(routes!(submit::submit)).layer(DefaultBodyLimit::max(limits::FORM_BYTES_MAX));
+    let decisions =
+        OpenApiRouter::new().routes(routes!(decide::decide)).layer(DefaultBodyLimit::max(limits::DECISION_BYTES_MAX));
     OpenApiRouter::new()
         .routes(routes!(mine::list))
         .routes(routes!(list::of_session))
@@ -56,10 +58,10 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(export::export))
         .routes(routes!(detail::show))
         .routes(routes!(evidence_view::image))
-        .routes(routes!(decide::decide))
         .routes(routes!(admin::flagged))
         .routes(routes!(admin::set_status))
         .merge(forms)
+        .merge(decisions)
 }
 
 /// The row of a record.

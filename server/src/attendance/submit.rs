@@ -84,7 +84,7 @@ struct SubmissionReceipt {
     params(("Idempotency-Key" = Option<String>, Header, description = "at most 128 bytes; names the request")),
     request_body(content = SubmissionForm, content_type = "multipart/form-data"),
     responses(
-        (status = 201, body = Submitted),
+        (status = 201, body = Submitted, headers(("Idempotency-Replayed" = String, description = "`true` if this was sent before"))),
         (status = 409, description = "the key was used for another form, or there are too many", body = ErrorEnvelope),
         (status = 413, body = ErrorEnvelope),
         (status = 429, description = "DAY_FULL: as many submissions as one person may send on a day", body = ErrorEnvelope),

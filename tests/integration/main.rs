@@ -27,6 +27,7 @@ mod doors;
 mod evidence;
 mod faces;
 mod faces_http;
+mod fold;
 mod forks;
 mod health;
 mod hostile;

@@ -282,5 +282,13 @@ fn every_setting_is_set_by_a_test_that_is_about_what_it_does() {
 /// Settings whose effect tests beside the code look at, because it needs no server: the sizes of log files, danger taken
 /// in words, the addresses of a provider that is not ours.
 fn in_units(name: &str) -> bool {
-    ["LOG_FILE_BACKUPS", "ALLOW_ASYNC_STANDBY", "OAUTH_MICROSOFT_REDIRECT_URI", "MAIL_DIR", "S3_REGION"].contains(&name)
+    [
+        "LOG_FILE_BACKUPS",
+        "ALLOW_ASYNC_STANDBY",
+        "ALLOW_UNSAFE_POSTGRES",
+        "OAUTH_MICROSOFT_REDIRECT_URI",
+        "MAIL_DIR",
+        "S3_REGION",
+    ]
+    .contains(&name)
 }

@@ -2,8 +2,6 @@
 
 /// Submissions of one record that online clients may add.
 pub(super) const SUBMISSIONS_PER_RECORD_MAX: i64 = 50;
-/// Records of one student in sessions whose plan is unknown: a lecturer's phone may be offline, but not all of them.
-pub(super) const UNKNOWN_SESSIONS_MAX: i64 = 20;
 /// Records of one session that are listed or exported.
 pub(super) const ROSTER_MAX: u32 = 10_000;
 /// Characters of a note.

@@ -33,6 +33,7 @@ use crate::db::Tx;
 use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::evidence;
 use crate::http::{Json, RequestId};
+use crate::limits::budgets;
 use crate::log::{self, Appended, Channel, ServerKey};
 
 /// Forms in memory at once: each may hold two images.
@@ -193,7 +194,7 @@ async fn check_load(app: &App, user: &CurrentUser, request: &Request) -> AppResu
         return Err(AppError::conflict("TOO_MANY_SUBMISSIONS", "this record has all the submissions that it may have")
             .with_details(json!({ "limit": limits::SUBMISSIONS_PER_RECORD_MAX })));
     }
-    if !known && unknown >= limits::UNKNOWN_SESSIONS_MAX {
+    if !known && unknown >= budgets::UNKNOWN_SESSIONS.rows() {
         let sentence = "there is no such class session, and too many of your records name such a one";
         return Err(AppError::conflict("SESSION_UNKNOWN", sentence));
     }

@@ -11,7 +11,7 @@ use tracing::Span;
 use super::meters::{self, Meters};
 use super::queue::Queue;
 use super::{DbError, Tx};
-use crate::limits;
+use crate::limits::budgets;
 
 /// Requests that wait for a thread.
 pub(super) type Requests = Queue<Box<dyn Request>>;
@@ -30,8 +30,8 @@ pub(super) struct Workers {
 impl Workers {
     pub(super) fn new() -> Self {
         Self {
-            writes: Arc::new(Queue::new(limits::WRITE_QUEUE_MAX)),
-            reads: Arc::new(Queue::new(limits::READ_QUEUE_MAX)),
+            writes: Arc::new(Queue::new(budgets::WRITES_WAITING.count())),
+            reads: Arc::new(Queue::new(budgets::READS_WAITING.count())),
             writer: Mutex::default(),
             readers: Mutex::default(),
             meters: Arc::default(),

@@ -1,4 +1,7 @@
-//! Every bound of the server's ground, by name. Slices keep theirs beside their code.
+//! Every bound of the server's ground, by name. What somebody has a share of is in [`budgets`]; what only bounds the form of
+//! one request, slices keep beside their code.
+
+pub mod budgets;
 
 use std::time::Duration;
 
@@ -6,10 +9,6 @@ use std::time::Duration;
 pub const GROUP_REQUESTS_MAX: usize = 512;
 /// A group stops taking requests after this long, so that the first one is not kept waiting.
 pub const GROUP_BUDGET: Duration = Duration::from_millis(40);
-/// Writes that may wait for the writer thread.
-pub const WRITE_QUEUE_MAX: usize = 4096;
-/// Reads that may wait for a reader thread.
-pub const READ_QUEUE_MAX: usize = 4096;
 /// How long a request waits for a place in a full queue before it is told to come back.
 pub const QUEUE_WAIT: Duration = Duration::from_secs(2);
 /// Background jobs stand back while more writes than this wait.
@@ -98,8 +97,8 @@ pub const CONNECTION: ConnectionLimits = ConnectionLimits {
     idle_timeout: Duration::from_secs(57),
     write_stall_timeout: Duration::from_secs(57),
     check_every: Duration::from_secs(2),
-    connections_max: 16_384,
-    requests_in_flight_max: 2_048,
+    connections_max: budgets::CONNECTIONS.count(),
+    requests_in_flight_max: budgets::REQUESTS_IN_FLIGHT.count(),
 };
 /// A graceful stop waits this long for requests that have begun.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(20);

@@ -15,10 +15,9 @@ use crate::{
     settings, sync, uploads,
 };
 
-/// The prefix that documentation and our own clients use.
-pub const CANONICAL_PREFIX: &str = "/api/v1";
-/// The prefix of one of the systems that Muster replaces.
-const LEGACY_PREFIX: &str = "/v1";
+pub use crate::http::CANONICAL_PREFIX;
+use crate::http::LEGACY_PREFIX;
+
 /// The security scheme of every operation that does not say otherwise.
 const BEARER: &str = "bearer";
 

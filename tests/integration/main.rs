@@ -50,6 +50,7 @@ mod roster;
 mod roster_cli;
 mod security_checks;
 mod settings_in_effect;
+mod shares;
 mod smtp;
 mod sign_in;
 mod storm;

@@ -12,8 +12,6 @@ pub(super) const FORM_BYTES_MAX: usize = 2 * muster_sync_core::limits::IMAGE_SIZ
 pub(super) const FORM_FIELDS_MAX: usize = 32;
 /// Bytes of a text field of a multipart submission.
 pub(super) const FORM_TEXT_BYTES_MAX: usize = 256;
-/// Multipart submissions that are in memory at once.
-pub(super) const FORMS_AT_ONCE_MAX: usize = 64;
 /// Bytes of an `Idempotency-Key`.
 pub(super) const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
 /// Bytes of a decision's body.

@@ -15,7 +15,6 @@ use muster_sync_core::{
 };
 use serde::Serialize;
 use serde_json::json;
-use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 
 use super::form::{self, Form, SubmissionForm};
@@ -36,8 +35,6 @@ use crate::http::{Json, RequestId};
 use crate::limits::budgets;
 use crate::log::{self, Appended, Channel, ServerKey};
 
-/// Forms in memory at once: each may hold two images.
-static FORMS: Semaphore = Semaphore::const_new(limits::FORMS_AT_ONCE_MAX);
 /// Told to the handler that looks the first answer up, and to nobody else.
 const SENT_BEFORE: &str = "SENT_BEFORE";
 
@@ -97,9 +94,8 @@ pub(super) async fn submit(
     headers: HeaderMap,
     multipart: Multipart,
 ) -> AppResult<Response> {
-    let _place = FORMS.acquire().await.map_err(AppError::internal)?;
     let (actor, user) = (allowed.actor(&id), allowed.user);
-    let form = form::read(multipart).await?;
+    let form = form::read(multipart, app.config.image_bytes_max()).await?;
     let content_hash = form.content_hash();
     let request_key = form::request_key(&headers, content_hash)?;
     let name = DocumentName::Attendance { locator: form.claim.locator, student: user.id.to_string() };

@@ -15,8 +15,13 @@ use crate::blobs::{BlobStore, crypt::MasterKey, crypt::Purpose};
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult};
 use crate::ids::TenantId;
+use crate::limits::budgets;
+use crate::shares::Lines;
 
-pub use images::{StoredImage, decode_image, erase_reference, load_image, media_type, receive_image, store_image};
+pub use images::{
+    StoredImage, decode_image, erase_reference, expected_image, hash_mismatch, load_image, media_type, receive_image,
+    store_image,
+};
 pub use queries::{ImageRow, expect_image, image, images_of, is_complete, missing_images, put_manifest, wanted_by};
 pub use subject_keys::subject_key;
 
@@ -25,19 +30,18 @@ pub struct Vault {
     store: Arc<dyn BlobStore>,
     master: MasterKey,
     keys: moka::sync::Cache<(TenantId, String), Arc<crate::blobs::crypt::SubjectKey>>,
-    decoding: tokio::sync::Semaphore,
+    decoding: Lines<(TenantId, String)>,
 }
 
 /// Subject keys kept open in memory.
 const SUBJECT_KEYS_CACHED_MAX: u64 = 20_000;
-/// Images decoded at once; each may take 128 MiB.
-const IMAGES_DECODED_AT_ONCE_MAX: usize = 4;
 
 impl Vault {
     /// A vault over a store and a master key.
     pub fn new(store: Arc<dyn BlobStore>, master: MasterKey) -> Self {
         let keys = moka::sync::Cache::new(SUBJECT_KEYS_CACHED_MAX);
-        Self { store, master, keys, decoding: tokio::sync::Semaphore::new(IMAGES_DECODED_AT_ONCE_MAX) }
+        let decoding = Lines::new(budgets::PICTURES_DECODED.count(), budgets::PICTURES_DECODED_PER_PERSON.count());
+        Self { store, master, keys, decoding }
     }
 
     /// The blob store, for health checks.

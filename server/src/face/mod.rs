@@ -14,13 +14,15 @@ mod withdraw;
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::app::App;
 use crate::error::{AppError, AppResult};
 use crate::face_engine::FaceEngine;
+use crate::ids::TenantId;
+use crate::limits::budgets;
+use crate::shares::Lines;
 use reference::Reference;
 
 pub use verify::{Comparison, FaceFacts, Selfie, verify};
@@ -41,7 +43,7 @@ pub fn routes() -> OpenApiRouter<App> {
 /// What this slice keeps in memory: references that were opened lately, and how many pictures are read at once.
 pub struct Faces {
     references: moka::sync::Cache<String, Arc<Reference>>,
-    reading: Arc<Semaphore>,
+    reading: Lines<(TenantId, String)>,
 }
 
 impl Faces {
@@ -51,7 +53,7 @@ impl Faces {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             references: moka::sync::Cache::new(limits::REFERENCES_CACHED_MAX),
-            reading: Arc::new(Semaphore::new(cores.min(limits::PICTURES_READ_AT_ONCE_MAX))),
+            reading: Lines::new(cores.min(budgets::FACES_READ.count()), budgets::FACES_READ_PER_PERSON.count()),
         }
     }
 

@@ -28,6 +28,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::app::App;
 
 pub use ingest::{Outcome, Sender};
+pub use live::Streams;
 pub use prepare::{Incoming, prepare};
 pub use quarantine::release_batch;
 

@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod limits;
 pub mod shares;
+pub mod text;
 pub mod config;
 pub mod telemetry;
 pub mod durable;
@@ -39,6 +40,7 @@ pub mod recovery;
 
 pub mod health;
 pub mod docs;
+pub mod description;
 pub mod router;
 pub mod demo;
 pub mod cli;

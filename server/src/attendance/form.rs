@@ -30,10 +30,10 @@ pub(super) struct SubmissionForm {
     mocked: Option<bool>,
     /// When it was captured, ISO 8601; now, if it is missing.
     captured_at: Option<String>,
-    /// JPEG or PNG, at most 5 MB.
+    /// JPEG or PNG, at most UPLOAD_MAX_IMAGE_MB.
     #[schema(value_type = Option<String>, format = Binary)]
     selfie: Option<Vec<u8>>,
-    /// JPEG or PNG, at most 5 MB.
+    /// JPEG or PNG, at most UPLOAD_MAX_IMAGE_MB.
     #[schema(value_type = Option<String>, format = Binary)]
     presence_image: Option<Vec<u8>>,
 }

@@ -36,7 +36,7 @@ pub use form::JsonOrForm;
 pub use gate::RequestId;
 pub use holder::Holder;
 pub use meter::{BodyMeter, ReplyBytes};
-pub use multipart::{Form, broken, field_bytes};
+pub use multipart::{Form, field_bytes};
 pub use open_files::connections_within;
 pub use page::Page;
 pub use turns::Turns;

@@ -57,7 +57,7 @@ pub async fn field_bytes(
 }
 
 /// What is wrong with a form that cannot be read.
-pub fn broken(error: &MultipartError) -> AppError {
+fn broken(error: &MultipartError) -> AppError {
     match error.status() {
         StatusCode::PAYLOAD_TOO_LARGE => AppError::too_large("the form is larger than this address takes"),
         status if status.is_client_error() => {

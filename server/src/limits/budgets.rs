@@ -112,9 +112,9 @@ budgets! {
     /// The same of one person, or of those of one address who are not signed in.
     REPLY_BYTES_PER_HOLDER: Person, 64 * 1024 * 1024, Bytes, "429 `RATE_LIMITED`", "a_share_ends_where_it_was_said_and_is_given_back";
     /// Writes that wait for the writer of the database.
-    WRITES_WAITING: Server, 4_096, Places, "503 `BUSY` after 2 s", "a_full_queue_tells_who_comes_too_late";
+    WRITES_WAITING: Server, 4_096, Places, "503 `BUSY` after `DB_POOL_TIMEOUT`", "a_full_queue_tells_who_comes_too_late";
     /// Reads that wait for a reader of the database.
-    READS_WAITING: Server, 4_096, Places, "503 `BUSY` after 2 s", "a_full_queue_tells_who_comes_too_late";
+    READS_WAITING: Server, 4_096, Places, "503 `BUSY` after `DB_POOL_TIMEOUT`", "a_full_queue_tells_who_comes_too_late";
     /// Pictures that are decoded at once; each may take 128 MiB.
     PICTURES_DECODED: Server, 4, Places, "waits", "who_has_enough_waits_and_the_next_does_not";
     /// The same of one person: who sends more waits behind them, and nobody else does.

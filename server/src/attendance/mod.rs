@@ -33,15 +33,13 @@ use utoipa_axum::routes;
 
 use crate::app::App;
 use crate::db::{DbError, Tx};
+use crate::evidence;
 use crate::ids::TenantId;
 use crate::jobs;
 
 pub use judge::{JUDGE_BATCH_MAX, device_forked, judge_batch, reference_changed};
 pub use project::{JUDGE_JOB, NOT_AFTER, NOT_BEFORE, project, session_appeared};
 pub use rows::{DecisionRow, RecordRow, SubmissionBy, SubmissionRow, VerdictRow, flags_of};
-
-/// Records of one student that an image has judged again: more do not wait at once on one phone.
-const AWAITING_MAX: u32 = 200;
 
 /// `/students/attendance`, `/attendance`, and what those who teach and review see of it.
 pub fn routes() -> OpenApiRouter<App> {
@@ -106,8 +104,7 @@ pub fn set_awaiting_media(tx: &Tx<'_>, document: DocumentId, awaiting: bool, now
     queries::set_awaiting_media(tx, document, awaiting, now_ms)
 }
 
-/// An image arrived that `document` named: it is judged again, and so is every record of the student that waits for an
-/// image, because two records may name the same one.
+/// An image of a student arrived: every record whose manifest names it is judged again.
 ///
 /// # Errors
 /// When the database fails.
@@ -115,11 +112,10 @@ pub fn image_arrived(
     tx: &Tx<'_>,
     tenant: &TenantId,
     student: &str,
-    document: Option<DocumentId>,
+    sha256: &[u8; 32],
     now_ms: i64,
 ) -> Result<(), DbError> {
-    let waiting = queries::awaiting_media(tx, tenant, student, AWAITING_MAX)?;
-    for document in document.into_iter().filter(|document| !waiting.contains(document)).chain(waiting.clone()) {
+    for document in evidence::records_naming(tx, tenant, student, sha256)? {
         jobs::enqueue(tx, tenant, JUDGE_JOB, &document.0, now_ms)?;
     }
     Ok(())

@@ -52,6 +52,8 @@ pub const SERVER_MIGRATIONS: &[Migration] = migrations![
     22 "0022_counters",
     23 "0023_text_forms",
     24 "0024_records_newest",
+    25 "0025_image_uses",
+    26 "0026_budgets",
 ];
 
 const TABLE: &str = "

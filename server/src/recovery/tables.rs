@@ -182,6 +182,8 @@ pub const NOT_PROJECTIONS: &[&str] = &[
     "subject_keys",
     "manifests",
     "images",
+    "image_uses",
+    "person_days",
     "face_references",
     "face_reenrolments",
     "face_verifications",

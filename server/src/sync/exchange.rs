@@ -115,6 +115,7 @@ fn fate(server: &ServerKey, outcome: &Outcome) -> Fate {
         },
         Outcome::Quarantined(reason) => not_accepted(FateKind::Quarantined, reason),
         Outcome::Refused(reason) => not_accepted(FateKind::Refused, reason),
+        Outcome::Retry(reason) => not_accepted(FateKind::Retry, reason),
     }
 }
 
@@ -126,7 +127,9 @@ async fn read_page(app: &App, user: CurrentUser, request: &Request<'_>) -> AppRe
     let after: HashMap<String, u64> =
         request.cursors.iter().map(|cursor| (cursor.channel.to_owned(), cursor.number)).collect();
     let known = request.log.as_ref().map(|head| head.generation);
-    let page = app.db.read(move |tx: &Tx<'_>| pull::page(tx, &user, &after, known)).await;
+    let mut wanted_from = [0; 32];
+    wanted_from[..8].copy_from_slice(&app.draw().to_be_bytes());
+    let page = app.db.read(move |tx: &Tx<'_>| pull::page(tx, &user, &after, known, &wanted_from)).await;
     page.map_err(|error: DbError| AppError::from(error))
 }
 

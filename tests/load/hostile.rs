@@ -98,16 +98,16 @@ async fn guest(campus: &mut Campus) -> Result<String> {
 fn records(campus: &mut Campus, first: usize) -> Result<Vec<Vec<Vec<u8>>>> {
     let (server, now_ms) = (campus.server_key, campus.now_ms);
     let sessions: Vec<_> = campus.sessions[first..first + RECORDS].to_vec();
-    let students = campus.students.iter_mut().take(PHONES);
-    let pushes = students.map(|student| {
+    let mut phones = Vec::new();
+    for student in campus.students.iter_mut().take(PHONES) {
         let mut requests = Vec::new();
         for session in &sessions {
             let item = capture(student, session, server, now_ms)?;
             requests.push(post_sync(student.token(), &student.phone.body(&[item], &HashMap::new(), false), ""));
         }
-        Ok(requests)
-    });
-    pushes.collect()
+        phones.push(requests);
+    }
+    Ok(phones)
 }
 
 /// Lets every phone push its records and ask for news; all must be accepted.

@@ -7,6 +7,7 @@ pub mod limits;
 mod wire;
 
 pub mod error;
+pub mod typed;
 pub mod id;
 
 pub mod signing;
@@ -14,6 +15,7 @@ pub mod signing;
 pub mod change;
 pub mod document;
 
+pub mod reading;
 pub mod evidence;
 pub mod sealing;
 pub mod time;

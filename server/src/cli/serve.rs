@@ -143,7 +143,7 @@ fn s3_config(config: &Config) -> S3Config {
     let bucket = config.s3_bucket.as_deref().unwrap_or_default();
     let mut s3 =
         S3Config::new(&config.s3_region, bucket, &reveal(&config.s3_access_key), &reveal(&config.s3_secret_key));
-    s3.endpoint.clone_from(&config.s3_endpoint);
+    s3.endpoint = config.s3_endpoint().map(str::to_owned);
     s3
 }
 

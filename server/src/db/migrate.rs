@@ -54,6 +54,7 @@ pub const SERVER_MIGRATIONS: &[Migration] = migrations![
     24 "0024_records_newest",
     25 "0025_image_uses",
     26 "0026_budgets",
+    27 "0027_past_enrolments",
 ];
 
 const TABLE: &str = "

@@ -31,7 +31,9 @@ pub(super) struct Enrolled {
     replaced: bool,
     /// The version of the models that read it.
     model: String,
-    /// Milliseconds since the Unix epoch.
+    /// When it was enrolled.
+    #[serde(rename = "enrolled_at", serialize_with = "crate::clock::as_iso")]
+    #[schema(value_type = String, format = DateTime)]
     enrolled_at_ms: i64,
 }
 

@@ -24,7 +24,7 @@ use crate::app::App;
 use crate::auth::CurrentUser;
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult};
-use crate::http::{Binary, Json, ReplyBytes};
+use crate::http::{Binary, Json, ReplyBytes, media_type};
 use crate::log::{self, ServerKey};
 
 /// Changes that one response may have asked again about.
@@ -75,9 +75,8 @@ pub(super) async fn exchange(
 }
 
 fn check_content_type(headers: &HeaderMap) -> AppResult<()> {
-    let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
-    let essence = given.split(';').next().unwrap_or("").trim();
-    if essence == CONTENT_TYPE || essence == "application/cbor" {
+    let given = media_type(headers);
+    if given == CONTENT_TYPE || given == "application/cbor" {
         return Ok(());
     }
     Err(AppError::unsupported_media(format!("send the body as Content-Type: {CONTENT_TYPE}")))

@@ -45,6 +45,11 @@ pub const PAGE_SIZE_BYTES_MAX: usize = 1024 * 1024;
 /// Most channels of which one client may hold a cursor.
 pub const CURSORS_MAX: usize = 512;
 
+/// Most hashes in one list of a response: images that are wanted, changes to ask again about.
+pub const HASHES_PER_RESPONSE_MAX: usize = 1_000;
+/// Most checks of one verdict.
+pub const CHECKS_MAX: usize = 64;
+
 /// Largest message between two phones that meet, in bytes.
 pub const RELAY_MESSAGE_BYTES_MAX: usize = 128 * 1024;
 /// Most class sessions that a relay offers to carry for at once.
@@ -81,6 +86,13 @@ pub const ID_SIZE_BYTES_MAX: usize = 64;
 
 /// Most decisions that one decision may name as seen (`after`).
 pub const DECISION_AFTER_MAX: usize = 16;
+
+/// Most submissions of one attendance document, which only its student writes.
+pub const SUBMISSIONS_PER_RECORD_MAX: u64 = 50;
+/// Most appeals of one attendance document, which only its student writes.
+pub const APPEALS_PER_RECORD_MAX: u64 = 20;
+/// Most decisions and marks of one person in one attendance document.
+pub const DECISIONS_PER_PERSON_MAX: u64 = 100;
 
 /// Longest wait between two sync attempts, in milliseconds.
 pub const RETRY_CEILING_MS: u64 = 5 * 60 * 1000;

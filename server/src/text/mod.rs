@@ -14,7 +14,7 @@ mod unseen;
 
 use muster_sync_core::typed;
 use unicode_normalization::UnicodeNormalization;
-use unicode_normalization::char::is_combining_mark;
+use unicode_normalization::char::{canonical_combining_class, is_combining_mark};
 
 pub use unseen::is_unseen;
 
@@ -58,15 +58,15 @@ pub fn alike(text: &str) -> String {
 /// The small letter of `İ` is an i and its capital an I; Unicode's mapping for all languages leaves the dot behind, as a mark
 /// that nobody types.
 fn without_second_dot(text: &str) -> String {
-    let mut without = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            'İ' => without.push('I'),
-            '\u{307}' if without.ends_with(['i', 'I']) => {}
-            c => without.push(c),
+    let mut letter = None;
+    let without = text.nfd().filter(|c| {
+        // Other marks of the same letter may stand between it and its dot.
+        if canonical_combining_class(*c) == 0 {
+            letter = Some(*c);
         }
-    }
-    without
+        *c != '\u{307}' || !matches!(letter, Some('i' | 'I'))
+    });
+    without.nfc().collect()
 }
 
 /// Whether a line holds what no line can: a sign that ends it, rings, or ends a text in some program.

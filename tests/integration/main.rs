@@ -58,6 +58,8 @@ mod tamper;
 mod tidy;
 mod token_keys;
 mod tokens;
+mod unlock;
 mod uploads;
 mod verdicts;
+mod vouchers;
 mod world;

@@ -56,7 +56,7 @@ async fn an_account_with_the_same_address_is_never_linked_but_by_its_owner() {
     let browser = Browser::new(&server);
     let error = browser.sign_in("campus").await.expect_error(409, "ACCOUNT_LINK_REQUIRED");
     assert_eq!(error["details"]["expires_in"], 600);
-    let body = json!({ "link_token": error["details"]["link_token"] });
+    let body = json!({ "link_token": error["details"]["link_token"], "password": PASSWORD });
     let path = "/api/v1/auth/oauth/link";
     server.anonymous().post(path, &body).await.expect_error(401, "UNAUTHORIZED");
     let eve = server.sign_in("eve@uni.example").await;
@@ -66,7 +66,7 @@ async fn an_account_with_the_same_address_is_never_linked_but_by_its_owner() {
     ada.post(path, &body).await.expect_error(400, "OAUTH_LINK_TOKEN_INVALID");
 
     let error = browser.sign_in("campus").await.expect_error(409, "ACCOUNT_LINK_REQUIRED");
-    let body = json!({ "link_token": error["details"]["link_token"] });
+    let body = json!({ "link_token": error["details"]["link_token"], "password": PASSWORD });
     let linked = ada.post(path, &body).await.expect(200);
     assert_eq!(
         (linked["items"][0]["provider"].as_str(), linked["has_password"].as_bool()),
@@ -91,7 +91,7 @@ async fn a_link_token_is_good_for_ten_minutes() {
         provider.set(json!({ "now_s": server.clock_ms() / 1000 })).await;
         let error = browser.sign_in("campus").await.expect_error(409, "ACCOUNT_LINK_REQUIRED");
         server.clock().advance(Duration::from_secs(seconds));
-        let body = json!({ "link_token": error["details"]["link_token"] });
+        let body = json!({ "link_token": error["details"]["link_token"], "password": PASSWORD });
         ada.post("/api/v1/auth/oauth/link", &body).await.expect(status);
         if status == 200 {
             ada.delete("/api/v1/auth/oauth/campus/link").await.expect(204);
@@ -204,6 +204,52 @@ async fn one_links_and_unlinks_one_s_own_account_and_keeps_a_way_to_sign_in() {
 }
 
 #[tokio::test]
+async fn a_link_asks_for_the_password_or_the_second_factor_once_more() {
+    let (server, provider) = start("").await;
+    let browser = Browser::new(&server);
+    let ada = server.client("student").await;
+    let path = "/api/v1/auth/oauth/campus/link";
+    for nothing in [json!({}), json!({ "password": PASSWORD, "code": "123456" })] {
+        ada.post(path, &nothing).await.expect_error(422, "VALIDATION_ERROR");
+    }
+    ada.post(path, &json!({ "password": "wrong horse battery" })).await.expect_error(403, "INVALID_CREDENTIALS");
+    ada.post(path, &json!({ "code": "123456" })).await.expect_error(409, "MFA_NOT_ENABLED");
+    ada.post(path, &json!({ "current_password": PASSWORD })).await.expect(200);
+
+    server.create_user("ada@uni.example", "student").await;
+    let ada = server.sign_in("ada@uni.example").await;
+    provider.person(person("ada")).await;
+    let error = browser.sign_in("campus").await.expect_error(409, "ACCOUNT_LINK_REQUIRED");
+    let token = error["details"]["link_token"].clone();
+    let link = async |password: &str| {
+        ada.post("/api/v1/auth/oauth/link", &json!({ "link_token": token, "password": password })).await
+    };
+    link("wrong horse battery").await.expect_error(403, "INVALID_CREDENTIALS");
+    // The wrong password did not use the token up.
+    link(PASSWORD).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_provider_that_vouches_for_the_address_confirms_it_when_it_is_linked() {
+    let (server, provider) = start("").await;
+    let browser = Browser::new(&server);
+    server.create_user("ada@uni.example", "student").await;
+    let ada = server.sign_in("ada@uni.example").await;
+    let by = async || ada.get("/api/v1/auth/me").await.expect(200)["email_confirmed_by"].clone();
+    for (person, confirmed_by) in [
+        (json!({ "sub": "1", "email": "ada@uni.example", "email_verified": false }), Value::Null),
+        (json!({ "sub": "2", "email": "eve@uni.example", "email_verified": true }), Value::Null),
+        (json!({ "sub": "3", "email": "ada@uni.example", "email_verified": true }), json!("provider")),
+    ] {
+        provider.person(person).await;
+        let begun = browser.begin_link(&ada, "campus").await;
+        let back = browser.authorize(&begun).await;
+        browser.open(&back, Some(&begun.cookie)).await.expect(200);
+        assert_eq!(by().await, confirmed_by);
+    }
+}
+
+#[tokio::test]
 async fn a_link_that_a_session_began_ends_with_it() {
     let (server, provider) = start("").await;
     provider.person(person("ada")).await;
@@ -282,7 +328,7 @@ async fn who_settled_at_an_address_before_its_owner_is_out_when_the_owner_sets_a
     let ada = json!({ "email": "ada@home.example", "password": "a rather new password" });
     let tokens = server.anonymous().post("/api/v1/auth/login", &ada).await.expect(200);
     let ada = server.with_token(tokens["access_token"].as_str().unwrap());
-    let begun = browser.begin_link(&ada, "campus").await;
+    let begun = browser.begin_link_with(&ada, "campus", "a rather new password").await;
     let back = browser.authorize(&begun).await;
     browser.open(&back, Some(&begun.cookie)).await.expect(200);
     post.nth(9).await;

@@ -79,6 +79,12 @@ pub(super) struct UpdateProfile {
     #[schema(ignore)]
     email_confirmed_at_ms: Option<Value>,
     #[schema(ignore)]
+    email_confirmed_by: Option<Value>,
+    #[schema(ignore)]
+    email_lost_at_ms: Option<Value>,
+    #[schema(ignore)]
+    external_id_by: Option<Value>,
+    #[schema(ignore)]
     created_at_ms: Option<Value>,
 }
 
@@ -125,6 +131,9 @@ impl UpdateProfile {
             ("section", &self.section, "the university's registry or an admin changes this"),
             ("external_id", &self.external_id, "the university's registry or an admin changes this"),
             ("email_confirmed_at_ms", &self.email_confirmed_at_ms, "the link of POST /auth/confirm-email/request does"),
+            ("email_confirmed_by", &self.email_confirmed_by, "the link of POST /auth/confirm-email/request does"),
+            ("email_lost_at_ms", &self.email_lost_at_ms, by_admin),
+            ("external_id_by", &self.external_id_by, "the university's registry or an admin changes this"),
             ("created_at_ms", &self.created_at_ms, "this never changes"),
         ];
         let changed =

@@ -10,10 +10,12 @@ use super::limits;
 use super::queries;
 use super::role::Role;
 use super::state::{AuthState, Principal};
+use super::voucher::Voucher;
 use crate::app::App;
 use crate::db::{Cell, DbError, FromCell, Tx};
 use crate::error::AppResult;
 use crate::ids::{TenantId, UserId};
+use crate::mail;
 
 /// Where a student is taught until somebody says.
 pub const NO_SECTION: &str = "_";
@@ -52,8 +54,19 @@ pub struct User {
     /// What the registry knows.
     #[serde(flatten)]
     pub person: Person,
-    /// When somebody proved that they read mail at the address, milliseconds since the Unix epoch.
+    /// Since when it is known that the address is theirs, milliseconds since the Unix epoch. Without it the address is
+    /// nobody's: anybody may have typed it.
     pub email_confirmed_at_ms: Option<i64>,
+    /// On whose word.
+    pub email_confirmed_by: Option<Voucher>,
+    /// Since when the address that this account had is somebody else's, who proved that it is theirs; `email` is no address
+    /// then, until an admin writes another one.
+    pub email_lost_at_ms: Option<i64>,
+    /// On whose word `external_id` is theirs.
+    pub external_id_by: Option<Voucher>,
+    /// Whether confirming the address makes a student of this guest.
+    #[serde(skip)]
+    pub waits_for_confirmation: bool,
     /// Goes up with every change that ends tokens.
     #[serde(skip)]
     pub epoch: i64,
@@ -151,6 +164,8 @@ pub struct UserChange {
     pub status: Option<Status>,
     /// Where mail goes.
     pub email: Option<Email>,
+    /// Whether whoever changes it vouches for the address.
+    pub email_confirmed: Option<bool>,
     /// `Some(None)` takes the name away.
     pub username: Option<Option<Username>>,
     /// As others see it.
@@ -255,6 +270,11 @@ pub fn insert(tx: &Tx<'_>, new: &NewUser) -> Result<bool, DbError> {
     queries::insert(tx, new)
 }
 
+/// Creates a user, and vouches for the address and for the registry's id; false when one of them or the user name is taken.
+pub fn insert_by(tx: &Tx<'_>, new: &NewUser, by: Voucher) -> Result<bool, DbError> {
+    queries::insert_by(tx, new, by)
+}
+
 /// A user of the tenant.
 pub fn find(tx: &Tx<'_>, tenant: &TenantId, id: UserId) -> Result<Option<User>, DbError> {
     queries::by_id(tx, tenant, id)
@@ -265,9 +285,24 @@ pub fn find_by_email(tx: &Tx<'_>, tenant: &TenantId, email: &Email) -> Result<Op
     queries::by_email(tx, tenant, email.as_str())
 }
 
-/// Notes that somebody reads mail at the user's address.
-pub(crate) fn confirm_email(tx: &Tx<'_>, tenant: &TenantId, id: UserId, now_ms: i64) -> Result<(), DbError> {
-    queries::confirm_email(tx, tenant, id, now_ms)
+/// Notes on whose word the address is the user's.
+pub(crate) fn confirm_email(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    id: UserId,
+    by: Voucher,
+    now_ms: i64,
+) -> Result<(), DbError> {
+    queries::confirm_email(tx, tenant, id, by, now_ms)
+}
+
+/// Takes the address of a user away, because it is somebody else's. They keep the account and whatever signs them in, and find
+/// `email_lost_at_ms` in their profile.
+pub fn take_address(tx: &Tx<'_>, tenant: &TenantId, id: UserId, now_ms: i64) -> Result<(), DbError> {
+    let Some(user) = queries::by_id(tx, tenant, id)? else { return Ok(()) };
+    let no_address = format!("{id}@{}", mail::NO_ADDRESS);
+    let profile = Profile { email: no_address, ..Profile::of(&user) };
+    queries::take_address(tx, tenant, id, &profile, now_ms)
 }
 
 /// Whether the user can sign in by a password.
@@ -312,6 +347,7 @@ pub fn update(
     tenant: &TenantId,
     id: UserId,
     change: &UserChange,
+    by: Voucher,
     now_ms: i64,
 ) -> Result<Updated, DbError> {
     let Some(before) = queries::by_id(tx, tenant, id)? else { return Ok(Updated::Unknown) };
@@ -326,7 +362,16 @@ pub fn update(
         if queries::is_taken(tx, tenant, id, &new)? {
             return Ok(Updated::Taken);
         }
-        queries::set_profile(tx, tenant, id, &new, now_ms)?;
+        queries::set_profile(tx, tenant, id, &new, by, now_ms)?;
+    }
+    match change.email_confirmed {
+        Some(true) => queries::confirm_email(tx, tenant, id, by, now_ms)?,
+        Some(false) => queries::doubt_email(tx, tenant, id, now_ms)?,
+        None => {}
+    }
+    if change.role.is_some() {
+        // Whom somebody made a guest waits for nothing.
+        queries::set_waiting(tx, tenant, id, false)?;
     }
     if (role, status) != (before.role, before.status) {
         queries::set_role_and_status(tx, tenant, id, role, status, now_ms)?;

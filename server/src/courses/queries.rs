@@ -140,6 +140,12 @@ pub(super) fn remove(tx: &Tx<'_>, tenant: &TenantId, course: CourseId, user: Use
     Ok(tx.execute(sql, params![tenant.as_str(), &course.to_string(), &user.to_string()])? == 1)
 }
 
+/// Ends every enrolment of a user.
+pub(super) fn remove_everywhere(tx: &Tx<'_>, tenant: &TenantId, user: UserId) -> Result<u64, DbError> {
+    let sql = "DELETE FROM enrolments WHERE tenant_id = ?1 AND user_id = ?2";
+    tx.execute(sql, params![tenant.as_str(), &user.to_string()])
+}
+
 pub(super) fn count_students(tx: &Tx<'_>, tenant: &TenantId, course: CourseId) -> Result<u32, DbError> {
     let sql = "SELECT count(*) FROM enrolments WHERE tenant_id = ?1 AND course_id = ?2";
     let counted = tx.query_one(sql, params![tenant.as_str(), &course.to_string()], |row| row.get(0))?;

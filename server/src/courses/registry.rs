@@ -79,6 +79,11 @@ pub fn add_members(tx: &Tx<'_>, tenant: &TenantId, members: &[Member], now_ms: i
         .try_for_each(|some| queries::send_enrolments(tx, tenant, some, now_ms))
 }
 
+/// Ends every enrolment of somebody, and says how many they were.
+pub fn leave_all(tx: &Tx<'_>, tenant: &TenantId, user: UserId) -> Result<u64, DbError> {
+    queries::remove_everywhere(tx, tenant, user)
+}
+
 /// Ends a place.
 pub fn remove_member(tx: &Tx<'_>, tenant: &TenantId, member: &Member) -> Result<bool, DbError> {
     if member.teaches {

@@ -43,8 +43,8 @@ pub(super) struct ApproveReset {
         (status = 200, body = DeviceRequest),
         (status = 403, description = "`OWN_REQUEST`", body = ErrorEnvelope),
         (status = 404, description = "`NO_PENDING_RESET`, or no such user", body = ErrorEnvelope),
-        (status = 409, description = "`NOT_A_RESET`, `ALREADY_DECIDED`, `REQUEST_SUPERSEDED` or \
-            `KEY_BOUND_ELSEWHERE`", body = ErrorEnvelope)
+        (status = 409, description = "`NOT_A_RESET`, `ALREADY_DECIDED`, `REQUEST_SUPERSEDED`, \
+            `KEY_BOUND_ELSEWHERE` or `EMAIL_UNCONFIRMED`", body = ErrorEnvelope)
     )
 )]
 pub(super) async fn approve_reset(
@@ -61,7 +61,12 @@ pub(super) async fn approve_reset(
             let (tenant, email) = (allowed.tenant.clone(), Email::parse(email)?);
             let found = app.db.read(move |tx: &Tx<'_>| auth::find_by_email(tx, &tenant, &email)).await;
             let user = found.map_err(|error: DbError| AppError::from(error))?;
-            pending_of(&app, &allowed, user.ok_or_else(|| AppError::not_found("the user"))?.id).await?
+            let user = user.ok_or_else(|| AppError::not_found("the user"))?;
+            if user.email_confirmed_at_ms.is_none() {
+                let text = "nobody confirmed that this address is the account's; name it by request_id or user_id";
+                return Err(AppError::conflict("EMAIL_UNCONFIRMED", text));
+            }
+            pending_of(&app, &allowed, user.id).await?
         }
         _ => return Err(AppError::validation("send one of request_id, user_id and email")),
     };

@@ -4,16 +4,32 @@ use data_encoding::HEXLOWER;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::queries::{DeviceRow, RequestRow};
+use super::queries::{DeviceRow, OwnerRow, RequestRow};
 use super::rules::{RequestStatus, STUDENT_DEVICES_MAX, devices_max};
+use crate::auth::Voucher;
 use crate::ids::UserId;
+
+/// Nobody confirmed that the address is the applicant's: anybody may have typed it.
+const NOTE_EMAIL_UNCONFIRMED: &str = "EMAIL_UNCONFIRMED";
 
 /// A person in a list.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct DeviceOwner {
     id: UserId,
     email: String,
+    /// Since when it is known that the address is theirs. Without it anybody may have typed it: ask them who they are before
+    /// you approve.
+    email_confirmed_at_ms: Option<i64>,
+    /// On whose word.
+    email_confirmed_by: Option<Voucher>,
     display_name: String,
+}
+
+impl DeviceOwner {
+    fn new(id: UserId, row: OwnerRow) -> Self {
+        let OwnerRow { email, email_confirmed_at_ms, email_confirmed_by, display_name } = row;
+        Self { id, email, email_confirmed_at_ms, email_confirmed_by, display_name }
+    }
 }
 
 /// A request to be bound.
@@ -74,19 +90,20 @@ impl From<RequestRow> for DeviceRequest {
             RequestStatus::Denied => "an admin said no",
             RequestStatus::Superseded => "a newer request or device took its place",
         };
+        let unconfirmed = waits && row.owner.email_confirmed_at_ms.is_none();
         let resets = if waits { row.is_reset() } else { row.asks_reset };
         Self {
             hash: HEXLOWER.encode(&row.hash),
             kind: if row.key.is_some() { "key" } else { "legacy" },
             key: row.key.map(|key| key.to_string()),
             purpose: if resets { "reset" } else { "bind" },
-            user: DeviceOwner { id: row.user, email: row.email, display_name: row.display_name },
+            user: DeviceOwner::new(row.user, row.owner),
             level: row.level,
             platform: row.platform,
             model: row.model,
             status: row.status.as_str(),
             state,
-            note: row.note,
+            note: row.note.or_else(|| unconfirmed.then(|| NOTE_EMAIL_UNCONFIRMED.to_owned())),
             chain_fork: row.forked_at_ms.is_some(),
             other_devices: row.others_bound,
             earlier_devices: row.earlier_devices,
@@ -135,7 +152,7 @@ impl From<DeviceRow> for Device {
         };
         Self {
             key: row.key.to_string(),
-            user: DeviceOwner { id: row.user, email: row.email, display_name: row.display_name },
+            user: DeviceOwner::new(row.user, row.owner),
             status: if row.bound { "bound" } else { "revoked" },
             state,
             level: row.level,

@@ -6,7 +6,7 @@ use super::existing::{Existing, Index};
 use super::people::{Course, Person, Place, Roster, problem};
 use super::report::{Problem, Report};
 use super::{Options, limits, users};
-use crate::auth::{NewUser, RegistryChange, Role};
+use crate::auth::{NewUser, RegistryChange, Role, Withdrawal};
 use crate::clock::{Clock, Entropy};
 use crate::courses::{self, KnownCourse, Member};
 use crate::ids::{CourseId, TenantId, UserId};
@@ -17,6 +17,7 @@ pub(super) struct Plan {
     pub(super) now_ms: i64,
     /// How many accounts there were when this was made.
     pub(super) users_before: u64,
+    pub(super) withdrawn: Vec<Withdrawal>,
     pub(super) new_users: Vec<NewUser>,
     pub(super) changed_users: Vec<RegistryChange>,
     pub(super) new_courses: Vec<KnownCourse>,
@@ -28,7 +29,7 @@ pub(super) struct Plan {
 impl Plan {
     /// How many rows it writes.
     pub(super) fn len(&self) -> u64 {
-        let users = self.new_users.len() + self.changed_users.len();
+        let users = self.withdrawn.len() + self.new_users.len() + self.changed_users.len();
         let courses = self.new_courses.len() + self.changed_courses.len();
         (users + courses + self.added.len() + self.removed.len()) as u64
     }
@@ -261,8 +262,10 @@ impl Comparison<'_> {
     /// Places in courses of a complete roster that it does not name. They stay: a person decides.
     fn missing_places(&mut self, named: &HashSet<Member>, courses: &[Option<CourseId>]) {
         let complete: HashSet<CourseId> = courses.iter().flatten().copied().collect();
+        let leaves = self.plan.withdrawn.iter().filter(|withdrawal| withdrawal.email.is_some());
+        let leaves: HashSet<UserId> = leaves.map(|withdrawal| withdrawal.id).collect();
         for member in self.existing.members.iter().filter(|member| complete.contains(&member.course)) {
-            if !named.contains(member) {
+            if !named.contains(member) && !leaves.contains(&member.user) {
                 self.counts(member.teaches).missing += 1;
             }
         }

@@ -1,5 +1,6 @@
 //! The import of rosters over HTTP: what becomes of people, courses and places, and what is never done.
 
+use muster_server::db::{DbError, Tx};
 use muster_server::roster::UPLOAD_BYTES_MAX;
 use muster_tests::roster::{archive, files, fixture};
 use muster_tests::{Client, Reply, TestServer};
@@ -45,6 +46,11 @@ async fn students(client: &Client, course: &str) -> Vec<String> {
         listed["items"].as_array().unwrap().iter().map(|user| user["email"].as_str().unwrap().to_owned()).collect();
     emails.sort();
     emails
+}
+
+pub(super) async fn execute(server: &TestServer, sql: &'static str) {
+    let done: Result<u64, DbError> = server.app().db.write(move |tx: &Tx<'_>| tx.execute(sql, &[])).await;
+    assert_eq!(done, Ok(1), "{sql}");
 }
 
 /// The files of a fixture with one text in one of them replaced by another.

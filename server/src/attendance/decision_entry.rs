@@ -17,7 +17,7 @@ use crate::app::App;
 use crate::audit::{self, Action, Actor, Event};
 use crate::auth::CurrentUser;
 use crate::error::{AppError, AppResult};
-use crate::log;
+use crate::{log, text};
 
 /// What somebody wants to decide.
 #[derive(Debug, Clone)]
@@ -39,11 +39,12 @@ impl Wish {
         if action == DecisionAction::Reject && reason.is_none() {
             return Err(AppError::field("reason", "a rejection names its reason"));
         }
-        let note = note.map(str::trim).filter(|note| !note.is_empty());
-        if note.is_some_and(|note| note.chars().count() > limits::NOTE_CHARS_MAX) {
-            return Err(AppError::field("note", "at most 2,000 characters"));
+        let note = note.map(text::read).filter(|note| !note.is_empty());
+        let fits = |note: &String| note.chars().count() <= limits::NOTE_CHARS_MAX && !text::has_controls_within(note);
+        if !note.as_ref().is_none_or(fits) {
+            return Err(AppError::field("note", "at most 2,000 characters, and no control characters"));
         }
-        Ok(Self { action, reason, note: note.map(str::to_owned), of: None, seen: None })
+        Ok(Self { action, reason, note, of: None, seen: None })
     }
 }
 

@@ -8,6 +8,7 @@ mod confirm_email;
 mod current_user;
 mod default_accounts;
 mod fields;
+mod forms;
 mod hashing;
 mod imported_hashes;
 mod limits;
@@ -45,13 +46,15 @@ pub use auth_session::issue_token;
 pub use current_user::{Allowed, CurrentUser, MaybeUser};
 pub use default_accounts::{DEMO_ACCOUNTS, open_to_everybody};
 pub use fields::{DisplayName, EXTERNAL_ID_CHARS_MAX, Email, NAME_CHARS_MAX, Username, bounded, optional};
+pub use forms::{FORMS_JOB, forms_batch};
 pub use hashing::{ImportedHash, generate_password, hash_password_blocking};
 pub use mfa::{MfaReset, check_mfa_key, reset_mfa};
 pub use password_reset::{RESET_JOB, reset_batch};
 pub use permission::Permission;
 pub use rates::unlock::Locks;
 pub use registry::{
-    KnownUser, RegistryChange, Withdrawal, change_from_registry, count_users, known_users, send_user, withdraw,
+    KnownUser, RegistryChange, Withdrawal, change_from_registry, count_users, known_users, make_room, send_user,
+    withdraw,
 };
 pub use role::Role;
 pub use state::AuthState;

@@ -24,7 +24,7 @@ use crate::log::{self, HeadFile, Movements, ServerKey};
 use crate::mail::{self, Mailer};
 use crate::oidc::OidcState;
 use crate::roster::Imports;
-use crate::{attendance, devices, face, face_engine, http, limits, router, sync, telemetry};
+use crate::{attendance, courses, devices, face, face_engine, http, limits, router, sync, telemetry};
 
 /// The settings of `muster serve`.
 #[derive(Debug, Args)]
@@ -213,6 +213,8 @@ pub fn handlers() -> Handlers {
         .on(devices::FORK_JOB, 16, attendance::device_forked)
         .on(attendance::JUDGE_JOB, attendance::JUDGE_BATCH_MAX, attendance::judge_batch)
         .on(auth::RESET_JOB, 16, auth::reset_batch)
+        .on(auth::FORMS_JOB, 1, auth::forms_batch)
+        .on(courses::FORMS_JOB, 1, courses::forms_batch)
         .on(mail::MAIL_JOB, mail::DELIVER_BATCH_MAX, mail::deliver)
         .on(face::REFERENCE_JOB, 16, attendance::reference_changed)
 }

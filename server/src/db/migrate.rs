@@ -50,8 +50,9 @@ pub const SERVER_MIGRATIONS: &[Migration] = migrations![
     20 "0020_audit_search",
     21 "0021_large_tables",
     22 "0022_counters",
-    23 "0023_vouchers",
-    24 "0024_signed_out_devices",
+    23 "0023_text_forms",
+    24 "0024_vouchers",
+    25 "0025_signed_out_devices",
 ];
 
 const TABLE: &str = "

@@ -8,6 +8,7 @@ use super::queries::{DeviceRow, OwnerRow, RequestRow};
 use super::rules::{RequestStatus, STUDENT_DEVICES_MAX, devices_max};
 use crate::auth::Voucher;
 use crate::ids::UserId;
+use crate::text;
 
 /// Nobody confirmed that the address is the applicant's: anybody may have typed it.
 const NOTE_EMAIL_UNCONFIRMED: &str = "EMAIL_UNCONFIRMED";
@@ -99,8 +100,9 @@ impl From<RequestRow> for DeviceRequest {
             purpose: if resets { "reset" } else { "bind" },
             user: DeviceOwner::new(row.user, row.owner),
             level: row.level,
-            platform: row.platform,
-            model: row.model,
+            // Signed as bytes, and shown as people may see them.
+            platform: text::shown(&row.platform),
+            model: row.model.as_deref().map(text::shown),
             status: row.status.as_str(),
             state,
             note: row.note.or_else(|| unconfirmed.then(|| NOTE_EMAIL_UNCONFIRMED.to_owned())),
@@ -156,8 +158,9 @@ impl From<DeviceRow> for Device {
             status: if row.bound { "bound" } else { "revoked" },
             state,
             level: row.level,
-            platform: row.platform,
-            model: row.model,
+            // Signed as bytes, and shown as people may see them.
+            platform: text::shown(&row.platform),
+            model: row.model.as_deref().map(text::shown),
             has_code_key: row.has_code_key,
             chain_fork: row.forked_at_ms.is_some(),
             bound_at_ms: row.bound_at_ms,

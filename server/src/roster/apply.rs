@@ -59,6 +59,9 @@ pub(super) fn apply(
         note_withdrawal(tx, actor, withdrawal, now_ms)?;
         step(1);
     }
+    for change in plan.changed_users.iter().filter(|change| change.makes_room) {
+        auth::make_room(tx, tenant, change)?;
+    }
     for change in &plan.changed_users {
         if !auth::change_from_registry(tx, tenant, change, now_ms)? {
             return Err(Refused::Stale);

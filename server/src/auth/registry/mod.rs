@@ -3,6 +3,8 @@
 
 mod queries;
 
+pub(super) use queries::{page, set_forms};
+
 use super::limits;
 use super::role::Role;
 use super::users::{self, NewUser, Profile, Status};
@@ -44,6 +46,8 @@ pub struct RegistryChange {
     pub role: (Role, Role),
     /// Whether signing in ends.
     pub disables: bool,
+    /// Whether somebody else takes a name that this user gives up.
+    pub makes_room: bool,
     /// Whether the registry names the address, and so vouches for it.
     pub confirms: bool,
     /// Whether the password and the identities of providers end: somebody else may know them.
@@ -100,6 +104,12 @@ pub fn withdraw(tx: &Tx<'_>, tenant: &TenantId, withdrawal: &Withdrawal, now_ms:
         users::take_address(tx, tenant, id, now_ms)?;
     }
     Ok(true)
+}
+
+/// Takes from a user the names that they give up, before others get them: a table is unique after every statement, and not
+/// only after the last one. [`change_from_registry`] gives them their own within the same transaction.
+pub fn make_room(tx: &Tx<'_>, tenant: &TenantId, change: &RegistryChange) -> Result<(), DbError> {
+    queries::make_room(tx, tenant, change.id, &change.profile.email)
 }
 
 /// Makes a user as the registry has them; false when the row was changed by somebody else meanwhile.

@@ -59,15 +59,16 @@ pub(super) fn run(create: &Create) -> Result<(), StartError> {
     } else {
         (auth::generate_password(&SystemEntropy), true)
     };
-    let name = create.name.as_deref().unwrap_or(&create.email);
+    let email = Email::parse(&create.email).map_err(in_words)?;
+    let name = create.name.as_deref().unwrap_or(email.as_str());
     let username = create.username.as_deref().map(Username::parse).transpose().map_err(in_words)?;
     if !generated {
-        let mut about = vec![create.email.as_str(), name];
+        let mut about = vec![email.as_str(), name];
         about.extend(create.username.as_deref());
         passwords::check_new("password", password.reveal(), &about).map_err(in_words)?;
     }
-    let id = with_database(&create.data, |db| insert(db, (&create.email, username), name, create.role, &password))?;
-    let (role, email) = (create.role, create.email.to_lowercase());
+    let id = with_database(&create.data, |db| insert(db, (email.as_str(), username), name, create.role, &password))?;
+    let (role, email) = (create.role, email.as_str());
     let shown = generated.then(|| password.reveal());
     if create.json {
         return tell_json(&json!({ "id": id, "email": email, "role": role, "initial_password": shown }));

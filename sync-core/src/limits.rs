@@ -27,8 +27,10 @@ pub const SEALED_MANIFEST_BLOCK_BYTES: usize = 1024;
 pub const SEALED_MANIFEST_BYTES_MAX: usize = 5 * SEALED_MANIFEST_BLOCK_BYTES + 48;
 /// Most images that one manifest may name.
 pub const MANIFEST_IMAGES_MAX: usize = 4;
-/// Largest image, in bytes (S1-59: 5 MB).
-pub const IMAGE_SIZE_BYTES_MAX: u64 = 5 * 1024 * 1024;
+/// Largest image that any server can be told to take, in bytes.
+pub const IMAGE_SIZE_BYTES_MAX: u64 = 20 * 1024 * 1024;
+/// Largest image that a server takes which nobody told otherwise, and that a phone captures which did not ask one.
+pub const IMAGE_SIZE_BYTES_DEFAULT: u64 = 5 * 1024 * 1024;
 
 /// Largest body of a sync request, in bytes.
 pub const SYNC_REQUEST_BYTES_MAX: usize = 1024 * 1024;

@@ -3,7 +3,7 @@
 use axum::extract::Multipart;
 use axum::extract::multipart::{Field, MultipartError};
 use axum::http::{HeaderMap, StatusCode};
-use muster_sync_core::{evidence::Position, time::session_code::CodeClaim};
+use muster_sync_core::{evidence::Position, reading, time::session_code::CodeClaim};
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
@@ -19,20 +19,20 @@ pub(super) struct SubmissionForm {
     session_code: String,
     /// A legacy identifier of the device; kept encrypted.
     imei: Option<String>,
-    /// Degrees.
+    /// Degrees. What is no number, such as `NaN` or `null`, is unknown: the capture is kept, and flagged where it matters.
     latitude: Option<f64>,
-    /// Degrees.
+    /// Degrees, likewise.
     longitude: Option<f64>,
-    /// Radius of the position's uncertainty in metres.
+    /// Radius of the position's uncertainty in metres. Missing, 0, less, or no number: unknown.
     accuracy: Option<f64>,
     /// Whether the platform says that the position is a mock.
     mocked: Option<bool>,
     /// When it was captured, ISO 8601; now, if it is missing.
     captured_at: Option<String>,
-    /// JPEG or PNG, at most 5 MB.
+    /// JPEG or PNG, at most UPLOAD_MAX_IMAGE_MB.
     #[schema(value_type = Option<String>, format = Binary)]
     selfie: Option<Vec<u8>>,
-    /// JPEG or PNG, at most 5 MB.
+    /// JPEG or PNG, at most UPLOAD_MAX_IMAGE_MB.
     #[schema(value_type = Option<String>, format = Binary)]
     presence_image: Option<Vec<u8>>,
 }
@@ -63,23 +63,23 @@ struct Raw {
 }
 
 /// Reads the whole form. Fields that are not known are skipped, so that newer clients are not turned away.
-pub(super) async fn read(mut multipart: Multipart) -> AppResult<Form> {
+pub(super) async fn read(mut multipart: Multipart, image_bytes_max: usize) -> AppResult<Form> {
     let mut raw = Raw::default();
     for _ in 0..limits::FORM_FIELDS_MAX {
         let Some(field) = multipart.next_field().await.map_err(|error| broken(&error))? else {
             return raw.parse();
         };
-        raw.take(field).await?;
+        raw.take(field, image_bytes_max).await?;
     }
     Err(AppError::validation("the form has too many fields"))
 }
 
 impl Raw {
-    async fn take(&mut self, field: Field<'_>) -> AppResult<()> {
+    async fn take(&mut self, field: Field<'_>, image_bytes_max: usize) -> AppResult<()> {
         let name = field.name().unwrap_or_default().to_owned();
         match name.as_str() {
-            "selfie" => self.selfie = image(field).await?,
-            "presence_image" => self.presence_image = image(field).await?,
+            "selfie" => self.selfie = image(field, image_bytes_max).await?,
+            "presence_image" => self.presence_image = image(field, image_bytes_max).await?,
             _ => {
                 let text = text(field, &name).await?;
                 let place = match name.as_str() {
@@ -120,32 +120,19 @@ impl Raw {
     }
 
     fn position(&self) -> AppResult<Option<Position>> {
-        let (latitude, longitude) = match (&self.latitude, &self.longitude) {
-            (Some(latitude), Some(longitude)) => (latitude, longitude),
-            (None, None) => return Ok(None),
-            (None, _) => return Err(AppError::field("latitude", "stands beside a longitude")),
-            (_, None) => return Err(AppError::field("longitude", "stands beside a latitude")),
-        };
-        let degrees = |field, text: &str, most: f64| {
-            let value = text.parse::<f64>().ok().filter(|value| value.is_finite() && value.abs() <= most);
-            value.map(|value| (value * 1e7).round() as i64).ok_or_else(|| AppError::field(field, "is not on earth"))
-        };
-        let accuracy_m = match self.accuracy.as_deref().map(str::parse::<f64>) {
-            None => 0,
-            Some(Ok(metres)) if (0.0..=1e9).contains(&metres) => metres.ceil() as u32,
-            Some(_) => return Err(AppError::field("accuracy", "expected metres")),
-        };
+        let number = |text: &Option<String>| text.as_deref().and_then(reading::number);
         let mocked = match self.mocked.as_deref().map(str::to_ascii_lowercase).as_deref() {
-            None | Some("false" | "0" | "no" | "off") => false,
+            None | Some("false" | "0" | "no" | "off" | "null" | "undefined") => false,
             Some("true" | "1" | "yes" | "on") => true,
             Some(_) => return Err(AppError::field("mocked", "expected true or false")),
         };
-        Ok(Some(Position {
-            latitude_e7: degrees("latitude", latitude, 90.0)?,
-            longitude_e7: degrees("longitude", longitude, 180.0)?,
-            accuracy_m,
-            mocked,
-        }))
+        // A client that does not know where it is says so in many ways, and none of them loses the capture.
+        let (Some(latitude), Some(longitude)) = (number(&self.latitude), number(&self.longitude)) else {
+            return Ok(None);
+        };
+        let position = Position::measured(latitude, longitude, number(&self.accuracy), mocked);
+        let wrong = || AppError::field(if latitude.abs() > 90.0 { "latitude" } else { "longitude" }, "is not on earth");
+        position.map(Some).ok_or_else(wrong)
     }
 }
 
@@ -162,14 +149,20 @@ async fn text(mut field: Field<'_>, name: &str) -> AppResult<String> {
 }
 
 /// An empty file field is what browsers send when nobody chose a file.
-async fn image(field: Field<'_>) -> AppResult<Option<Vec<u8>>> {
-    let bytes = field.bytes().await.map_err(|error| broken(&error))?;
-    Ok(Some(bytes.to_vec()).filter(|bytes| !bytes.is_empty()))
+async fn image(mut field: Field<'_>, bytes_max: usize) -> AppResult<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = field.chunk().await.map_err(|error| broken(&error))? {
+        if bytes.len() + chunk.len() > bytes_max {
+            return Err(AppError::too_large(format!("an image has at most {bytes_max} bytes")));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(Some(bytes).filter(|bytes| !bytes.is_empty()))
 }
 
 fn broken(error: &MultipartError) -> AppError {
     match error.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => AppError::too_large("the form is larger than two images of 5 MB"),
+        StatusCode::PAYLOAD_TOO_LARGE => AppError::too_large("the form is larger than this address takes"),
         status if status.is_client_error() => AppError::new(status, "MALFORMED_FORM", error.body_text()),
         _ => AppError::internal(error),
     }

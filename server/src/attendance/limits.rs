@@ -8,7 +8,8 @@ pub(super) const UNKNOWN_SESSIONS_MAX: i64 = 20;
 pub(super) const ROSTER_MAX: u32 = 10_000;
 /// Characters of a note.
 pub(super) const NOTE_CHARS_MAX: usize = 2_000;
-/// Bytes of a multipart submission: two images, and the rest.
+/// Bytes of a multipart submission: two images of the most that UPLOAD_MAX_IMAGE_MB may allow, and the rest. What it does
+/// allow is looked at while each image is read.
 pub(super) const FORM_BYTES_MAX: usize = 2 * muster_sync_core::limits::IMAGE_SIZE_BYTES_MAX as usize + 64 * 1024;
 /// Fields of a multipart submission.
 pub(super) const FORM_FIELDS_MAX: usize = 32;

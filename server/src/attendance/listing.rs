@@ -40,6 +40,28 @@ pub(super) fn of_student(
     tx.query(&sql, params![tenant.as_str(), student, before.0, &before.1.0, limit], record)
 }
 
+/// A page of the records of an institution, the newest first: of every course, or of those that somebody teaches.
+pub(super) fn of_courses(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    taught_by: Option<&str>,
+    before: (i64, DocumentId),
+    limit: u32,
+) -> Result<Vec<RecordRow>, DbError> {
+    let sql = format!(
+        "SELECT {RECORD_COLUMNS}
+         FROM records r
+         WHERE r.tenant_id = ?1
+           AND (?2 = '' OR r.course_id IN (SELECT c.course_id FROM course_lecturers c
+                                           WHERE c.tenant_id = ?1 AND c.user_id = ?2))
+           AND (COALESCE(r.received_at, 0) < ?3 OR (COALESCE(r.received_at, 0) = ?3 AND r.document_id < ?4))
+         ORDER BY COALESCE(r.received_at, 0) DESC, r.document_id DESC
+         LIMIT ?5"
+    );
+    let values = params![tenant.as_str(), taught_by.unwrap_or_default(), before.0, &before.1.0, limit];
+    tx.query(&sql, values, record)
+}
+
 /// Which records that wait for a person are wanted; empty means any.
 pub(super) struct Waiting<'a> {
     pub(super) course: &'a str,

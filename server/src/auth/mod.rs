@@ -8,6 +8,7 @@ mod confirm_email;
 mod current_user;
 mod default_accounts;
 mod fields;
+pub mod first_password;
 mod forms;
 mod hashing;
 mod imported_hashes;
@@ -61,7 +62,7 @@ pub use state::AuthState;
 pub use traffic::{Traffic, limit as limit_traffic};
 pub use users::{
     Filter, NO_SECTION, NewUser, Person, Profile, Status, Updated, User, UserChange, Users, find, find_by_any_name,
-    find_by_email, insert, insert_by, list, none_exists, take_address, update,
+    find_by_email, find_by_external_id, insert, insert_by, list, none_exists, take_address, update,
 };
 pub use voucher::Voucher;
 
@@ -103,8 +104,8 @@ pub fn admin_routes() -> OpenApiRouter<App> {
 }
 
 /// Names that other systems had for the same handlers, below the same prefixes.
-pub fn alias_routes() -> axum::Router<App> {
-    axum::Router::new().route("/auth/signup", axum::routing::post(register::register))
+pub fn alias_routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().route("/auth/signup", axum::routing::post(register::register))
 }
 
 /// The pages that links in mail open; outside of every prefix.

@@ -78,15 +78,15 @@ pub(super) struct UpdateProfile {
     #[schema(ignore)]
     external_id: Option<Value>,
     #[schema(ignore)]
-    email_confirmed_at_ms: Option<Value>,
+    email_confirmed_at: Option<Value>,
     #[schema(ignore)]
     email_confirmed_by: Option<Value>,
     #[schema(ignore)]
-    email_lost_at_ms: Option<Value>,
+    email_lost_at: Option<Value>,
     #[schema(ignore)]
     external_id_by: Option<Value>,
     #[schema(ignore)]
-    created_at_ms: Option<Value>,
+    created_at: Option<Value>,
 }
 
 /// Shows one's own account.
@@ -131,11 +131,11 @@ impl UpdateProfile {
             ("status", &self.status, by_admin),
             ("section", &self.section, "the university's registry or an admin changes this"),
             ("external_id", &self.external_id, "the university's registry or an admin changes this"),
-            ("email_confirmed_at_ms", &self.email_confirmed_at_ms, "the link of POST /auth/confirm-email/request does"),
+            ("email_confirmed_at", &self.email_confirmed_at, "the link of POST /auth/confirm-email/request does"),
             ("email_confirmed_by", &self.email_confirmed_by, "the link of POST /auth/confirm-email/request does"),
-            ("email_lost_at_ms", &self.email_lost_at_ms, by_admin),
+            ("email_lost_at", &self.email_lost_at, by_admin),
             ("external_id_by", &self.external_id_by, "the university's registry or an admin changes this"),
-            ("created_at_ms", &self.created_at_ms, "this never changes"),
+            ("created_at", &self.created_at, "this never changes"),
         ];
         let changed =
             sent.into_iter().find(|(field, sent, _)| sent.as_ref().is_some_and(|sent| *sent != stored[*field]));

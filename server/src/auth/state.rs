@@ -53,8 +53,8 @@ impl AuthState {
             }
         };
         let pepper = Pepper::open(config, entropy)?;
-        let principals =
-            Cache::builder().max_capacity(limits::PRINCIPALS_MAX).time_to_live(limits::PRINCIPAL_TTL).build();
+        let ttl = config.work.kept_for(Some(limits::PRINCIPAL_TTL));
+        let principals = Cache::builder().max_capacity(limits::PRINCIPALS_MAX).time_to_live(ttl).build();
         let refresh_keys = RefreshKeys::new(&pepper);
         let mfa = MfaState::open(config, &pepper, entropy)?;
         let counter_key = pepper.key("counters");
@@ -63,6 +63,12 @@ impl AuthState {
 
     pub(super) fn of(app: &App) -> AppResult<&Self> {
         app.slice::<Self>().ok_or_else(|| AppError::internal("the app was built without AuthState"))
+    }
+
+    /// Accounts that are kept in memory now.
+    pub fn cached(&self) -> u64 {
+        self.principals.run_pending_tasks();
+        self.principals.entry_count()
     }
 
     /// Keeps the newest epoch, and whatever is known to be revoked, also when an older row is read at the same moment.

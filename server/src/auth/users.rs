@@ -55,13 +55,16 @@ pub struct User {
     /// What the registry knows.
     #[serde(flatten)]
     pub person: Person,
-    /// Since when it is known that the address is theirs, milliseconds since the Unix epoch. Without it the address is
-    /// nobody's: anybody may have typed it.
+    /// Since when it is known that the address is theirs. Without it the address is nobody's: anybody may have typed it.
+    #[serde(rename = "email_confirmed_at", serialize_with = "crate::clock::as_iso_or_null")]
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub email_confirmed_at_ms: Option<i64>,
     /// On whose word.
     pub email_confirmed_by: Option<Voucher>,
     /// Since when the address that this account had is somebody else's, who proved that it is theirs; `email` is no address
     /// then, until an admin writes another one.
+    #[serde(rename = "email_lost_at", serialize_with = "crate::clock::as_iso_or_null")]
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub email_lost_at_ms: Option<i64>,
     /// On whose word `external_id` is theirs.
     pub external_id_by: Option<Voucher>,
@@ -71,7 +74,9 @@ pub struct User {
     /// Goes up with every change that ends tokens.
     #[serde(skip)]
     pub epoch: i64,
-    /// Milliseconds since the Unix epoch.
+    /// When it was made.
+    #[serde(rename = "created_at", serialize_with = "crate::clock::as_iso")]
+    #[schema(value_type = String, format = DateTime)]
     pub created_at_ms: i64,
 }
 
@@ -287,6 +292,11 @@ pub fn find_by_email(tx: &Tx<'_>, tenant: &TenantId, email: &Email) -> Result<Op
     queries::by_email(tx, tenant, email.as_str())
 }
 
+/// A user of the tenant, by the id in the registry's own system.
+pub fn find_by_external_id(tx: &Tx<'_>, tenant: &TenantId, id: &str) -> Result<Option<User>, DbError> {
+    queries::by_external_id(tx, tenant, id)
+}
+
 /// Notes on whose word the address is the user's.
 pub(crate) fn confirm_email(
     tx: &Tx<'_>,
@@ -299,7 +309,7 @@ pub(crate) fn confirm_email(
 }
 
 /// Takes the address of a user away, because it is somebody else's. They keep the account and whatever signs them in, and find
-/// `email_lost_at_ms` in their profile.
+/// `email_lost_at` in their profile.
 pub fn take_address(tx: &Tx<'_>, tenant: &TenantId, id: UserId, now_ms: i64) -> Result<(), DbError> {
     let Some(user) = queries::by_id(tx, tenant, id)? else { return Ok(()) };
     let no_address = format!("{id}@{}", mail::NO_ADDRESS);

@@ -51,8 +51,12 @@ pub const SERVER_MIGRATIONS: &[Migration] = migrations![
     21 "0021_large_tables",
     22 "0022_counters",
     23 "0023_text_forms",
-    24 "0024_vouchers",
-    25 "0025_signed_out_devices",
+    24 "0024_records_newest",
+    25 "0025_image_uses",
+    26 "0026_budgets",
+    27 "0027_past_enrolments",
+    28 "0028_vouchers",
+    29 "0029_signed_out_devices",
 ];
 
 const TABLE: &str = "
@@ -150,7 +154,7 @@ mod tests {
         Migration { version: 2, name: "0002_b", sql: "CREATE TABLE b (id BIGINT); CREATE TABLE a (id BIGINT);" };
 
     fn apply_to(path: &Path, migrations: &'static [Migration]) -> Result<(), DbError> {
-        let db = Db::open_bare(path)?;
+        let db = Db::open_bare(path, crate::config::Capacity::default())?;
         let applied = apply(&db, migrations, 0);
         db.close();
         applied

@@ -20,16 +20,20 @@ pub(super) struct DeviceOwner {
     email: String,
     /// Since when it is known that the address is theirs. Without it anybody may have typed it: ask them who they are before
     /// you approve.
+    #[serde(rename = "email_confirmed_at", serialize_with = "crate::clock::as_iso_or_null")]
+    #[schema(value_type = Option<String>, format = DateTime)]
     email_confirmed_at_ms: Option<i64>,
     /// On whose word.
     email_confirmed_by: Option<Voucher>,
     display_name: String,
+    /// The id in the university's registry.
+    external_id: Option<String>,
 }
 
 impl DeviceOwner {
     fn new(id: UserId, row: OwnerRow) -> Self {
-        let OwnerRow { email, email_confirmed_at_ms, email_confirmed_by, display_name } = row;
-        Self { id, email, email_confirmed_at_ms, email_confirmed_by, display_name }
+        let OwnerRow { email, email_confirmed_at_ms, email_confirmed_by, display_name, external_id } = row;
+        Self { id, email, email_confirmed_at_ms, email_confirmed_by, display_name, external_id }
     }
 }
 
@@ -61,7 +65,13 @@ pub(super) struct DeviceRequest {
     other_devices: u64,
     /// How many devices of the user are no longer bound.
     earlier_devices: u64,
+    /// When it was asked.
+    #[serde(rename = "requested_at", serialize_with = "crate::clock::as_iso")]
+    #[schema(value_type = String, format = DateTime)]
     requested_at_ms: i64,
+    /// When an admin decided.
+    #[serde(rename = "decided_at", serialize_with = "crate::clock::as_iso_or_null")]
+    #[schema(value_type = Option<String>, format = DateTime)]
     decided_at_ms: Option<i64>,
     /// The admin.
     decided_by: Option<String>,
@@ -135,9 +145,15 @@ pub(super) struct Device {
     has_code_key: bool,
     /// Whether two different changes of this key claimed one place in a chain: a copied key.
     chain_fork: bool,
+    /// Since when it is bound.
+    #[serde(rename = "bound_at", serialize_with = "crate::clock::as_iso")]
+    #[schema(value_type = String, format = DateTime)]
     bound_at_ms: i64,
     /// The admin.
     bound_by: String,
+    /// Since when it is no longer bound.
+    #[serde(rename = "revoked_at", serialize_with = "crate::clock::as_iso_or_null")]
+    #[schema(value_type = Option<String>, format = DateTime)]
     revoked_at_ms: Option<i64>,
     /// The admin.
     revoked_by: Option<String>,

@@ -16,6 +16,7 @@ pub(in crate::devices) struct OwnerRow {
     pub(in crate::devices) email_confirmed_at_ms: Option<i64>,
     pub(in crate::devices) email_confirmed_by: Option<Voucher>,
     pub(in crate::devices) display_name: String,
+    pub(in crate::devices) external_id: Option<String>,
 }
 
 /// The columns of an [`OwnerRow`] from the first one on.
@@ -25,6 +26,7 @@ fn owner_row(row: &Row<'_>, first: usize) -> Result<OwnerRow, DbError> {
         email_confirmed_at_ms: row.get(first + 1)?,
         email_confirmed_by: row.get(first + 2)?,
         display_name: row.get(first + 3)?,
+        external_id: row.get(first + 4)?,
     })
 }
 
@@ -76,7 +78,7 @@ macro_rules! select_requests {
                     (SELECT COUNT(*)
                      FROM devices d
                      WHERE d.tenant_id = r.tenant_id AND d.user_id = r.user_id AND d.status = 'revoked'),
-                    u.email, u.email_confirmed_at, u.email_confirmed_by, u.display_name
+                    u.email, u.email_confirmed_at, u.email_confirmed_by, u.display_name, u.external_id
              FROM device_requests r
              JOIN users u ON u.id = r.user_id AND u.tenant_id = r.tenant_id ",
             $rest
@@ -176,7 +178,7 @@ macro_rules! select_devices {
             "SELECT d.device_key, d.user_id, d.status, d.level, d.platform, d.model,
                     CASE WHEN d.sealed_code_key IS NULL THEN 0 ELSE 1 END, d.bound_at, d.bound_by, d.revoked_at,
                     d.revoked_by, d.revoke_reason, d.forked_at,
-                    u.email, u.email_confirmed_at, u.email_confirmed_by, u.display_name
+                    u.email, u.email_confirmed_at, u.email_confirmed_by, u.display_name, u.external_id
              FROM devices d
              JOIN users u ON u.id = d.user_id AND u.tenant_id = d.tenant_id ",
             $rest

@@ -82,6 +82,13 @@ pub const ID_SIZE_BYTES_MAX: usize = 64;
 /// Most decisions that one decision may name as seen (`after`).
 pub const DECISION_AFTER_MAX: usize = 16;
 
+/// Most submissions of one attendance document, which only its student writes.
+pub const SUBMISSIONS_PER_RECORD_MAX: u64 = 50;
+/// Most appeals of one attendance document, which only its student writes.
+pub const APPEALS_PER_RECORD_MAX: u64 = 20;
+/// Most decisions and marks of one person in one attendance document.
+pub const DECISIONS_PER_PERSON_MAX: u64 = 100;
+
 /// Longest wait between two sync attempts, in milliseconds.
 pub const RETRY_CEILING_MS: u64 = 5 * 60 * 1000;
 /// First wait after a failed sync attempt, in milliseconds; doubles with each failure.

@@ -7,7 +7,7 @@ use muster_sync_core::DocumentId;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::project::Facts;
+use super::fold::Facts;
 use super::rows::RecordRow;
 use super::verdict_checks::{self, CheckInWords};
 use super::views::RecordView;
@@ -134,7 +134,7 @@ fn item(tx: &Tx<'_>, user: &CurrentUser, record: &RecordRow) -> Result<Item, DbE
 fn own(tx: &Tx<'_>, user: &CurrentUser, record: &RecordRow) -> Result<OwnRecord, DbError> {
     let session = class_sessions::find(tx, &user.tenant, &record.locator)?;
     let facts = Facts::read(tx, record.document)?;
-    let checks = match facts.counting_verdict() {
+    let checks = match facts.counting_verdict(&facts.fold()?) {
         Some(verdict) => verdict_checks::read(tx, &user.tenant, verdict.log_index)?,
         None => Vec::new(),
     };

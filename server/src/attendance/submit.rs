@@ -14,7 +14,6 @@ use muster_sync_core::{
     time::CaptureClocks,
 };
 use serde::Serialize;
-use serde_json::json;
 use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 
@@ -22,6 +21,7 @@ use super::form::{self, Form, SubmissionForm};
 use super::listing::{self, Sent};
 use super::project::project;
 use super::rows::{RecordRow, SubmissionRow};
+use super::share::Share;
 use super::{limits, queries};
 use crate::app::App;
 use crate::audit::{self, Action, Actor, Event};
@@ -152,8 +152,7 @@ async fn answer(app: &App, user: &CurrentUser, request: &Request) -> AppResult<O
             return Err(AppError::conflict("IDEMPOTENCY_KEY_REUSED", sentence));
         }
         let record = queries::record_for(tx, sent.document)?;
-        let submissions = queries::submissions(tx, sent.document)?;
-        let submission = submissions.into_iter().find(|row| row.log_index == sent.log_index);
+        let submission = queries::submission_at(tx, sent.document, sent.log_index)?;
         Ok::<_, AppError>(record.zip(submission))
     });
     let Some((record, submission)) = read.await? else { return Ok(None) };
@@ -190,21 +189,17 @@ async fn check_load(app: &App, user: &CurrentUser, request: &Request) -> AppResu
     let document = request.name.id(tenant.as_str());
     let DocumentName::Attendance { locator, .. } = request.name else { return Ok(()) };
     let read = app.db.read(move |tx| {
+        Share::Submissions.check(tx, document, &student, 1)?;
         let known = class_sessions::course_of(tx, &tenant, &locator)?.is_some();
-        let (submissions, unknown) = listing::load_of(tx, &tenant, &student, document)?;
         let used = budgets::used(tx, &tenant, &student, now_ms)?.unwrap_or_default();
-        Ok::<_, AppError>((known, submissions, unknown, used))
+        Ok::<_, AppError>((known, listing::unknown_sessions(tx, &tenant, &student)?, used))
     });
-    let (known, submissions, unknown, used) = read.await?;
+    let (known, unknown, used) = read.await?;
     let row = Amounts::log_row(0);
     if !used.leaves_room_for(&row, &budgets::per_day(u64::from(user.role.rank()))) {
         let sentence = "you have submitted as often today as one person may; send it again tomorrow";
         return Err(AppError::new(StatusCode::TOO_MANY_REQUESTS, "DAY_FULL", sentence)
             .retry_after(budgets::until_tomorrow_s(app.now_ms())));
-    }
-    if submissions >= limits::SUBMISSIONS_PER_RECORD_MAX {
-        return Err(AppError::conflict("TOO_MANY_SUBMISSIONS", "this record has all the submissions that it may have")
-            .with_details(json!({ "limit": limits::SUBMISSIONS_PER_RECORD_MAX })));
     }
     if !known && unknown >= limits::UNKNOWN_SESSIONS_MAX {
         let sentence = "there is no such class session, and too many of your records name such a one";
@@ -292,6 +287,8 @@ async fn append(app: &App, actor: &Actor, request: &Request, seen: &Seen, submis
         for submission in appended {
             let course = class_sessions::course_of(tx, &submission.tenant, &locator)?;
             remember(tx, submission, &student, &request, submission.document())?;
+            // Asked before the images were kept, and once more here: other requests were faster, perhaps.
+            Share::Submissions.check(tx, submission.document(), &student, 1)?;
             let used = budgets::used(tx, &submission.tenant, &student, now_ms)?;
             budgets::spend(tx, &submission.tenant, &student, used.as_ref(), &Amounts::log_row(0), now_ms)?;
             seen.settle(tx, &submission.tenant, &student, Some(submission.document()), now_ms)?;

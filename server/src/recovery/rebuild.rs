@@ -197,13 +197,14 @@ fn replay(
             losses.iter().filter(|loss| (first..=last).contains(&(loss.kept_index + 1))).cloned().collect();
         done += page.len() as u64;
         made.write_blocking(move |tx: &Tx<'_>| {
+            let mut unfolded = attendance::Unfolded::default();
             for row in &page {
                 for loss in jumps.iter().filter(|loss| loss.kept_index + 1 == row.log_index) {
                     log::repeat_loss(tx, loss)?;
                 }
-                project(tx, &of_page, row, row.valid.writer == server)?;
+                project(tx, &of_page, row, row.valid.writer == server, &mut unfolded)?;
             }
-            Ok::<_, DbError>(())
+            unfolded.fold(tx)
         })?;
         tell(done);
         first = last + 1;
@@ -236,7 +237,13 @@ fn read(tenant: &TenantId, row: StoredRow) -> Result<Replayed, String> {
 }
 
 /// As admission and the server's own writing do it, without judging again.
-fn project(tx: &Tx<'_>, tenant: &TenantId, row: &Replayed, by_server: bool) -> Result<(), DbError> {
+fn project(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    row: &Replayed,
+    by_server: bool,
+    unfolded: &mut attendance::Unfolded,
+) -> Result<(), DbError> {
     let course = match (&row.name, &row.valid.entry) {
         (DocumentName::ClassSession { .. }, Entry::Plan(plan)) => Some(plan.course.as_str().to_owned()),
         (DocumentName::ClassSession { locator } | DocumentName::Attendance { locator, .. }, _) => {
@@ -260,7 +267,7 @@ fn project(tx: &Tx<'_>, tenant: &TenantId, row: &Replayed, by_server: bool) -> R
             }
         }
         Container::Submissions | Container::Appeals | Container::Verdicts | Container::Decisions | Container::Marks => {
-            attendance::project(tx, &appended, course.as_deref())
+            unfolded.project(tx, &appended, course.as_deref())
         }
         Container::Requests | Container::Bindings | Container::Resets => {
             devices::project(tx, &appended, row.code_key.as_deref())

@@ -14,6 +14,7 @@ use muster_sync_core::{
 use super::budget::{self, Account};
 use super::prepare::{Checked, Prepared};
 use super::queries::{self, Refused, Waiting};
+use super::share::Shares;
 use super::{quarantine, witness};
 use crate::app::App;
 use crate::db::{DbError, Tx};
@@ -69,6 +70,10 @@ pub(super) struct Admission<'a> {
     owners: RefCell<HashMap<DeviceKey, Option<Owner>>>,
     /// Channels that got something.
     moved: RefCell<Vec<Channel>>,
+    /// Attendance documents that got something.
+    unfolded: RefCell<attendance::Unfolded>,
+    /// What people have used of their shares of documents.
+    pub(super) shares: Shares,
     /// Who sent the change that is judged now; one that waited keeps the sender that it came with.
     pub(super) applicant: Cell<UserId>,
     /// The change that a person admits although its key is revoked.
@@ -117,6 +122,8 @@ impl<'a> Admission<'a> {
             courses: RefCell::default(),
             owners: RefCell::default(),
             moved: RefCell::default(),
+            unfolded: RefCell::default(),
+            shares: Shares::default(),
             applicant: Cell::new(sender.user),
             pardoned: Cell::new(None),
             witnessed: Cell::new(false),
@@ -127,9 +134,11 @@ impl<'a> Admission<'a> {
         }
     }
 
-    /// Counts what was used up, and says which channels got something.
+    /// Ends the transaction's work: counts what was used up, folds what got entries, and gives the channels that got
+    /// something.
     pub(super) fn finish(&self) -> Result<Vec<Channel>, DbError> {
         self.settle_accounts()?;
+        self.unfolded.take().fold(self.tx)?;
         Ok(self.moved.take())
     }
 
@@ -165,6 +174,9 @@ impl<'a> Admission<'a> {
         }
         if let Some(outcome) = self.judge_writer(change, signed)? {
             return Ok(outcome);
+        }
+        if let Some(share) = self.shares.used_up(self, change)? {
+            return self.refuse(signed, share.code(), share.sentence());
         }
         if let Some(outcome) = self.judge_chain(change, signed)? {
             if self.witnessed.get() {
@@ -399,6 +411,7 @@ impl<'a> Admission<'a> {
             evidence::keep(self.tx, tenant, student, change.valid.document, seen, self.now_ms)?;
         }
         self.project(&appended, change, course.as_deref())?;
+        self.shares.count(change);
         self.moved.borrow_mut().extend(channels);
         Ok(Outcome::Accepted {
             document: appended.document(),
@@ -419,7 +432,7 @@ impl<'a> Admission<'a> {
             | Container::Appeals
             | Container::Verdicts
             | Container::Decisions
-            | Container::Marks => attendance::project(self.tx, appended, course),
+            | Container::Marks => self.unfolded.borrow_mut().project(self.tx, appended, course),
             Container::Requests | Container::Bindings | Container::Resets => {
                 self.owners.borrow_mut().clear();
                 devices::project(self.tx, appended, change.code_key.as_deref())

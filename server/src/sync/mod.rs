@@ -21,6 +21,7 @@ mod quarantine;
 mod queries;
 mod refusals;
 mod settle;
+mod share;
 mod witness;
 
 use axum::extract::DefaultBodyLimit;

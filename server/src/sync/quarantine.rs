@@ -82,7 +82,7 @@ pub(super) fn note(admission: &Admission<'_>, which: Which<'_>) -> Result<(), Db
     let mut waiting = match which {
         Which::After(accepted) => queries::waiting_after(tx, accepted)?,
         Which::Before(witnessed) => queries::waiting_revoked(tx, tenant, witnessed.dep)?.into_iter().collect(),
-        Which::Session(locator) => queries::waiting_session(tx, tenant, locator, RELEASED_AT_ONCE_MAX)?,
+        Which::Session(locator) => queries::waiting_session(tx, tenant, locator)?,
         Which::Device(writer) => queries::waiting_device(tx, tenant, writer, RELEASED_AT_ONCE_MAX)?,
     };
     if let Which::After(accepted) = which {

@@ -56,6 +56,7 @@ mod pooler;
 mod oidc;
 mod oidc_accounts;
 mod oidc_claims;
+mod oidc_links;
 mod review;
 mod revocation;
 mod roster;

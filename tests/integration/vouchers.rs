@@ -164,6 +164,29 @@ async fn a_roster_disables_no_stranger_for_somebody_who_has_left_and_asks_about_
 }
 
 #[tokio::test]
+async fn an_admin_decides_when_an_unconfirmed_address_is_of_somebody_whom_the_registry_knows() {
+    let server = TestServer::start().await;
+    let admin = server.client("admin").await;
+    csv(&admin, "", "email,name,id\neve@uni.example,Eve,u-eve\n").await;
+    let eve = found(&admin, "eve@uni.example").await[0]["id"].as_str().unwrap().to_owned();
+    // A slip of an admin, which nobody confirmed.
+    let account = format!("/api/v1/admin/users/{eve}");
+    admin.patch(&account, &json!({"email": ADA})).await.expect(200);
+    let report = csv(&admin, "", "email,name,id\nada@uni.example,Ada,u-ada\n").await;
+    assert_eq!(
+        (&report["problems"][0]["column"], &report["users"]["withdrawn"]),
+        (&json!("email"), &json!(0)),
+        "{report:#}"
+    );
+    // Where the registry names both, each gets their own.
+    let report = csv(&admin, "", "email,name,id\nada@uni.example,Ada,u-ada\neve@uni.example,Eve,u-eve\n").await;
+    assert_eq!((&report["users"]["created"], &report["users"]["updated"]), (&json!(1), &json!(1)), "{report:#}");
+    let shown = admin.get(&account).await.expect(200);
+    assert_eq!((&shown["email"], &shown["email_confirmed_by"]), (&json!("eve@uni.example"), &json!("registry")));
+    assert_ne!(found(&admin, ADA).await[0]["id"], json!(eve));
+}
+
+#[tokio::test]
 async fn staff_prepare_no_takeover_by_a_future_id_or_a_future_address() {
     let server = TestServer::start().await;
     let (admin, staff) = (server.client("admin").await, server.client("staff").await);

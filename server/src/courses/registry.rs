@@ -80,8 +80,8 @@ pub fn add_members(tx: &Tx<'_>, tenant: &TenantId, members: &[Member], now_ms: i
 }
 
 /// Ends every enrolment of somebody, and says how many they were.
-pub fn leave_all(tx: &Tx<'_>, tenant: &TenantId, user: UserId) -> Result<u64, DbError> {
-    queries::remove_everywhere(tx, tenant, user)
+pub fn leave_all(tx: &Tx<'_>, tenant: &TenantId, user: UserId, now_ms: i64) -> Result<u64, DbError> {
+    queries::end_enrolments(tx, tenant, (None, user), now_ms)
 }
 
 /// Ends a place.

@@ -110,7 +110,7 @@ fn note_withdrawal(tx: &Tx<'_>, actor: &Actor, withdrawal: &Withdrawal, now_ms: 
     let mut reason = "username";
     if let Some(address) = &withdrawal.email {
         reason = "email";
-        courses::leave_all(tx, &actor.tenant, withdrawal.id)?;
+        courses::leave_all(tx, &actor.tenant, withdrawal.id, now_ms)?;
         mail::notify(tx, &actor.tenant, address, Notice::AddressClaimed, now_ms)?;
     }
     let (action, id) = (Action::EmailWithdraw, withdrawal.id.to_string());

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::people::Roster;
-use crate::auth::{self, KnownUser, Role, Status};
+use crate::auth::{self, KnownUser, Role, Status, Voucher};
 use crate::courses::{self, KnownCourse, Member};
 use crate::db::{DbError, Tx};
 use crate::ids::{TenantId, UserId};
@@ -69,9 +69,10 @@ impl Existing {
     }
 }
 
-/// Whether nobody vouches for somebody. A role that somebody gave says that the office knows the person.
+/// Whether nobody vouches for somebody. A role that somebody gave, and an id that the registry or an admin gave, say that
+/// the office knows the person. So whom a row finds by id is no stranger, and no plan both changes an account and takes its names.
 fn is_stranger(user: &KnownUser) -> bool {
-    user.confirmed_by.is_none() && user.role <= Role::Student
+    user.confirmed_by.is_none() && user.role <= Role::Student && !user.external_id_by.is_some_and(Voucher::gives_roles)
 }
 
 fn by_email((index, user): (usize, &KnownUser)) -> (&str, usize) {

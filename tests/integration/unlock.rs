@@ -30,7 +30,7 @@ async fn an_admin_lets_somebody_sign_in_again_whom_a_stranger_keeps_out() {
     lock(&stranger, "ada@x.example").await;
     admin.post(&path, &json!({})).await.expect(204);
     assert_eq!(try_in(&stranger, "ada@x.example", PASSWORD).await, 200);
-    let rows = audit::rows(&server).await;
+    let rows = audit::all_rows(&server).await;
     let row = rows.iter().find(|row| row.action == "auth.sign_in_unlock").unwrap();
     assert_eq!((row.actor_id.as_str(), row.object_id.as_str()), (admin.user_id(), id.as_str()));
 }
@@ -55,7 +55,7 @@ async fn the_command_line_opens_accounts_and_addresses_beside_a_running_server()
     assert!(said(unlock(&["--address", "192.0.2.7"])).contains("nothing was counted"));
     assert_eq!(unlock(&["nobody@x.example"]).status.code(), Some(1));
     assert_eq!(unlock(&[]).status.code(), Some(2), "whom?");
-    let rows = audit::rows(&server).await;
+    let rows = audit::all_rows(&server).await;
     let kinds: Vec<_> =
         rows.iter().filter(|row| row.action == "auth.sign_in_unlock").map(|row| &row.object_kind).collect();
     assert_eq!(kinds, ["address", "account"]);

@@ -349,7 +349,7 @@ async fn phone_and_server_say_the_same_of_any_history() {
         assert_eq!(record["decision_reason"], json!(why), "{record:#}");
         let heads: Vec<_> = fold.heads.iter().map(ToString::to_string).collect();
         assert_eq!(detail["heads"], json!(heads));
-        let on_phone = shown.iter().find(|view| record["student_id"] == view.student.as_str()).unwrap();
+        let on_phone = shown.iter().find(|view| record["user_id"] == view.student.as_str()).unwrap();
         assert_eq!(on_phone.state.as_str(), state);
         *states.entry(state).or_insert(0) += 1;
     }

@@ -8,12 +8,9 @@ use zeroize::Zeroizing;
 use super::state::AuthState;
 use crate::app::{App, StartError};
 use crate::clock::Entropy;
-use crate::config::{Config, TOKEN_PEPPER_BYTES_MIN};
+use crate::config::Config;
 use crate::error::AppResult;
-use crate::keys;
-
-/// The file of a pepper that no setting gave.
-const FILE: &str = "token-pepper.key";
+use crate::keys::{self, KeyFile};
 
 /// `TOKEN_PEPPER`. Whoever has the database alone cannot tell which token belongs to a stored hash.
 pub(super) struct Pepper(Hkdf<Sha256>);
@@ -29,8 +26,8 @@ impl Pepper {
             return Ok(Self::new(secret.reveal().as_bytes()));
         }
         let dir = config.data.keys_dir();
-        let secret = keys::load_or_create(&dir, FILE, TOKEN_PEPPER_BYTES_MIN, entropy)
-            .map_err(|error| StartError::Io(dir.join(FILE).display().to_string(), error))?;
+        let secret = keys::load_or_create(&dir, KeyFile::TokenPepper, entropy)
+            .map_err(|error| StartError::Io("the pepper of tokens".to_owned(), error))?;
         Ok(Self::new(&secret))
     }
 

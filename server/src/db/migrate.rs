@@ -50,6 +50,8 @@ pub const SERVER_MIGRATIONS: &[Migration] = migrations![
     20 "0020_audit_search",
     21 "0021_large_tables",
     22 "0022_counters",
+    23 "0023_epochs",
+    24 "0024_keys",
 ];
 
 const TABLE: &str = "

@@ -17,7 +17,7 @@ pub enum ImageUse {
     Presence,
 }
 
-/// An image as the camera gave it: JPEG or PNG, at most 5 MB.
+/// An image as the camera gave it: JPEG or PNG, at most as large as the server takes: 5 MB, unless it said otherwise at sign-in.
 #[derive(Debug, Clone, PartialEq, Eq, uniffi::Record)]
 pub struct Image {
     /// What it is for.

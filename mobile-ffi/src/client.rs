@@ -44,6 +44,8 @@ struct ServerFacts {
     server_key: String,
     tenant: String,
     user_id: String,
+    /// Missing at an older server.
+    image_size_bytes_max: Option<u64>,
 }
 
 #[uniffi::export]
@@ -78,6 +80,9 @@ impl MusterClient {
         let server_key = DeviceKey::from_hex(&facts.server_key)
             .ok_or_else(|| ApiError::Unexpected { text: "the server gave no key".to_owned() })?;
         self.set_account(facts.tenant.clone(), facts.user_id.clone(), server_key.0.to_vec())?;
+        if let Some(bytes_max) = facts.image_size_bytes_max {
+            self.state().store.set_image_size_bytes_max(bytes_max)?;
+        }
         self.set_token(Some(token));
         Ok(PhoneAccount { tenant: facts.tenant, user: facts.user_id })
     }

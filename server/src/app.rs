@@ -1,12 +1,13 @@
 //! What every handler and job can reach: settings, database, time, randomness, and the signal to stop.
 
 use std::any::{Any, TypeId};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::config::{Config, DataConfig, DatabaseUrl};
@@ -38,6 +39,7 @@ pub struct AppState {
     slices: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
     stopping: watch::Sender<bool>,
     jobs_enqueued: watch::Sender<u64>,
+    ended_early: Mutex<BTreeSet<&'static str>>,
 }
 
 /// Collects what an `App` needs.
@@ -151,6 +153,7 @@ impl AppBuilder {
             slices: self.slices,
             stopping: watch::Sender::new(false),
             jobs_enqueued: watch::Sender::new(0),
+            ended_early: Mutex::default(),
         })))
     }
 }
@@ -167,7 +170,8 @@ pub fn open_database(data: &DataConfig, now_ms: i64) -> Result<Db, StartError> {
         keys::create_private_dir(parent).map_err(|error| StartError::Io(parent.display().to_string(), error))?;
     }
     let (unsafe_settings, async_standby) = data.allowances()?;
-    let db = Db::open(&database, Allowances { unsafe_settings, async_standby }, now_ms)?;
+    let allowances = Allowances { unsafe_settings, async_standby };
+    let db = Db::open(&database, allowances, data.capacity(), now_ms)?;
     db.log_slower_than(Duration::from_millis(data.db_slow_query_ms));
     Ok(db)
 }
@@ -177,6 +181,21 @@ impl Deref for App {
 
     fn deref(&self) -> &AppState {
         &self.0
+    }
+}
+
+impl App {
+    /// Starts something that runs behind the requests until the server stops. If it ends before, by itself or by a panic,
+    /// `ended_early` names it.
+    pub fn spawn_behind<F>(&self, name: &'static str, work: F) -> JoinHandle<()>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let end = End { app: self.clone(), name };
+        tokio::spawn(async move {
+            let _end = end;
+            work.await;
+        })
     }
 }
 
@@ -209,6 +228,11 @@ impl AppState {
         *self.stopping.borrow()
     }
 
+    /// What should run behind the requests and does not.
+    pub fn ended_early(&self) -> Vec<&'static str> {
+        self.ended_early.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+    }
+
     /// Waits until the server is told to finish. Streams that would never end must watch this.
     pub async fn stopped(&self) {
         let mut stopping = self.stopping.subscribe();
@@ -237,5 +261,20 @@ impl AppState {
         let mut bytes = [0; 8];
         self.entropy.fill(&mut bytes);
         clock::mix(u64::from_le_bytes(bytes))
+    }
+}
+
+/// Notes the end of what runs behind the requests, also when it is a panic.
+struct End {
+    app: App,
+    name: &'static str,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        if !self.app.is_stopping() {
+            tracing::error!(name = self.name, "Something that runs behind the requests has ended; restart the server");
+            self.app.ended_early.lock().unwrap_or_else(PoisonError::into_inner).insert(self.name);
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod limits;
+pub mod text;
 pub mod config;
 pub mod telemetry;
 pub mod durable;
@@ -40,6 +41,7 @@ pub mod keyring;
 
 pub mod health;
 pub mod docs;
+pub mod description;
 pub mod router;
 pub mod demo;
 pub mod cli;

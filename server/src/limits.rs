@@ -10,7 +10,7 @@ pub const GROUP_BUDGET: Duration = Duration::from_millis(40);
 pub const WRITE_QUEUE_MAX: usize = 4096;
 /// Reads that may wait for a reader thread.
 pub const READ_QUEUE_MAX: usize = 4096;
-/// How long a request waits for a place in a full queue before it is told to come back.
+/// How long a request waits for a place in a full queue before it is told to come back, unless DB_POOL_TIMEOUT says.
 pub const QUEUE_WAIT: Duration = Duration::from_secs(2);
 /// Background jobs stand back while more writes than this wait.
 pub const WRITER_BUSY_WAITING: usize = 64;
@@ -29,8 +29,10 @@ pub const WAL_PAGES_MAX: u32 = 8_192;
 pub const WAL_PAGES_LONG: u32 = 2 * WAL_PAGES_MAX;
 /// Fewest reader connections.
 pub const READERS_MIN: usize = 2;
-/// Most reader connections.
+/// Most reader connections that a server has which nobody told how many.
 pub const READERS_MAX: usize = 16;
+/// Most reader connections that somebody may ask for with DB_POOL_SIZE and DB_MAX_OVERFLOW.
+pub const READERS_SET_MAX: usize = 64;
 
 /// The file of log heads is at most this long behind the log.
 pub const HEAD_FILE_EVERY: Duration = Duration::from_millis(500);
@@ -71,6 +73,9 @@ pub const NOTICE_PAUSE: Duration = Duration::from_millis(20);
 pub const NOTICE_RECONNECT_MAX: Duration = Duration::from_secs(5);
 /// Statements that are sent to PostgreSQL before their answers are read.
 pub const STATEMENTS_IN_FLIGHT_MAX: usize = 64;
+
+/// Bytes of the row with which `/ready` tries whether anything can be stored; gone in the same transaction.
+pub const STORAGE_PROBE_BYTES: usize = 32 * 1024;
 
 /// What a connection may take.
 #[derive(Debug, Clone, Copy)]

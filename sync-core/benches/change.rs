@@ -4,9 +4,9 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use muster_sync_core::{
-    ChangeHash, DocumentName, Locator,
+    ChangeHash, DeviceKey, DocumentName, Locator,
     change::{Author, SignedChange, decode, encode, inspect, validate},
-    decision::{Record, state},
+    decision::{Does, Judgement, Record, Step, fold},
     document::*,
     limits,
     signing::{self, SigningKey, SoftwareKey},
@@ -71,28 +71,23 @@ fn bomb() -> Vec<u8> {
     bytes
 }
 
-/// A record with one flagged submission, a decision, a contradicting one, and one that settles it.
-fn record() -> Record {
-    let hash = |id| ChangeHash([id; 32]);
-    let decision = |action, after: &[ChangeHash]| Decision {
-        of: hash(1),
-        after: join_hashes(after),
-        action,
-        reason: Code::new("seen_in_class"),
-        rank: 2,
-        by: Label::new("lecturer-1").unwrap(),
-        note_hash: None,
+/// A record with one flagged submission and `n` decisions that contradict each other, the last of which settles it.
+fn record(n: u32) -> Record {
+    let hash = |number: u32| {
+        let mut hash = [0; 32];
+        hash[..4].copy_from_slice(&number.to_be_bytes());
+        ChangeHash(hash)
+    };
+    let step = |number: u32| {
+        let action = if number.is_multiple_of(2) { DecisionAction::Confirm } else { DecisionAction::Reject };
+        let after = if number == n { (2..n).map(hash).collect() } else { Vec::new() };
+        let (does, by) = (Does::decision(action, hash(1)), format!("lecturer-{number}"));
+        (hash(number), Step { writer: DeviceKey([1; 32]), by, place: number.into(), rank: 2, does, after })
     };
     Record {
         submissions: [hash(1)].into(),
-        verdicts: vec![(1, Verdict { checks: vec![0x80], ..large_verdict() })],
-        decisions: [
-            (hash(2), decision(DecisionAction::Confirm, &[])),
-            (hash(3), decision(DecisionAction::Reject, &[])),
-            (hash(4), decision(DecisionAction::Late, &[hash(2), hash(3)])),
-        ]
-        .into(),
-        marks: [].into(),
+        verdicts: vec![Judgement { hash: hash(0), place: 1, of: hash(1), outcome: Outcome::Flagged }],
+        steps: (2..=n).map(step).collect(),
     }
 }
 
@@ -166,8 +161,10 @@ fn authoring(criterion: &mut Criterion) {
 }
 
 fn judging(criterion: &mut Criterion) {
-    let record = record();
-    criterion.bench_function("decision/fold", |bench| bench.iter(|| state(black_box(&record))));
+    for n in [4, 1_000, 10_000] {
+        let record = record(n);
+        criterion.bench_function(&format!("decision/fold/{n}"), |bench| bench.iter(|| fold(black_box(&record))));
+    }
     let class_session = DocumentName::ClassSession { locator: Locator::parse("K7M2QX").unwrap() }.id(TENANT);
     let secret = SessionSecret::derive(&CodeKey([3; 32]), class_session, CodeMode::Rotating, 15, 0);
     let step = secret.step_at(TIME_S * 1000);

@@ -151,7 +151,7 @@ impl Manifest {
             return refused("more than 4 images");
         }
         if manifest.images.iter().any(|image| image.size_bytes > limits::IMAGE_SIZE_BYTES_MAX) {
-            return refused("an image larger than 5 MB");
+            return refused("an image larger than 20 MB");
         }
         if manifest.position.as_ref().is_some_and(|position| !position.is_on_earth()) {
             return refused("a position that is not on earth");

@@ -27,8 +27,10 @@ pub const SEALED_MANIFEST_BLOCK_BYTES: usize = 1024;
 pub const SEALED_MANIFEST_BYTES_MAX: usize = 5 * SEALED_MANIFEST_BLOCK_BYTES + 48;
 /// Most images that one manifest may name.
 pub const MANIFEST_IMAGES_MAX: usize = 4;
-/// Largest image, in bytes (S1-59: 5 MB).
-pub const IMAGE_SIZE_BYTES_MAX: u64 = 5 * 1024 * 1024;
+/// Largest image that any server can be told to take, in bytes.
+pub const IMAGE_SIZE_BYTES_MAX: u64 = 20 * 1024 * 1024;
+/// Largest image that a server takes which nobody told otherwise, and that a phone captures which did not ask one.
+pub const IMAGE_SIZE_BYTES_DEFAULT: u64 = 5 * 1024 * 1024;
 
 /// Largest body of a sync request, in bytes.
 pub const SYNC_REQUEST_BYTES_MAX: usize = 1024 * 1024;
@@ -79,6 +81,13 @@ pub const ID_SIZE_BYTES_MAX: usize = 64;
 
 /// Most decisions that one decision may name as seen (`after`).
 pub const DECISION_AFTER_MAX: usize = 16;
+
+/// Most submissions of one attendance document, which only its student writes.
+pub const SUBMISSIONS_PER_RECORD_MAX: u64 = 50;
+/// Most appeals of one attendance document, which only its student writes.
+pub const APPEALS_PER_RECORD_MAX: u64 = 20;
+/// Most decisions and marks of one person in one attendance document.
+pub const DECISIONS_PER_PERSON_MAX: u64 = 100;
 
 /// Longest wait between two sync attempts, in milliseconds.
 pub const RETRY_CEILING_MS: u64 = 5 * 60 * 1000;

@@ -99,42 +99,93 @@ async fn faces_that_cannot_be_read_are_told_and_missed_where_they_are_compared()
 }
 
 #[tokio::test]
-async fn a_disk_without_room_degrades_until_something_was_written_again() {
-    let server = TestServer::start().await;
+async fn a_disk_without_room_is_not_ready_until_there_is_room_again() {
+    let server = TestServer::builder().manual_clock(1_763_640_000_000).start().await;
     // Only SQLite can be told that its disk is full.
     if !server.data().is_sqlite() {
         return;
     }
     let admin = server.client("admin").await;
+    let anybody = server.anonymous();
+    assert_eq!(anybody.get("/ready").await.expect(200)["storage"], "ok");
     let used = pragma(&server, "PRAGMA page_count").await;
     pragma(&server, &format!("PRAGMA max_page_count = {used}")).await;
-    let create = async |number: u32| {
-        let course = json!({"code": format!("CS{number}"), "title": "x".repeat(200)});
-        admin.post("/api/v1/courses", &course).await
-    };
     let mut number = 0;
-    let refused = loop {
+    loop {
         number += 1;
-        let reply = create(number).await;
+        let course = json!({"code": format!("CS{number}"), "title": "x".repeat(200)});
+        let reply = admin.post("/api/v1/courses", &course).await;
         if reply.status.as_u16() != 201 {
-            break reply;
+            reply.expect_error(503, "STORAGE_FULL");
+            break;
         }
         assert!(number < 1_000, "a full database refuses");
-    };
-    refused.expect_error(503, "STORAGE_FULL");
-    let ready = server.anonymous().get("/ready").await.expect(200);
-    assert_eq!(
-        (&ready["status"], &ready["storage"], &ready["database"]),
-        (&json!("degraded"), &json!("full"), &json!("ok"))
-    );
-    let full = server.anonymous().get("/health/full").await.expect(200);
-    assert_eq!((&full["status"], &full["components"]["storage"]), (&json!("degraded"), &json!("full")));
+    }
+    // All was well a moment ago; what the writer met since then counts more.
+    for _ in 0..2 {
+        let ready = anybody.get("/ready").await.expect(503);
+        assert_eq!(
+            (&ready["status"], &ready["storage"], &ready["database"]),
+            (&json!("down"), &json!("full"), &json!("ok"))
+        );
+        server.clock().advance(std::time::Duration::from_secs(6));
+    }
+    let full = anybody.get("/health/full").await.expect(200);
+    assert_eq!((&full["status"], &full["components"]["storage"]), (&json!("unhealthy"), &json!("full")));
+    assert_eq!(anybody.get("/health").await.expect(200)["status"], "ok", "it lives");
+    // There is room again, and nobody but us tries.
     pragma(&server, "PRAGMA max_page_count = 1000000").await;
-    let ready = server.anonymous().get("/ready").await.expect(200);
-    assert_eq!(ready["storage"], "full", "nobody knows yet");
-    create(number).await.expect(201);
-    let ready = server.anonymous().get("/ready").await.expect(200);
+    server.clock().advance(std::time::Duration::from_secs(6));
+    let ready = anybody.get("/ready").await.expect(200);
     assert_eq!((&ready["status"], &ready["storage"]), (&json!("ok"), &json!("ok")));
+}
+
+#[tokio::test]
+async fn jobs_that_nobody_does_and_a_clock_that_went_back_are_told() {
+    let server = TestServer::builder().manual_clock(1_763_640_000_000).start().await;
+    let anybody = server.anonymous();
+    add_job(&server, "pending", server.clock_ms()).await;
+    assert_eq!(anybody.get("/ready").await.expect(200)["jobs"], "ok", "it has just become due");
+    server.clock().advance(std::time::Duration::from_secs(16 * 60));
+    let ready = anybody.get("/ready").await.expect(200);
+    assert_eq!((&ready["jobs"], &ready["status"]), (&json!("stuck"), &json!("degraded")));
+    let lecture = muster_tests::lecture::Lecture::begin().await;
+    let server = &lecture.server;
+    assert_eq!(server.anonymous().get("/ready").await.expect(200)["clock"], "ok");
+    let sql = "SELECT max(received_at) FROM change_log";
+    let newest: Result<Option<i64>, DbError> =
+        server.app().db.read(move |tx| tx.query_one(sql, &[], |row| row.get::<i64>(0))).await;
+    server.clock().set(newest.unwrap().unwrap() - 60_000);
+    let ready = server.anonymous().get("/ready").await.expect(200);
+    assert_eq!((&ready["clock"], &ready["status"]), (&json!("behind"), &json!("degraded")));
+}
+
+#[tokio::test]
+async fn whoever_waits_for_health_signs_in_as_the_first_admin() {
+    use muster_tests::process::ServerProcess;
+    let dir = tempfile::tempdir().unwrap();
+    let server = ServerProcess::start(env!("CARGO_BIN_EXE_load"), dir.path(), &[]);
+    assert!(reqwest::get(server.url("/health")).await.unwrap().status().is_success());
+    let file = dir.path().join("data/first-admin.txt");
+    let text = std::fs::read_to_string(&file).unwrap();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+    let (email, password) = text.trim_end().split_once('\n').unwrap();
+    let http = reqwest::Client::new();
+    let login = json!({ "email": email, "password": password });
+    let tokens = http.post(server.url("/auth/login")).json(&login).send().await.unwrap();
+    let tokens: Value = tokens.error_for_status().unwrap().json().await.unwrap();
+    let change = json!({ "current_password": password, "new_password": "a rather new password" });
+    let changed = http.post(server.url("/auth/change-password")).json(&change);
+    let changed = changed.bearer_auth(tokens["access_token"].as_str().unwrap()).send().await.unwrap();
+    changed.error_for_status().unwrap();
+    assert!(!file.exists(), "it opens nothing any more");
+    drop(server);
+    let log = std::fs::read_to_string(dir.path().join("console.log")).unwrap();
+    assert!(!log.contains(password), "a log is read by more people than a file with 0600");
 }
 
 async fn pragma(server: &TestServer, sql: &str) -> i64 {

@@ -156,6 +156,10 @@ async fn every_route_declares_who_may_ask_and_refuses_everybody_else() {
         table.push('\n');
     }
     keep("roles", &table);
+    for name in permission::ALL {
+        let guards = canonical.values().any(|declared| declared.needs == *name);
+        assert!(guards, "{name} is handed out and opens nothing");
+    }
 }
 
 /// Who asks for a row, in the order in which the matrix asks: strangers first, then by rank.

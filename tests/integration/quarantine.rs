@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use muster_server::db::{DbError, Tx};
 use muster_server::params;
 use muster_sync_core::change::SignedChange;
+use muster_sync_core::limits::SUBMISSIONS_PER_RECORD_MAX;
 use muster_sync_core::store::{RecordStatus, reason_in_words};
 use muster_sync_core::sync::message::{self, FateKind};
 use muster_sync_core::{ChangeHash, Locator, change};
@@ -326,8 +327,12 @@ async fn a_long_chain_that_waited_is_released_without_a_deep_stack() {
         assert!(fates.iter().all(|fate| fate.reason.as_deref() == Some("chain_gap")));
     }
     phone.push(&items[..1]).await;
-    let fates = phone.push(&items[1_400..]).await;
+    // As many as one record may have are in the log now; the others are told so when they come again.
+    let room = SUBMISSIONS_PER_RECORD_MAX as usize;
+    let fates = phone.push(&items[..room]).await;
     assert!(fates.iter().all(|fate| fate.kind == FateKind::Accepted), "{:?}", fates[0]);
+    let fates = phone.push(&items[1_400..]).await;
+    assert!(fates.iter().all(|fate| fate.reason.as_deref() == Some("too_many_submissions")), "{:?}", fates[0]);
 }
 
 #[tokio::test]

@@ -48,7 +48,7 @@ async fn students(client: &Client, course: &str) -> Vec<String> {
     emails
 }
 
-async fn execute(server: &TestServer, sql: &'static str) {
+pub(super) async fn execute(server: &TestServer, sql: &'static str) {
     let done: Result<u64, DbError> = server.app().db.write(move |tx: &Tx<'_>| tx.execute(sql, &[])).await;
     assert_eq!(done, Ok(1), "{sql}");
 }

@@ -16,23 +16,8 @@ use serde_json::{Map, Value, json};
 
 use crate::Reply;
 
-/// What the server answers beside its description: where, in which type of content, and why it is not described.
-const UNDESCRIBED: &[(&str, &str, &str)] = &[
-    ("/openapi.json", JSON, "the description itself"),
-    ("/docs", "text/html", "a page that shows the description"),
-    ("/redoc", "text/html", "a page that shows the description"),
-    ("/metrics", "application/openmetrics-text", "for Prometheus, whose format says it all"),
-    ("/reset-password", "text/html", "a page that a link in a mail opens"),
-    ("/confirm-email", "text/html", "a page that a link in a mail opens"),
-    ("/account.js", "text/javascript", "what those pages load"),
-    ("/account.css", "text/css", "what those pages load"),
-];
 /// What an address may answer that takes no such request: nothing is there, too many asked, or the server is busy.
 const NOTHING_HERE: [u16; 4] = [404, 405, 429, 503];
-
-/// Older names of handlers, which the description does not repeat: the end of such a path, and of the described one.
-const OLDER_NAMES: &[([&str; 2], [&str; 2])] =
-    &[(["auth", "signup"], ["auth", "register"]), (["mfa", "enrol"], ["mfa", "enroll"])];
 
 const JSON: &str = "application/json";
 /// Segments of the longest `API_PREFIX` that a test uses.
@@ -100,13 +85,8 @@ impl Description {
         if method == Method::OPTIONS {
             return Ok(());
         }
-        let known = UNDESCRIBED.iter().find(|(known, ..)| *known == path);
-        if let Some((_, kind, _)) = known.filter(|_| reply.status.is_success()) {
-            let found = media_type(&reply.headers);
-            return expect(found.as_deref() == Some(kind), || format!("the content is {found:?} and not {kind}"));
-        }
         let Some(operation) = self.operation(method, path) else {
-            expect(known.is_some() || NOTHING_HERE.contains(&status), || "there is no such operation".to_owned())?;
+            expect(NOTHING_HERE.contains(&status), || "there is no such operation".to_owned())?;
             return if is_head { Ok(()) } else { self.compare_body(&envelope(), reply, is_read) };
         };
         let response = response(operation, reply.status)?;
@@ -139,11 +119,7 @@ impl Description {
     /// The operation of a path, whichever of its prefixes it is asked for under.
     fn operation(&self, method: &Method, path: &str) -> Option<&Value> {
         let method = if method == Method::HEAD { "get".to_owned() } else { method.as_str().to_ascii_lowercase() };
-        let (mut asked, canonical) = (segments(path), segments(CANONICAL_PREFIX));
-        if let Some((older, name)) = OLDER_NAMES.iter().find(|(older, _)| asked.ends_with(&older.map(str::to_owned))) {
-            asked.truncate(asked.len() - older.len());
-            asked.extend(name.map(str::to_owned));
-        }
+        let (asked, canonical) = (segments(path), segments(CANONICAL_PREFIX));
         let under_another_prefix = (0..=PREFIX_SEGMENTS_MAX.min(asked.len()))
             .map(|prefix| canonical.iter().chain(&asked[prefix..]).cloned().collect::<Vec<_>>());
         std::iter::once(asked.clone()).chain(under_another_prefix).find_map(|path| {

@@ -1,23 +1,24 @@
 //! How a person's decision becomes a signed entry: what it judges, what it has seen, and when it may not be made.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::HashSet;
 
 use muster_sync_core::{
-    ChangeHash, DocumentName, decision,
-    document::{Code, Decision, DecisionAction, Label, join_hashes},
-    limits::DECISION_AFTER_MAX,
+    ChangeHash, DocumentName,
+    decision::{self, Fold},
+    document::{Code, Decision, DecisionAction, Label},
 };
 use sha2::{Digest, Sha256};
 
+use super::fold::{Facts, Unfolded};
 use super::limits;
-use super::project::{Facts, project};
 use super::queries;
 use super::rows::{DecisionRow, NoteRow, RecordRow};
+use super::share::Share;
 use crate::app::App;
 use crate::audit::{self, Action, Actor, Event};
 use crate::auth::CurrentUser;
 use crate::error::{AppError, AppResult};
-use crate::log;
+use crate::{log, text};
 
 /// What somebody wants to decide.
 #[derive(Debug, Clone)]
@@ -39,62 +40,58 @@ impl Wish {
         if action == DecisionAction::Reject && reason.is_none() {
             return Err(AppError::field("reason", "a rejection names its reason"));
         }
-        let note = note.map(str::trim).filter(|note| !note.is_empty());
-        if note.is_some_and(|note| note.chars().count() > limits::NOTE_CHARS_MAX) {
-            return Err(AppError::field("note", "at most 2,000 characters"));
+        let note = note.map(text::read).filter(|note| !note.is_empty());
+        let fits = |note: &String| note.chars().count() <= limits::NOTE_CHARS_MAX && !text::has_controls_within(note);
+        if !note.as_ref().is_none_or(fits) {
+            return Err(AppError::field("note", "at most 2,000 characters, and no control characters"));
         }
-        Ok(Self { action, reason, note: note.map(str::to_owned), of: None, seen: None })
+        Ok(Self { action, reason, note, of: None, seen: None })
     }
 }
 
-/// Judges whether `user` may decide so about the record as it stands, and words the decision.
-pub(super) fn word(user: &CurrentUser, record: &RecordRow, facts: &Facts, wish: &Wish) -> AppResult<Decision> {
+/// Judges whether `user` may decide so about the record as it stands, and words the decision: as one entry, or as
+/// several that say the same where there are more heads than one entry can name.
+pub(super) fn word(user: &CurrentUser, record: &RecordRow, facts: &Facts, wish: &Wish) -> AppResult<Vec<Decision>> {
     let by = user.id.to_string();
     if record.student == by {
         return Err(AppError::forbidden("OWN_RECORD", "nobody decides about their own attendance"));
     }
-    let rank = i64::from(user.role.rank());
-    let standing = standing(&facts.decisions);
-    if standing.iter().any(|row| row.rank > rank) {
+    let fold = facts.fold()?;
+    let newest = newest_standing(facts, &fold);
+    if newest.is_some_and(|row| row.rank > i64::from(user.role.rank())) {
         let sentence = "somebody of higher rank has decided; only they change that";
         return Err(AppError::conflict("DECIDED_BY_HIGHER_RANK", sentence));
     }
-    let newest = standing.last();
     if record.appeal_open && newest.is_some_and(|row| row.by == by) {
         let sentence = "the student appealed against your decision; somebody else decides now";
         return Err(AppError::forbidden("APPEAL_NEEDS_ANOTHER", sentence));
     }
     let of = match wish.action {
-        DecisionAction::Undo => undoes(facts, newest.copied(), wish.of)?,
+        DecisionAction::Undo => undoes(facts, newest, wish.of)?,
         _ => judges(facts)?,
     };
-    let after = seen(facts, wish)?;
-    Ok(Decision {
+    let mut afters = decision::afters(&seen(facts, fold, wish)?);
+    if wish.action == DecisionAction::Undo {
+        // An undo says nothing that could be in dispute, so it need not come after everything.
+        afters.truncate(1);
+    }
+    let label = Label::new(&by).ok_or_else(|| AppError::internal("an id is not a label"))?;
+    let decision = |after| Decision {
         of,
-        after: join_hashes(after.iter().take(DECISION_AFTER_MAX)),
+        after,
         action: wish.action,
         reason: wish.reason.clone(),
         rank: u64::from(user.role.rank()),
-        by: Label::new(&by).ok_or_else(|| AppError::internal("an id is not a label"))?,
+        by: label.clone(),
         note_hash: None,
-    })
+    };
+    Ok(afters.into_iter().map(decision).collect())
 }
 
-/// The decisions that nobody took back, in the order of the log. As in `sync_core::decision`, an undo holds if its rank
-/// is not lower than what it names, and can itself be taken back.
-fn standing(decisions: &[DecisionRow]) -> Vec<&DecisionRow> {
-    let ranks: BTreeMap<_, _> = decisions.iter().map(|row| (row.hash, row.rank)).collect();
-    let mut undone = BTreeSet::new();
-    for _ in 0..=decisions.len() {
-        let undoes = |row: &DecisionRow| row.of.filter(|of| ranks.get(of).is_some_and(|rank| row.rank >= *rank));
-        let effective = decisions.iter().filter(|row| row.says == "undo" && !undone.contains(&row.hash));
-        let next: BTreeSet<_> = effective.filter_map(undoes).collect();
-        if next == undone {
-            break;
-        }
-        undone = next;
-    }
-    decisions.iter().filter(|row| row.says != "undo" && !undone.contains(&row.hash)).collect()
+/// The last of what stands: of the highest rank, and what decides unless people contradict each other.
+fn newest_standing<'a>(facts: &'a Facts, fold: &Fold) -> Option<&'a DecisionRow> {
+    let newest = fold.standing.last()?;
+    facts.decisions.iter().find(|row| row.hash == *newest)
 }
 
 /// The newest verdict, or else the newest submission, or else the newest mark.
@@ -116,13 +113,16 @@ fn undoes(facts: &Facts, newest: Option<&DecisionRow>, named: Option<ChangeHash>
 }
 
 /// What the decision comes after: what the person saw, or else everything that nobody has come after yet.
-fn seen(facts: &Facts, wish: &Wish) -> AppResult<Vec<ChangeHash>> {
-    let Some(seen) = &wish.seen else { return Ok(decision::heads(&facts.record()?)) };
-    let known = |hash: &ChangeHash| facts.decisions.iter().any(|row| row.hash == *hash);
-    if seen.len() > DECISION_AFTER_MAX || !seen.iter().all(known) {
-        return Err(AppError::field("seen", "at most 16 decisions of this record"));
+fn seen(facts: &Facts, fold: Fold, wish: &Wish) -> AppResult<Vec<ChangeHash>> {
+    let Some(seen) = &wish.seen else { return Ok(fold.heads) };
+    let mut seen = seen.clone();
+    seen.sort_unstable();
+    seen.dedup();
+    let known: HashSet<_> = facts.decisions.iter().map(|row| row.hash).collect();
+    if !seen.iter().all(|hash| known.contains(hash)) {
+        return Err(AppError::field("seen", "names something that is no decision of this record"));
     }
-    Ok(seen.clone())
+    Ok(seen)
 }
 
 /// Words, signs and appends a decision about the record, and says how the record is then.
@@ -135,23 +135,30 @@ pub(super) async fn append(
 ) -> AppResult<RecordRow> {
     let document = record.document;
     let facts = app.db.read(move |tx| Facts::read(tx, document)).await?;
-    let mut decision = word(user, &record, &facts, &wish)?;
+    let mut decisions = word(user, &record, &facts, &wish)?;
     let (result, reason, now_ms) = (wish.action.as_str(), wish.reason, app.now_ms());
     let note = wish.note.map(|text| note(app, text));
-    decision.note_hash = note.as_ref().map(note_hash);
+    if let (Some(last), Some(note)) = (decisions.last_mut(), &note) {
+        last.note_hash = Some(note_hash(note));
+    }
     let name = DocumentName::Attendance { locator: record.locator, student: record.student.clone() };
     let channels = log::channels_of(&name, record.course.as_deref());
-    let (course, decisions_before, all_seen) = (record.course, facts.decisions.len(), wish.seen.is_none());
-    log::append_as_server(app, &user.tenant, vec![(name, channels, decision.into())], move |tx, appended| {
+    let (course, decisions_before, all_seen) = (record.course, facts.decisions.len() as u64, wish.seen.is_none());
+    let entries = decisions.into_iter().map(|decision| (name.clone(), channels.clone(), decision.into())).collect();
+    let by = user.id.to_string();
+    log::append_as_server(app, &user.tenant, entries, move |tx, appended| {
         // Who asked to decide about everything that is there must have seen everything that is there.
-        if all_seen && queries::decisions(tx, document)?.len() != decisions_before {
+        if all_seen && queries::decision_count(tx, document)? != decisions_before {
             return Err(AppError::conflict("RECORD_CHANGED", "somebody else decided meanwhile; look at it again"));
         }
+        Share::Decisions.check(tx, document, &by, appended.len())?;
+        let mut unfolded = Unfolded::default();
         for decision in appended {
-            project(tx, decision, course.as_deref())?;
-            if let Some(note) = &note {
-                queries::insert_note(tx, &decision.tenant, document, decision.hash(), note)?;
-            }
+            unfolded.project(tx, decision, course.as_deref())?;
+        }
+        unfolded.fold(tx)?;
+        if let (Some(note), Some(last)) = (&note, appended.last()) {
+            queries::insert_note(tx, &last.tenant, document, last.hash(), note)?;
         }
         let (id, reason) = (document.to_string(), reason.as_ref().map(Code::as_str));
         let event = Event { action: Action::AttendanceDecide, kind: "record", id: &id, reason, result };

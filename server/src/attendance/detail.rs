@@ -1,12 +1,12 @@
 //! `GET /lecturers/attendance/{id}`: everything that somebody who reviews a record needs.
 
 use axum::extract::State;
-use muster_sync_core::{DocumentId, decision};
+use muster_sync_core::DocumentId;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::evidence_view::{self, EvidenceView};
-use super::project::Facts;
+use super::fold::Facts;
 use super::rows::{AppealRow, DecisionRow, RecordRow, SubmissionRow, VerdictRow};
 use super::verdict_checks::{self, CheckView};
 use super::views::RecordView;
@@ -179,7 +179,7 @@ fn rows(tx: &Tx<'_>, user: &CurrentUser, record: &RecordRow) -> Result<(Detail, 
         verdicts: verdicts?,
         decisions: decisions?,
         appeals: appeals(tx, record.document)?,
-        heads: decision::heads(&facts.record()?).iter().map(ToString::to_string).collect(),
+        heads: facts.fold()?.heads.iter().map(ToString::to_string).collect(),
     };
     Ok((detail, facts.submissions))
 }

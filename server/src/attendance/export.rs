@@ -7,7 +7,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::access;
-use super::project::Facts;
+use super::fold::Facts;
 use super::roster::{self, RosterRow, Wanted};
 use super::rows::VerdictRow;
 use crate::app::App;
@@ -88,7 +88,10 @@ pub(super) async fn export(
         let mut exported = Vec::with_capacity(rows.len());
         for roster in rows {
             let verdict = match roster.document {
-                Some(document) => Facts::read(tx, document)?.counting_verdict().cloned(),
+                Some(document) => {
+                    let facts = Facts::read(tx, document)?;
+                    facts.counting_verdict(&facts.fold()?).cloned()
+                }
                 None => None,
             };
             exported.push(ExportRow { roster, verdict });

@@ -29,10 +29,10 @@ pub(super) struct SubmissionForm {
     mocked: Option<bool>,
     /// When it was captured, ISO 8601; now, if it is missing.
     captured_at: Option<String>,
-    /// JPEG or PNG, at most 5 MB.
+    /// JPEG or PNG, at most UPLOAD_MAX_IMAGE_MB.
     #[schema(value_type = Option<String>, format = Binary)]
     selfie: Option<Vec<u8>>,
-    /// JPEG or PNG, at most 5 MB.
+    /// JPEG or PNG, at most UPLOAD_MAX_IMAGE_MB.
     #[schema(value_type = Option<String>, format = Binary)]
     presence_image: Option<Vec<u8>>,
 }
@@ -63,23 +63,23 @@ struct Raw {
 }
 
 /// Reads the whole form. Fields that are not known are skipped, so that newer clients are not turned away.
-pub(super) async fn read(mut multipart: Multipart) -> AppResult<Form> {
+pub(super) async fn read(mut multipart: Multipart, image_bytes_max: usize) -> AppResult<Form> {
     let mut raw = Raw::default();
     for _ in 0..limits::FORM_FIELDS_MAX {
         let Some(field) = multipart.next_field().await.map_err(|error| broken(&error))? else {
             return raw.parse();
         };
-        raw.take(field).await?;
+        raw.take(field, image_bytes_max).await?;
     }
     Err(AppError::validation("the form has too many fields"))
 }
 
 impl Raw {
-    async fn take(&mut self, field: Field<'_>) -> AppResult<()> {
+    async fn take(&mut self, field: Field<'_>, image_bytes_max: usize) -> AppResult<()> {
         let name = field.name().unwrap_or_default().to_owned();
         match name.as_str() {
-            "selfie" => self.selfie = image(field).await?,
-            "presence_image" => self.presence_image = image(field).await?,
+            "selfie" => self.selfie = image(field, image_bytes_max).await?,
+            "presence_image" => self.presence_image = image(field, image_bytes_max).await?,
             _ => {
                 let text = text(field, &name).await?;
                 let place = match name.as_str() {
@@ -162,14 +162,20 @@ async fn text(mut field: Field<'_>, name: &str) -> AppResult<String> {
 }
 
 /// An empty file field is what browsers send when nobody chose a file.
-async fn image(field: Field<'_>) -> AppResult<Option<Vec<u8>>> {
-    let bytes = field.bytes().await.map_err(|error| broken(&error))?;
-    Ok(Some(bytes.to_vec()).filter(|bytes| !bytes.is_empty()))
+async fn image(mut field: Field<'_>, bytes_max: usize) -> AppResult<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = field.chunk().await.map_err(|error| broken(&error))? {
+        if bytes.len() + chunk.len() > bytes_max {
+            return Err(AppError::too_large(format!("an image has at most {bytes_max} bytes")));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(Some(bytes).filter(|bytes| !bytes.is_empty()))
 }
 
 fn broken(error: &MultipartError) -> AppError {
     match error.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => AppError::too_large("the form is larger than two images of 5 MB"),
+        StatusCode::PAYLOAD_TOO_LARGE => AppError::too_large("the form is larger than this address takes"),
         status if status.is_client_error() => AppError::new(status, "MALFORMED_FORM", error.body_text()),
         _ => AppError::internal(error),
     }

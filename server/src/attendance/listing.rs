@@ -2,7 +2,6 @@
 
 use muster_sync_core::{ChangeHash, DocumentId, Locator};
 
-use super::limits;
 use super::queries::{RECORD_COLUMNS, record};
 use super::rows::{AppealRow, RecordRow};
 use crate::db::{DbError, Tx};
@@ -15,10 +14,9 @@ pub(super) fn of_session(tx: &Tx<'_>, tenant: &TenantId, locator: &Locator) -> R
         "SELECT {RECORD_COLUMNS}
          FROM records r
          WHERE r.tenant_id = ?1 AND r.locator = ?2
-         ORDER BY r.student_id
-         LIMIT ?3"
+         ORDER BY r.student_id"
     );
-    tx.query(&sql, params![tenant.as_str(), locator.as_str(), limits::ROSTER_MAX], record)
+    tx.query(&sql, params![tenant.as_str(), locator.as_str()], record)
 }
 
 /// A page of a student's records, the newest first.
@@ -38,6 +36,28 @@ pub(super) fn of_student(
          LIMIT ?5"
     );
     tx.query(&sql, params![tenant.as_str(), student, before.0, &before.1.0, limit], record)
+}
+
+/// A page of the records of an institution, the newest first: of every course, or of those that somebody teaches.
+pub(super) fn of_courses(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    taught_by: Option<&str>,
+    before: (i64, DocumentId),
+    limit: u32,
+) -> Result<Vec<RecordRow>, DbError> {
+    let sql = format!(
+        "SELECT {RECORD_COLUMNS}
+         FROM records r
+         WHERE r.tenant_id = ?1
+           AND (?2 = '' OR r.course_id IN (SELECT c.course_id FROM course_lecturers c
+                                           WHERE c.tenant_id = ?1 AND c.user_id = ?2))
+           AND (COALESCE(r.received_at, 0) < ?3 OR (COALESCE(r.received_at, 0) = ?3 AND r.document_id < ?4))
+         ORDER BY COALESCE(r.received_at, 0) DESC, r.document_id DESC
+         LIMIT ?5"
+    );
+    let values = params![tenant.as_str(), taught_by.unwrap_or_default(), before.0, &before.1.0, limit];
+    tx.query(&sql, values, record)
 }
 
 /// Which records that wait for a person are wanted; empty means any.
@@ -84,21 +104,16 @@ pub(super) fn in_review_counts(tx: &Tx<'_>, tenant: &TenantId) -> Result<Vec<(St
     )
 }
 
-/// Submissions of this student's record, and this student's records in sessions whose plan is unknown.
-pub(super) fn load_of(
-    tx: &Tx<'_>,
-    tenant: &TenantId,
-    student: &str,
-    document: DocumentId,
-) -> Result<(i64, i64), DbError> {
+/// This student's records in sessions whose plan is unknown.
+pub(super) fn unknown_sessions(tx: &Tx<'_>, tenant: &TenantId, student: &str) -> Result<i64, DbError> {
     let counted = tx.query_one(
-        "SELECT COALESCE((SELECT r.submission_count FROM records r WHERE r.document_id = ?3), 0),
-                (SELECT COUNT(*) FROM records r
-                 WHERE r.tenant_id = ?1 AND r.student_id = ?2 AND r.course_id IS NULL)",
-        params![tenant.as_str(), student, &document.0],
-        |row| Ok((row.get(0)?, row.get(1)?)),
+        "SELECT COUNT(*)
+         FROM records r
+         WHERE r.tenant_id = ?1 AND r.student_id = ?2 AND r.course_id IS NULL",
+        params![tenant.as_str(), student],
+        |row| row.get(0),
     )?;
-    Ok(counted.unwrap_or_default())
+    Ok(counted.unwrap_or(0))
 }
 
 /// What an online client sent under one key before.
@@ -147,8 +162,7 @@ pub(super) fn appeals(tx: &Tx<'_>, document: DocumentId) -> Result<Vec<AppealRow
         "SELECT hash, of_hash, reason, received_at
          FROM appeals
          WHERE document_id = ?1
-         ORDER BY log_index
-         LIMIT 100",
+         ORDER BY log_index",
         params![&document.0],
         |row| {
             Ok(AppealRow {

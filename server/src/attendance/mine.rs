@@ -1,4 +1,4 @@
-//! `GET /attendance`: what a student is told about the own records.
+//! `GET /attendance`: what a student is told about the own records, and everybody else about those that their role sees.
 
 use std::str::FromStr;
 
@@ -7,26 +7,37 @@ use muster_sync_core::DocumentId;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::project::Facts;
+use super::fold::Facts;
 use super::rows::RecordRow;
 use super::verdict_checks::{self, CheckInWords};
-use super::{listing, words};
+use super::views::RecordView;
+use super::{listing, roster, words};
 use crate::app::App;
-use crate::auth::CurrentUser;
+use crate::auth::{CurrentUser, Role};
 use crate::class_sessions;
 use crate::clock::iso_utc;
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::http::{Json, Page, Query};
 
-/// A page of one's own records.
+/// A page of records.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Mine {
     /// The newest first.
-    items: Vec<OwnRecord>,
+    items: Vec<Item>,
     /// Send it as `after` for the next page; missing on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
+}
+
+/// A record as its reader may see it.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+enum Item {
+    /// One's own.
+    Own(OwnRecord),
+    /// A student's, for those who teach, review or run the office.
+    Student(RecordView),
 }
 
 /// One's own record.
@@ -83,7 +94,8 @@ impl FromStr for Place {
     }
 }
 
-/// Lists one's own records, with every check in words.
+/// Lists records: one's own with every check in words; for lecturers those of their courses, for reviewers, staff and
+/// admins those of every course.
 #[utoipa::path(
     get, path = "/attendance", tag = "attendance", params(Page),
     responses((status = 200, body = Mine), (status = 401, body = ErrorEnvelope))
@@ -92,22 +104,37 @@ pub(super) async fn list(State(app): State<App>, user: CurrentUser, Query(page):
     let (after, limit) = (page.after::<Place>()?, page.limit());
     let before = after.map_or((i64::MAX, DocumentId([0xFF; 16])), |Place(received, document)| (received, document));
     let read = app.db.read(move |tx| {
-        let student = user.id.to_string();
-        let mut records = listing::of_student(tx, &user.tenant, &student, before, limit + 1)?;
+        let mut records = seen_by(tx, &user, before, limit + 1)?;
         let more = records.len() > limit as usize;
         records.truncate(limit as usize);
         let place = |record: &RecordRow| format!("{}.{}", record.received_at_ms.unwrap_or(0), record.document);
         let next = if more { records.last().map(place) } else { None };
-        let items: Result<_, DbError> = records.iter().map(|record| own(tx, &user, record)).collect();
+        let items: Result<_, DbError> = records.iter().map(|record| item(tx, &user, record)).collect();
         Ok::<_, DbError>(Mine { items: items?, next })
     });
     read.await.map(Json).map_err(AppError::from)
 }
 
+fn seen_by(tx: &Tx<'_>, user: &CurrentUser, before: (i64, DocumentId), limit: u32) -> Result<Vec<RecordRow>, DbError> {
+    let id = user.id.to_string();
+    match user.role {
+        Role::Guest | Role::Student => listing::of_student(tx, &user.tenant, &id, before, limit),
+        Role::Lecturer => listing::of_courses(tx, &user.tenant, Some(&id), before, limit),
+        Role::Reviewer | Role::Staff | Role::Admin => listing::of_courses(tx, &user.tenant, None, before, limit),
+    }
+}
+
+fn item(tx: &Tx<'_>, user: &CurrentUser, record: &RecordRow) -> Result<Item, DbError> {
+    if record.student == user.id.to_string() {
+        return own(tx, user, record).map(Item::Own);
+    }
+    Ok(Item::Student(RecordView::new(record, &roster::person(tx, &user.tenant, &record.student)?)))
+}
+
 fn own(tx: &Tx<'_>, user: &CurrentUser, record: &RecordRow) -> Result<OwnRecord, DbError> {
     let session = class_sessions::find(tx, &user.tenant, &record.locator)?;
     let facts = Facts::read(tx, record.document)?;
-    let checks = match facts.counting_verdict() {
+    let checks = match facts.counting_verdict(&facts.fold()?) {
         Some(verdict) => verdict_checks::read(tx, &user.tenant, verdict.log_index)?,
         None => Vec::new(),
     };

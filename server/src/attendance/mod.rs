@@ -11,6 +11,7 @@ mod decision_entry;
 mod detail;
 mod evidence_view;
 mod export;
+mod fold;
 mod form;
 mod judge;
 mod limits;
@@ -21,6 +22,7 @@ mod project;
 mod queries;
 mod roster;
 mod rows;
+mod share;
 mod submit;
 mod verdict_checks;
 mod views;
@@ -36,9 +38,11 @@ use crate::db::{DbError, Tx};
 use crate::ids::TenantId;
 use crate::jobs;
 
+pub use fold::Unfolded;
 pub use judge::{JUDGE_BATCH_MAX, device_forked, judge_batch, reference_changed};
 pub use project::{JUDGE_JOB, NOT_AFTER, NOT_BEFORE, project, session_appeared};
 pub use rows::{DecisionRow, RecordRow, SubmissionBy, SubmissionRow, VerdictRow, flags_of};
+pub use share::Share;
 
 /// Records of one student that an image has judged again: more do not wait at once on one phone.
 const AWAITING_MAX: u32 = 200;

@@ -1,4 +1,7 @@
 //! The SQL of attendance that projections and decisions need: one document at a time.
+//!
+//! What a state depends on is read whole: a limit here would let whoever fills it keep the old state. What may come in
+//! is bounded in `share`.
 
 use muster_sync_core::{ChangeHash, DeviceKey, DocumentId, Locator, document::Source};
 
@@ -7,9 +10,6 @@ use crate::db::{DbError, Row, Tx};
 use crate::ids::TenantId;
 use crate::log::Appended;
 use crate::params;
-
-/// Entries of one kind in one document that are read: more is refused on the way in, or is an attack.
-pub(super) const ENTRIES_MAX: u32 = 1_000;
 
 /// The columns that [`record`] reads.
 pub(super) const RECORD_COLUMNS: &str =
@@ -153,30 +153,34 @@ pub(super) fn insert_submission(tx: &Tx<'_>, id: DocumentId, row: &SubmissionRow
     )
 }
 
+/// The columns that [`submission`] reads.
+const SUBMISSION: &str = "SELECT log_index, hash, writer, source, captured_at, code, step, commitment, received_at
+    FROM submissions";
+
+fn submission(row: &Row<'_>) -> Result<SubmissionRow, DbError> {
+    let source: String = row.get(3)?;
+    Ok(SubmissionRow {
+        log_index: row.get(0)?,
+        hash: ChangeHash(row.get(1)?),
+        writer: DeviceKey(row.get(2)?),
+        source: Source::parse(&source).ok_or_else(|| broken("source"))?,
+        captured_at_ms: row.get(4)?,
+        code: row.get(5)?,
+        step: row.get::<Option<i64>>(6)?.map(|step| step as u64),
+        commitment: row.get(7)?,
+        received_at_ms: row.get(8)?,
+    })
+}
+
 /// The submissions of a document in the order of the log.
 pub(super) fn submissions(tx: &Tx<'_>, id: DocumentId) -> Result<Vec<SubmissionRow>, DbError> {
-    tx.query(
-        "SELECT log_index, hash, writer, source, captured_at, code, step, commitment, received_at
-         FROM submissions
-         WHERE document_id = ?1
-         ORDER BY log_index
-         LIMIT ?2",
-        params![&id.0, ENTRIES_MAX],
-        |row| {
-            let source: String = row.get(3)?;
-            Ok(SubmissionRow {
-                log_index: row.get(0)?,
-                hash: ChangeHash(row.get(1)?),
-                writer: DeviceKey(row.get(2)?),
-                source: Source::parse(&source).ok_or_else(|| broken("source"))?,
-                captured_at_ms: row.get(4)?,
-                code: row.get(5)?,
-                step: row.get::<Option<i64>>(6)?.map(|step| step as u64),
-                commitment: row.get(7)?,
-                received_at_ms: row.get(8)?,
-            })
-        },
-    )
+    tx.query(&format!("{SUBMISSION} WHERE document_id = ?1 ORDER BY log_index"), params![&id.0], submission)
+}
+
+/// The submission of a document at a place of the log.
+pub(super) fn submission_at(tx: &Tx<'_>, id: DocumentId, log_index: i64) -> Result<Option<SubmissionRow>, DbError> {
+    let sql = format!("{SUBMISSION} WHERE document_id = ?1 AND log_index = ?2");
+    tx.query_one(&sql, params![&id.0, log_index], submission)
 }
 
 pub(super) fn insert_verdict(tx: &Tx<'_>, id: DocumentId, row: &VerdictRow) -> Result<(), DbError> {
@@ -211,9 +215,8 @@ pub(super) fn verdicts(tx: &Tx<'_>, id: DocumentId) -> Result<Vec<VerdictRow>, D
                 received_at
          FROM verdicts
          WHERE document_id = ?1
-         ORDER BY log_index
-         LIMIT ?2",
-        params![&id.0, ENTRIES_MAX],
+         ORDER BY log_index",
+        params![&id.0],
         |row| {
             let outcome: String = row.get(4)?;
             Ok(VerdictRow {
@@ -263,9 +266,8 @@ pub(super) fn decisions(tx: &Tx<'_>, id: DocumentId) -> Result<Vec<DecisionRow>,
         "SELECT log_index, hash, writer, of_hash, after_hashes, says, reason, rank, by_user, received_at
          FROM decisions
          WHERE document_id = ?1
-         ORDER BY log_index
-         LIMIT ?2",
-        params![&id.0, ENTRIES_MAX],
+         ORDER BY log_index",
+        params![&id.0],
         |row| {
             Ok(DecisionRow {
                 log_index: row.get(0)?,
@@ -291,6 +293,52 @@ pub(super) fn insert_appeal(tx: &Tx<'_>, appended: &Appended, of: &ChangeHash, r
     )
 }
 
+/// How many entries there are of one person in a document.
+pub(super) fn decisions_by(tx: &Tx<'_>, id: DocumentId, person: &str) -> Result<u64, DbError> {
+    let counted = tx.query_one(
+        "SELECT COUNT(*)
+         FROM decisions
+         WHERE document_id = ?1 AND by_user = ?2",
+        params![&id.0, person],
+        |row| row.get(0),
+    )?;
+    Ok(counted.unwrap_or(0))
+}
+
+/// How many decisions and marks a document has.
+pub(super) fn decision_count(tx: &Tx<'_>, id: DocumentId) -> Result<u64, DbError> {
+    let counted = tx.query_one(
+        "SELECT COUNT(*)
+         FROM decisions
+         WHERE document_id = ?1",
+        params![&id.0],
+        |row| row.get(0),
+    )?;
+    Ok(counted.unwrap_or(0))
+}
+
+pub(super) fn submission_count(tx: &Tx<'_>, id: DocumentId) -> Result<u64, DbError> {
+    let counted = tx.query_one(
+        "SELECT COUNT(*)
+         FROM submissions
+         WHERE document_id = ?1",
+        params![&id.0],
+        |row| row.get(0),
+    )?;
+    Ok(counted.unwrap_or(0))
+}
+
+pub(super) fn appeal_count(tx: &Tx<'_>, id: DocumentId) -> Result<u64, DbError> {
+    let counted = tx.query_one(
+        "SELECT COUNT(*)
+         FROM appeals
+         WHERE document_id = ?1",
+        params![&id.0],
+        |row| row.get(0),
+    )?;
+    Ok(counted.unwrap_or(0))
+}
+
 /// The log index of the newest appeal.
 pub(super) fn newest_appeal(tx: &Tx<'_>, id: DocumentId) -> Result<Option<i64>, DbError> {
     let newest = tx.query_one(
@@ -304,19 +352,13 @@ pub(super) fn newest_appeal(tx: &Tx<'_>, id: DocumentId) -> Result<Option<i64>, 
 }
 
 /// The records of a session whose course is not known yet.
-pub(super) fn without_course(
-    tx: &Tx<'_>,
-    tenant: &TenantId,
-    locator: &Locator,
-    limit: u32,
-) -> Result<Vec<DocumentId>, DbError> {
+pub(super) fn without_course(tx: &Tx<'_>, tenant: &TenantId, locator: &Locator) -> Result<Vec<DocumentId>, DbError> {
     tx.query(
         "SELECT document_id
          FROM records
          WHERE tenant_id = ?1 AND locator = ?2 AND course_id IS NULL
-         ORDER BY student_id
-         LIMIT ?3",
-        params![tenant.as_str(), locator.as_str(), limit],
+         ORDER BY student_id",
+        params![tenant.as_str(), locator.as_str()],
         |row| Ok(DocumentId(row.get(0)?)),
     )
 }
@@ -347,22 +389,44 @@ pub(super) fn awaiting_media(
     )
 }
 
-/// The student's flagged records whose flags contain `part`, newest first.
+/// The student's flagged records whose flags contain `part`, by their id from `after` on.
 pub(super) fn flagged_with(
     tx: &Tx<'_>,
     tenant: &TenantId,
     student: &str,
     part: &str,
+    after: DocumentId,
     limit: u32,
 ) -> Result<Vec<DocumentId>, DbError> {
     let pattern = format!("%{part}%");
     tx.query(
         "SELECT document_id
          FROM records
-         WHERE tenant_id = ?1 AND student_id = ?2 AND state = 'flagged' AND flags LIKE ?3
-         ORDER BY updated_at DESC, document_id
-         LIMIT ?4",
-        params![tenant.as_str(), student, &pattern, limit],
+         WHERE tenant_id = ?1 AND student_id = ?2 AND state = 'flagged' AND flags LIKE ?3 AND document_id > ?4
+         ORDER BY document_id
+         LIMIT ?5",
+        params![tenant.as_str(), student, &pattern, &after.0, limit],
+        |row| Ok(DocumentId(row.get(0)?)),
+    )
+}
+
+/// The student's records with a submission that the key signed, by their id from `after` on.
+pub(super) fn signed_by(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    student: &str,
+    writer: &DeviceKey,
+    after: DocumentId,
+    limit: u32,
+) -> Result<Vec<DocumentId>, DbError> {
+    tx.query(
+        "SELECT r.document_id
+         FROM records r
+         WHERE r.tenant_id = ?1 AND r.student_id = ?2 AND r.document_id > ?4
+           AND EXISTS (SELECT 1 FROM submissions s WHERE s.document_id = r.document_id AND s.writer = ?3)
+         ORDER BY r.document_id
+         LIMIT ?5",
+        params![tenant.as_str(), student, &writer.0, &after.0, limit],
         |row| Ok(DocumentId(row.get(0)?)),
     )
 }
@@ -396,9 +460,8 @@ pub(super) fn log_indexes(tx: &Tx<'_>, id: DocumentId) -> Result<Vec<i64>, DbErr
          UNION ALL SELECT log_index FROM verdicts WHERE document_id = ?1
          UNION ALL SELECT log_index FROM decisions WHERE document_id = ?1
          UNION ALL SELECT log_index FROM appeals WHERE document_id = ?1
-         ORDER BY 1
-         LIMIT ?2",
-        params![&id.0, ENTRIES_MAX],
+         ORDER BY 1",
+        params![&id.0],
         |row| row.get(0),
     )
 }

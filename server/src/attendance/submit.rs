@@ -14,7 +14,6 @@ use muster_sync_core::{
     time::CaptureClocks,
 };
 use serde::Serialize;
-use serde_json::json;
 use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 
@@ -22,6 +21,7 @@ use super::form::{self, Form, SubmissionForm};
 use super::listing::{self, Sent};
 use super::project::project;
 use super::rows::{RecordRow, SubmissionRow};
+use super::share::Share;
 use super::{limits, queries};
 use crate::app::App;
 use crate::audit::{self, Action, Actor, Event};
@@ -98,7 +98,7 @@ pub(super) async fn submit(
 ) -> AppResult<Response> {
     let _place = FORMS.acquire().await.map_err(AppError::internal)?;
     let (actor, user) = (allowed.actor(&id), allowed.user);
-    let form = form::read(multipart).await?;
+    let form = form::read(multipart, app.config.image_bytes_max()).await?;
     let content_hash = form.content_hash();
     let request_key = form::request_key(&headers, content_hash)?;
     let name = DocumentName::Attendance { locator: form.claim.locator, student: user.id.to_string() };
@@ -146,8 +146,7 @@ async fn answer(app: &App, user: &CurrentUser, request: &Request) -> AppResult<O
             return Err(AppError::conflict("IDEMPOTENCY_KEY_REUSED", sentence));
         }
         let record = queries::record_for(tx, sent.document)?;
-        let submissions = queries::submissions(tx, sent.document)?;
-        let submission = submissions.into_iter().find(|row| row.log_index == sent.log_index);
+        let submission = queries::submission_at(tx, sent.document, sent.log_index)?;
         Ok::<_, AppError>(record.zip(submission))
     });
     let Some((record, submission)) = read.await? else { return Ok(None) };
@@ -184,15 +183,11 @@ async fn check_load(app: &App, user: &CurrentUser, request: &Request) -> AppResu
     let document = request.name.id(tenant.as_str());
     let DocumentName::Attendance { locator, .. } = request.name else { return Ok(()) };
     let read = app.db.read(move |tx| {
+        Share::Submissions.check(tx, document, &student, 1)?;
         let known = class_sessions::course_of(tx, &tenant, &locator)?.is_some();
-        let (submissions, unknown) = listing::load_of(tx, &tenant, &student, document)?;
-        Ok::<_, AppError>((known, submissions, unknown))
+        Ok::<_, AppError>((known, listing::unknown_sessions(tx, &tenant, &student)?))
     });
-    let (known, submissions, unknown) = read.await?;
-    if submissions >= limits::SUBMISSIONS_PER_RECORD_MAX {
-        return Err(AppError::conflict("TOO_MANY_SUBMISSIONS", "this record has all the submissions that it may have")
-            .with_details(json!({ "limit": limits::SUBMISSIONS_PER_RECORD_MAX })));
-    }
+    let (known, unknown) = read.await?;
     if !known && unknown >= limits::UNKNOWN_SESSIONS_MAX {
         let sentence = "there is no such class session, and too many of your records name such a one";
         return Err(AppError::conflict("SESSION_UNKNOWN", sentence));
@@ -244,6 +239,8 @@ async fn append(app: &App, actor: &Actor, request: &Request, submission: Submiss
         for submission in appended {
             let course = class_sessions::course_of(tx, &submission.tenant, &locator)?;
             remember(tx, submission, &student, &request, submission.document())?;
+            // Asked before the images were kept, and once more here: other requests were faster, perhaps.
+            Share::Submissions.check(tx, submission.document(), &student, 1)?;
             if let Some(course) = course.as_ref().filter(|_| drafted_course.is_none()) {
                 // The plan arrived between drafting and writing.
                 let staff = Channel::CourseStaff(course.clone());

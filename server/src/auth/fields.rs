@@ -1,11 +1,12 @@
-//! E-mail addresses, user names and what else describes a person, in the one form in which they are stored.
+//! E-mail addresses, user names and what else describes a person, in the one form in which they are stored. What that form
+//! is, says [`crate::text`].
 
-use unicode_normalization::UnicodeNormalization;
+use unicode_normalization::char::is_combining_mark;
 
 use crate::error::AppError;
+use crate::mail::normal_form;
+use crate::text;
 
-/// Longest e-mail address.
-const EMAIL_BYTES_MAX: usize = 254;
 /// Length of a user name.
 const USERNAME_CHARS: std::ops::RangeInclusive<usize> = 3..=40;
 /// Characters of a display name, a given name, a family name or a section.
@@ -13,28 +14,23 @@ pub const NAME_CHARS_MAX: usize = 120;
 /// Characters of an id in the registry's own system.
 pub const EXTERNAL_ID_CHARS_MAX: usize = 255;
 
-/// A name that somebody signs in with, in its one form: without spaces around it, in lower case, accents part of their letters.
-pub(super) fn folded(name: &str) -> String {
-    name.trim().to_lowercase().nfc().collect()
+/// What somebody signs in with, as it is stored: an address or a user name. What is neither is nobody's.
+pub(super) fn sign_in_name(name: &str) -> String {
+    match Email::parse(name) {
+        Ok(email) => email.0,
+        Err(_) => text::signed_in_by(name),
+    }
 }
 
-/// An e-mail address in lower case.
+/// An e-mail address in its one form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Email(String);
 
 impl Email {
-    /// Checks the form; whether anybody reads mail there is another question.
+    /// Takes what the mailer can send to; whether anybody reads mail there is another question.
     pub fn parse(text: &str) -> Result<Self, AppError> {
-        let text = folded(text);
-        let plain = |c: char| !c.is_whitespace() && !c.is_control() && c != '@';
-        let valid = text.len() <= EMAIL_BYTES_MAX
-            && text.split_once('@').is_some_and(|(local, domain)| {
-                !local.is_empty()
-                    && local.chars().all(plain)
-                    && domain.split('.').all(|label| !label.is_empty())
-                    && domain.chars().all(plain)
-            });
-        if valid { Ok(Self(text)) } else { Err(AppError::field("email", "this is not an e-mail address")) }
+        let wrong = || AppError::field("email", "this is not an e-mail address");
+        normal_form(text).map(Self).ok_or_else(wrong)
     }
 
     /// The address.
@@ -43,16 +39,15 @@ impl Email {
     }
 }
 
-/// A user name in lower case; never looks like an e-mail address.
+/// A user name in small letters; never looks like an e-mail address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Username(String);
 
 impl Username {
-    /// Letters, digits, dot, underscore and hyphen.
+    /// Letters with their marks, digits, dot, underscore, hyphen and slash.
     pub fn parse(text: &str) -> Result<Self, AppError> {
-        let text = folded(text);
-        let plain = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '/');
-        if USERNAME_CHARS.contains(&text.chars().count()) && text.chars().all(plain) {
+        let text = text::signed_in_by(text);
+        if USERNAME_CHARS.contains(&text.chars().count()) && text::is_word(&text, &['.', '_', '-', '/']) {
             return Ok(Self(text));
         }
         Err(AppError::field(
@@ -74,12 +69,12 @@ pub struct DisplayName(String);
 impl DisplayName {
     /// Anything that people are called, without control characters.
     pub fn parse(text: &str) -> Result<Self, AppError> {
-        let text = text.trim();
-        let valid = (1..=NAME_CHARS_MAX).contains(&text.chars().count()) && !text.chars().any(char::is_control);
-        if valid {
-            return Ok(Self(text.to_owned()));
+        let text = bounded("display_name", text, NAME_CHARS_MAX)?;
+        // Marks alone are no name: they change the sign before them, whatever that is.
+        if text.chars().all(|c| c.is_whitespace() || is_combining_mark(c)) {
+            return Err(AppError::field("display_name", "a name has 1 to 120 characters"));
         }
-        Err(AppError::field("display_name", "a name has 1 to 120 characters"))
+        Ok(Self(text))
     }
 
     /// The name.
@@ -88,14 +83,14 @@ impl DisplayName {
     }
 }
 
-/// A text about a person, such as a given name, without the spaces around it; an empty one says that there is none.
+/// A text about a person, such as a given name, as people see it; an empty one says that there is none.
 ///
 /// # Errors
 /// 422 that names the field when the text is too long or has control characters.
 pub fn bounded(field: &'static str, text: &str, chars_max: usize) -> Result<String, AppError> {
-    let text = text.trim();
-    if text.chars().count() <= chars_max && !text.chars().any(char::is_control) {
-        return Ok(text.to_owned());
+    let text = text::shown(text);
+    if text.chars().count() <= chars_max && !text::has_controls(&text) {
+        return Ok(text);
     }
     Err(AppError::field(field, format!("at most {chars_max} characters, and no control characters")))
 }
@@ -126,8 +121,18 @@ mod tests {
         assert_eq!(Username::parse("Student1").unwrap().as_str(), "student1");
         assert!(Username::parse("CS/2024/017").is_ok());
         assert_eq!(Username::parse("Rene\u{301}e").unwrap().as_str(), "renée");
-        for text in ["ab", "a@b.c", "a b c", &"x".repeat(41)] {
+        assert_eq!(Username::parse("विद्यार्थी").unwrap().as_str(), "विद्यार्थी", "marks belong to their letters");
+        assert_eq!(Username::parse("علی\u{200c}رضا").unwrap(), Username::parse("علیرضا").unwrap());
+        for text in ["ab", "a@b.c", "a b c", &"x".repeat(41), "\u{301}abc", "a\u{3164}\u{3164}b"] {
             assert!(Username::parse(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_something_that_is_seen() {
+        assert_eq!(DisplayName::parse(" Jose\u{301}\u{a0}\u{200b}Nuñez ").unwrap().as_str(), "José Nuñez");
+        for text in ["", " ", "\u{200b}", "\u{3164}", "\u{2800}", "\u{301}", "a\nb", "\0"] {
+            assert!(DisplayName::parse(text).is_err(), "{text:?}");
         }
     }
 }

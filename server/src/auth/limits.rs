@@ -68,6 +68,8 @@ pub(super) const RENEWALS_WINDOW: Duration = Duration::from_secs(60 * 60);
 pub(super) const MFA_FAILURES_MAX: u32 = 5;
 /// How long a wrong code counts.
 pub(super) const MFA_FAILURES_WINDOW: Duration = Duration::from_secs(15 * 60);
+/// Accounts whose texts are brought into their form in one transaction.
+pub(super) const FORMS_PER_STEP: u32 = 500;
 /// Longest life of an access token that the settings allow: a day.
 pub(super) const ACCESS_TOKEN_MS_MAX: i64 = 86_400_000;
 

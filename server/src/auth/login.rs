@@ -6,7 +6,7 @@ use tracing::Instrument;
 use utoipa::ToSchema;
 
 use super::auth_session::ClientClass;
-use super::fields::folded;
+use super::fields::sign_in_name;
 use super::hashing::{self, Place, Verified};
 use super::rates::locks::{self, Account, Attempt};
 use super::rates::{self, Key, Rate};
@@ -145,7 +145,7 @@ impl Login {
         if self.grant_type.as_deref().is_some_and(|grant| !matches!(grant, "" | "password")) {
             return Err(AppError::field("grant_type", "expected password; POST /auth/refresh renews tokens"));
         }
-        let filled = |name: &Option<String>| name.as_deref().map(folded).filter(|name| !name.is_empty());
+        let filled = |name: &Option<String>| name.as_deref().map(sign_in_name).filter(|name| !name.is_empty());
         match (filled(&self.email), filled(&self.username)) {
             (Some(name), None) | (None, Some(name)) => Ok(name),
             _ => Err(AppError::validation("send either email or username")),

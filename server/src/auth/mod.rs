@@ -8,6 +8,8 @@ mod confirm_email;
 mod current_user;
 mod default_accounts;
 mod fields;
+pub mod first_password;
+mod forms;
 mod hashing;
 mod imported_hashes;
 mod limits;
@@ -44,11 +46,12 @@ pub use auth_session::issue_token;
 pub use current_user::{Allowed, CurrentUser, MaybeUser};
 pub use default_accounts::{DEMO_ACCOUNTS, open_to_everybody};
 pub use fields::{DisplayName, EXTERNAL_ID_CHARS_MAX, Email, NAME_CHARS_MAX, Username, bounded, optional};
+pub use forms::{FORMS_JOB, forms_batch};
 pub use hashing::{ImportedHash, generate_password, hash_password_blocking};
 pub use mfa::{MfaReset, check_mfa_key, reset_mfa};
 pub use password_reset::{RESET_JOB, reset_batch};
 pub use permission::Permission;
-pub use registry::{KnownUser, RegistryChange, change_from_registry, count_users, known_users, send_user};
+pub use registry::{KnownUser, RegistryChange, change_from_registry, count_users, known_users, make_room, send_user};
 pub use role::Role;
 pub use state::AuthState;
 pub use traffic::{Traffic, limit as limit_traffic};
@@ -90,8 +93,8 @@ pub fn admin_routes() -> OpenApiRouter<App> {
 }
 
 /// Names that other systems had for the same handlers, below the same prefixes.
-pub fn alias_routes() -> axum::Router<App> {
-    axum::Router::new().route("/auth/signup", axum::routing::post(register::register))
+pub fn alias_routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().route("/auth/signup", axum::routing::post(register::register))
 }
 
 /// The pages that links in mail open; outside of every prefix.

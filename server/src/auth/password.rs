@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 
 use super::auth_session::{self, ClientClass, Tokens};
 use super::current_user::CurrentUser;
+use super::first_password;
 use super::hashing::{self, Verified};
 use super::notices::notify;
 use super::passwords;
@@ -64,6 +65,7 @@ pub(super) async fn change_password(
     let new_hash = hashing::hash_password(&app, change.new_password).await?;
     let user = replace(&app, &current, old_hash.unwrap_or_default(), new_hash, &request).await?;
     remember(&app, &user)?;
+    first_password::forget(&app, &user.email).await;
     app.security_event(SecurityEvent::PasswordChanged, request.as_str(), Some(&user.id.to_string()));
     let sign_in = SignIn { class: change.client, method: Method::Password, request };
     auth_session::begin(&app, &user, &sign_in).await.map(Json)

@@ -17,7 +17,7 @@ use super::mailed_token::{MailedToken, Owner, Presented, Purpose};
 use super::rates::locks;
 use super::rates::{self, Key, KeyHash, Rate};
 use super::users::{self, Status, User, remember};
-use super::{auth_session, hashing, passwords, queries};
+use super::{auth_session, first_password, hashing, passwords, queries};
 use crate::app::App;
 use crate::audit::{self, Action, Actor, Event};
 use crate::config::Secret;
@@ -171,6 +171,7 @@ pub(super) async fn confirm_reset(
     let user: Result<Option<User>, DbError> = app.db.write(move |tx| reset.carry_out(tx)).await;
     let user = user?.ok_or_else(invalid)?;
     remember(&app, &user)?;
+    first_password::forget(&app, &user.email).await;
     app.security_event(SecurityEvent::PasswordChanged, request.as_str(), Some(&user.id.to_string()));
     app.wake_jobs();
     Ok(Json(Said { message: "the password is set; sign in with it" }))

@@ -15,6 +15,7 @@ use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::http::{Json, RequestId};
 use crate::ids::UserId;
+use crate::text;
 
 /// An account, with each name under every word that clients know it by.
 #[derive(Debug, Serialize, ToSchema)]
@@ -153,7 +154,7 @@ impl UpdateProfile {
 /// The one new name among those that came under different words.
 fn new<'a>(field: &'static str, sent: &[&'a Option<String>], before: Option<&str>) -> AppResult<Option<&'a str>> {
     let before = before.unwrap_or_default();
-    let mut new = sent.iter().filter_map(|name| name.as_deref()).filter(|name| name.trim() != before);
+    let mut new = sent.iter().filter_map(|name| name.as_deref()).filter(|name| text::shown(name) != before);
     let first = new.next();
     if new.any(|other| Some(other) != first) {
         return Err(AppError::field(field, "the same name came under two words with different texts"));

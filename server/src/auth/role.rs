@@ -14,7 +14,7 @@ use crate::db::{Cell, FromCell};
 pub enum Role {
     /// May sign in and nothing else.
     Guest,
-    /// Attends and sits exams.
+    /// Attends.
     Student,
     /// Teaches courses. `teacher` is accepted for it.
     Lecturer,

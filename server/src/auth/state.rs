@@ -55,6 +55,7 @@ impl AuthState {
         let pepper = Pepper::open(config, entropy)?;
         let alone = matches!(config.data.database()?, DatabaseUrl::Sqlite(_));
         let ttl = if alone { limits::PRINCIPAL_TTL } else { limits::PRINCIPAL_TTL_SHARED };
+        let ttl = config.work.kept_for(Some(ttl));
         let principals = Cache::builder().max_capacity(limits::PRINCIPALS_MAX).time_to_live(ttl).build();
         let refresh_keys = RefreshKeys::new(&pepper);
         let mfa = MfaState::open(config, &pepper, entropy)?;
@@ -64,6 +65,12 @@ impl AuthState {
 
     pub(super) fn of(app: &App) -> AppResult<&Self> {
         app.slice::<Self>().ok_or_else(|| AppError::internal("the app was built without AuthState"))
+    }
+
+    /// Accounts that are kept in memory now.
+    pub fn cached(&self) -> u64 {
+        self.principals.run_pending_tasks();
+        self.principals.entry_count()
     }
 
     /// Keeps the newest epoch, and whatever is known to be revoked, also when an older row is read at the same moment.

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::fields::{DisplayName, Email, Username, folded};
+use super::fields::{DisplayName, Email, Username, sign_in_name};
 use super::limits;
 use super::queries;
 use super::role::Role;
@@ -14,6 +14,7 @@ use crate::app::App;
 use crate::db::{Cell, DbError, FromCell, Tx};
 use crate::error::AppResult;
 use crate::ids::{TenantId, UserId};
+use crate::text;
 
 /// Where a student is taught until somebody says.
 pub const NO_SECTION: &str = "_";
@@ -185,15 +186,15 @@ pub struct Filter {
     pub role: Option<Role>,
     /// Of one status.
     pub status: Option<Status>,
-    /// Texts, each of which stands somewhere in the address, the user name, the name or the registry's id. In lower case.
+    /// Texts, each of which stands somewhere in the address, the user name, the name or the registry's id. As a search compares them.
     pub words: Vec<String>,
 }
 
 impl Filter {
-    /// The words of what somebody typed, in lower case; more than three are one too many.
+    /// The words of what somebody typed; more than three are one too many.
     pub fn search(mut self, text: &str) -> Self {
-        let words = text.split_whitespace().take(limits::SEARCH_WORDS_MAX);
-        self.words = words.map(str::to_lowercase).collect();
+        self.words = text::alike(text).split(' ').take(limits::SEARCH_WORDS_MAX).map(str::to_owned).collect();
+        self.words.retain(|word| !word.is_empty());
         self
     }
 }
@@ -241,7 +242,8 @@ impl Profile {
 
 /// What a search looks through: a line for each, so that no match reaches from one into the next.
 fn search_text(email: &str, username: Option<&str>, name: &str, external_id: Option<&str>) -> String {
-    let mut text = [email, username.unwrap_or(""), name, external_id.unwrap_or("")].join("\n").to_lowercase();
+    let lines = [email, username.unwrap_or(""), name, external_id.unwrap_or("")].map(text::alike);
+    let mut text = lines.join("\n");
     let mut end = text.len().min(limits::SEARCH_TEXT_BYTES_MAX);
     while !text.is_char_boundary(end) {
         end -= 1;
@@ -277,7 +279,7 @@ pub(crate) fn has_password(tx: &Tx<'_>, tenant: &TenantId, id: UserId) -> Result
 
 /// A user of the tenant, by id, e-mail address or user name.
 pub fn find_by_any_name(tx: &Tx<'_>, tenant: &TenantId, name: &str) -> Result<Option<User>, DbError> {
-    let name = folded(name);
+    let name = sign_in_name(name);
     match name.parse::<UserId>() {
         Ok(id) => queries::by_id(tx, tenant, id),
         Err(_) if name.contains('@') => queries::by_email(tx, tenant, &name),

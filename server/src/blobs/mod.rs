@@ -24,8 +24,8 @@ pub use error::BlobError;
 pub use key::{BlobKey, ID_BYTES_MAX};
 pub use s3::{S3Config, S3Store};
 
-/// The largest blob that a store takes, in bytes: a picture of 5 MB, sealed, with room to spare.
-pub const BLOB_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// The largest blob that a store takes, in bytes: the largest picture of any server, sealed, with room to spare.
+pub const BLOB_BYTES_MAX: usize = muster_sync_core::limits::IMAGE_SIZE_BYTES_MAX as usize + 1024 * 1024;
 
 /// What every operation of a [`BlobStore`] returns.
 pub type BlobFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, BlobError>> + Send + 'a>>;

@@ -22,7 +22,7 @@ use crate::db::DbError;
 use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::http::{Json, RequestId};
 use crate::ids::CourseId;
-use crate::{clock, log};
+use crate::{clock, log, text};
 
 const MINUTE_MS: i64 = 60_000;
 /// Told to the loop that draws locators, and to nobody else.
@@ -107,11 +107,12 @@ pub(super) async fn create(
 }
 
 fn title(given: Option<&str>) -> AppResult<Option<String>> {
-    let title = given.map(str::trim).filter(|title| !title.is_empty());
-    if title.is_some_and(|title| title.chars().count() > limits::TITLE_CHARS_MAX) {
-        return Err(AppError::field("title", "at most 200 characters"));
+    let title = given.map(text::shown).filter(|title| !title.is_empty());
+    let fits = |title: &String| title.chars().count() <= limits::TITLE_CHARS_MAX && !text::has_controls(title);
+    if title.as_ref().is_none_or(fits) {
+        return Ok(title);
     }
-    Ok(title.map(str::to_owned))
+    Err(AppError::field("title", "at most 200 characters, and no control characters"))
 }
 
 /// The plan, checked against the schema that every phone obeys.

@@ -30,6 +30,7 @@ pub(super) struct Filter {
     /// Of one course.
     course_id: Option<CourseId>,
     /// `planned`, `open`, `closed` or `expired`.
+    #[param(inline)]
     status: Option<SessionStatusName>,
     /// Rows, at most 200.
     limit: Option<u32>,

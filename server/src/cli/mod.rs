@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::config::{Resolved, Sources};
+use crate::config::{Report, Resolved, Sources};
 
 /// Attendance and exam evidence that survives a dead network, a wrong clock and a dishonest phone.
 #[derive(Debug, Parser)]
@@ -58,6 +58,17 @@ enum Command {
     Roster(Box<roster::Roster>),
 }
 
+/// The names of all commands, such as `admin` and `admin create`.
+pub fn commands() -> Vec<String> {
+    let mut names = Vec::new();
+    for command in Cli::command().get_subcommands() {
+        names.push(command.get_name().to_owned());
+        let below = command.get_subcommands();
+        names.extend(below.map(|below| format!("{} {}", command.get_name(), below.get_name())));
+    }
+    names
+}
+
 /// Reads the arguments, runs the command and says how it ended.
 pub fn run() -> ExitCode {
     let sources = Sources::of_process_in(Path::new("."));
@@ -66,13 +77,20 @@ pub fn run() -> ExitCode {
     let matches = resolved.apply(command).get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     if !matches!(cli.command, Command::Config(_)) {
-        let problems = problems_of(&resolved, &matches);
+        let mut problems = problems_of(&resolved, &matches);
+        if matches!(cli.command, Command::Serve(_)) {
+            problems.extend(resolved.refused.iter().map(|(name, text)| format!("{name}: {text}")));
+        }
         if !problems.is_empty() {
             complain(&problems.join("\n"));
             return ExitCode::from(USAGE);
         }
     }
-    match perform(cli.command, &sources, &resolved) {
+    let remarks = match matches.subcommand_matches("serve") {
+        Some(serve) => Report::of(&resolved, serve).remarks(),
+        None => Vec::new(),
+    };
+    match perform(cli.command, &sources, &remarks) {
         Ok(code) => code,
         Err(error) => {
             complain(&error.to_string());
@@ -84,10 +102,10 @@ pub fn run() -> ExitCode {
 /// The status of a program that was called wrongly, as clap has it.
 const USAGE: u8 = 2;
 
-fn perform(command: Command, sources: &Sources, resolved: &Resolved) -> Result<ExitCode, Box<dyn std::error::Error>> {
+fn perform(command: Command, sources: &Sources, remarks: &[String]) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let done = |()| ExitCode::SUCCESS;
     match command {
-        Command::Serve(serve) => serve::run(*serve, &resolved.warnings()).map(done).map_err(Into::into),
+        Command::Serve(serve) => serve::run(*serve, remarks).map(done).map_err(Into::into),
         Command::Migrate(migrate) => migrate::run(&migrate).map(done).map_err(Into::into),
         Command::Demo(demo) => demo::run(&demo),
         Command::Models(models) => models::run(models),

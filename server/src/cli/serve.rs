@@ -1,6 +1,7 @@
 //! `muster serve`: builds the app, listens, and ends in order when it is told to.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use clap::Args;
@@ -19,14 +20,14 @@ use crate::devices::LegacyIds;
 use crate::error::AppError;
 use crate::evidence::Vault;
 use crate::face::Faces;
-use crate::health::ImageStoreHealth;
+use crate::health::{ImageStoreHealth, StorageHealth};
 use crate::jobs::{self, Handlers};
 use crate::keys::KeyFile;
 use crate::log::{self, HeadFile, Movements, ServerKey};
 use crate::mail::{self, Mailer};
 use crate::oidc::OidcState;
 use crate::roster::Imports;
-use crate::{attendance, devices, face, face_engine, http, keyring, limits, router, sync, telemetry};
+use crate::{attendance, courses, devices, face, face_engine, http, keyring, limits, router, sync, telemetry};
 
 /// The settings of `muster serve`.
 #[derive(Debug, Args)]
@@ -40,28 +41,28 @@ pub(super) fn run(serve: Serve, warnings: &[String]) -> Result<(), StartError> {
     serve.config.check()?;
     telemetry::start(&serve.config.data).map_err(StartError::Other)?;
     warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| StartError::Io("the runtime".to_owned(), error))?;
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if let Some(threads) = serve.config.work.threads() {
+        builder.worker_threads(threads.get());
+    }
+    let runtime = builder.enable_all().build().map_err(|error| StartError::Io("the runtime".to_owned(), error))?;
     runtime.block_on(async {
         let limits = http::connections_within(limits::CONNECTION);
-        let running = start(AppBuilder::new(serve.config).connection_limits(limits)).await?;
-        if running.app.config.data.env == Environment::Dev {
-            let app = running.app.clone();
-            let created = tokio::task::spawn_blocking(move || admin::create_first(&app.db)).await;
-            let created = created.map_err(|error| StartError::Other(error.to_string())).flatten();
-            if let Err(error) = created {
-                running.stop().await;
-                return Err(error);
-            }
-        }
+        let running = start_prepared(AppBuilder::new(serve.config).connection_limits(limits), first_account).await?;
         tracing::info!(address = %running.address, "Listening");
         interrupted().await;
         tracing::info!("Stopping");
         running.stop().await;
         Ok(())
     })
+}
+
+/// With ENV=dev somebody can sign in as soon as the server answers.
+fn first_account(app: &App) -> Result<(), StartError> {
+    match app.config.data.env {
+        Environment::Dev => admin::create_first(&app.config.data, &app.db),
+        Environment::Staging | Environment::Prod => Ok(()),
+    }
 }
 
 /// A server that runs in this process.
@@ -90,16 +91,18 @@ fn furnish(builder: AppBuilder, store: Arc<dyn BlobStore>) -> Result<AppBuilder,
     let master = master.map_err(|error| StartError::Other(error.to_string()))?;
     let mailer = Mailer::open(config, entropy)?;
     let faces = face_engine::open(&config.models_dir());
+    let kept_for = config.work.kept_for(None);
     Ok(builder
         .with(server_key)
         .with(mailer)
-        .with(Vault::new(store, master))
+        .with(Vault::new(store, master, kept_for))
         .with(Movements::default())
         .with(head_file)
         .with(audit_heads)
         .with(faces)
-        .with(Faces::new())
-        .with(ImageStoreHealth::default()))
+        .with(Faces::new(kept_for))
+        .with(ImageStoreHealth::default())
+        .with(StorageHealth::default()))
 }
 
 /// The store of images that the settings name. Blocks.
@@ -151,32 +154,56 @@ fn in_words(error: BlobError) -> StartError {
 }
 
 /// Starts a whole server on the configured address.
+///
+/// # Errors
+/// When a setting is wrong, or what it needs cannot be opened. Nothing is open then.
 pub async fn start(builder: AppBuilder) -> Result<Running, StartError> {
+    start_prepared(builder, |_| Ok(())).await
+}
+
+/// The same, and does something before anybody is answered. It may block.
+async fn start_prepared(
+    builder: AppBuilder,
+    prepare: fn(&App) -> Result<(), StartError>,
+) -> Result<Running, StartError> {
     let app = tokio::task::spawn_blocking(move || build(builder))
         .await
         .map_err(|error| StartError::Other(error.to_string()))??;
-    let begun = begin(app.clone()).await;
+    let begun = begin(app.clone(), prepare).await;
     if begun.is_err() {
         close(&app).await;
     }
     begun
 }
 
-async fn begin(app: App) -> Result<Running, StartError> {
+async fn begin(app: App, prepare: fn(&App) -> Result<(), StartError>) -> Result<Running, StartError> {
     accounts_that_everybody_knows(&app).await?;
+    let prepared = app.clone();
+    let prepared = tokio::task::spawn_blocking(move || prepare(&prepared)).await;
+    prepared.map_err(|error| StartError::Other(error.to_string()))??;
     let (host, port) = (app.config.host.clone(), app.config.port);
     let listening = |error| StartError::Io(format!("{host}:{port}"), error);
     let listener = http::listen(&host, port).await.map_err(listening)?;
     let address = listener.local_addr().map_err(listening)?;
     let router = router::router(app.clone());
-    let tasks = vec![
-        ("listener", tokio::spawn(http::serve(app.clone(), listener, router))),
-        ("job worker", tokio::spawn(jobs::run(app.clone(), handlers()))),
-        ("log heads", tokio::spawn(log::keep_published(app.clone()))),
-        ("audit heads", tokio::spawn(audit::keep_published(app.clone()))),
-        ("messages of other servers", tokio::spawn(log::pass_on_movements(app.clone()))),
-    ];
+    let spawn = |name, work| (name, app.spawn_behind(name, work));
+    let mut tasks = vec![spawn("listener", boxed(http::serve(app.clone(), listener, router)))];
+    if app.config.work.enable_background_tasks {
+        tasks.push(spawn("job worker", boxed(jobs::run(app.clone(), handlers()))));
+    }
+    tasks.extend([
+        spawn("log heads", boxed(log::keep_published(app.clone()))),
+        spawn("audit heads", boxed(audit::keep_published(app.clone()))),
+    ]);
+    if app.db.is_shared() {
+        tasks.push(spawn("messages of other servers", boxed(log::pass_on_movements(app.clone()))));
+    }
     Ok(Running { app, address, tasks })
+}
+
+/// Futures of different types in one list.
+fn boxed(work: impl Future<Output = ()> + Send + 'static) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    Box::pin(work)
 }
 
 /// Closing waits for the writer's last commit, which must not happen on a thread of the runtime.
@@ -218,6 +245,8 @@ pub fn handlers() -> Handlers {
         .on(devices::FORK_JOB, 16, attendance::device_forked)
         .on(attendance::JUDGE_JOB, attendance::JUDGE_BATCH_MAX, attendance::judge_batch)
         .on(auth::RESET_JOB, 16, auth::reset_batch)
+        .on(auth::FORMS_JOB, 1, auth::forms_batch)
+        .on(courses::FORMS_JOB, 1, courses::forms_batch)
         .on(mail::MAIL_JOB, mail::DELIVER_BATCH_MAX, mail::deliver)
         .on(face::REFERENCE_JOB, 16, attendance::reference_changed)
 }

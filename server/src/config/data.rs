@@ -1,10 +1,15 @@
 //! Settings that every command shares: where the data is, where the server runs, what is logged.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
 use super::{ConfigError, Secret, require};
+use crate::limits;
+
+/// Least age at which a connection is opened anew, in seconds: opening one costs more than most reads.
+const POOL_RECYCLE_S_MIN: i64 = 10;
 
 /// What ALLOW_UNSAFE_POSTGRES must say.
 pub const UNSAFE_POSTGRES_WORDS: &str = "yes, acknowledged records may be lost on a crash";
@@ -79,6 +84,39 @@ pub struct DataConfig {
     /// A statement that takes longer is logged, in milliseconds; its values are not.
     #[arg(long, env = "DB_SLOW_QUERY_MS", default_value_t = 1000)]
     pub db_slow_query_ms: u64,
+
+    /// Connections to the database that read, beside the one that writes. Default: one per core, 2 to 16.
+    #[arg(long, env = "DB_POOL_SIZE")]
+    pub db_pool_size: Option<usize>,
+
+    /// Further connections that read, beyond DB_POOL_SIZE.
+    #[arg(long, env = "DB_MAX_OVERFLOW", default_value_t = 0)]
+    pub db_max_overflow: usize,
+
+    /// Seconds that a request waits for a place in the queue of the database before it is told to come back.
+    #[arg(long, env = "DB_POOL_TIMEOUT", default_value_t = 2)]
+    pub db_pool_timeout: u32,
+
+    /// Seconds after which a connection to PostgreSQL that reads is opened anew; -1 is never.
+    #[arg(long, env = "DB_POOL_RECYCLE", default_value_t = -1, allow_negative_numbers = true)]
+    pub db_pool_recycle: i64,
+}
+
+/// How many work on a database, and how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capacity {
+    /// Connections that read.
+    pub readers: usize,
+    /// How long a request waits for a place in a full queue.
+    pub queue_wait: Duration,
+    /// After this time a connection that reads is opened anew.
+    pub connection_age_max: Option<Duration>,
+}
+
+impl Default for Capacity {
+    fn default() -> Self {
+        Self { readers: limits::readers(), queue_wait: limits::QUEUE_WAIT, connection_age_max: None }
+    }
 }
 
 /// Which database to open.
@@ -105,7 +143,37 @@ impl DataConfig {
             ),
             require((1..=1024).contains(&self.log_file_max_mb), "LOG_FILE_MAX_MB", "expected 1 to 1024"),
             require(self.log_file_backups <= 100, "LOG_FILE_BACKUPS", "expected 0 to 100"),
+            self.check_pool(),
         ])
+    }
+
+    fn check_pool(&self) -> Result<(), ConfigError> {
+        let size = self.db_pool_size.unwrap_or(1);
+        let readers = size.saturating_add(self.db_max_overflow);
+        ConfigError::all([
+            require((1..=limits::READERS_SET_MAX).contains(&size), "DB_POOL_SIZE", "expected 1 to 64"),
+            require(
+                readers <= limits::READERS_SET_MAX || size > limits::READERS_SET_MAX,
+                "DB_MAX_OVERFLOW",
+                "expected at most 64 together with DB_POOL_SIZE",
+            ),
+            require((1..=60).contains(&self.db_pool_timeout), "DB_POOL_TIMEOUT", "expected 1 to 60 seconds"),
+            require(
+                self.db_pool_recycle == -1 || self.db_pool_recycle >= POOL_RECYCLE_S_MIN,
+                "DB_POOL_RECYCLE",
+                "expected at least 10 seconds, or -1 for never",
+            ),
+        ])
+    }
+
+    /// How many work on the database, and how long a request waits for one of them.
+    pub fn capacity(&self) -> Capacity {
+        let recycle_s = u64::try_from(self.db_pool_recycle).ok();
+        Capacity {
+            readers: self.db_pool_size.unwrap_or_else(limits::readers) + self.db_max_overflow,
+            queue_wait: Duration::from_secs(self.db_pool_timeout.into()),
+            connection_age_max: recycle_s.map(Duration::from_secs),
+        }
     }
 
     /// How a log line on the console looks.

@@ -7,6 +7,7 @@ use thiserror::Error;
 
 mod data;
 mod dot_env;
+mod idle;
 mod mail;
 mod mfa;
 mod names;
@@ -19,8 +20,9 @@ mod sign_up;
 mod sources;
 mod tokens;
 mod web;
+mod work;
 
-pub use data::{ASYNC_STANDBY_WORDS, DataConfig, DatabaseUrl, Environment, LogFormat, UNSAFE_POSTGRES_WORDS};
+pub use data::{ASYNC_STANDBY_WORDS, Capacity, DataConfig, DatabaseUrl, Environment, LogFormat, UNSAFE_POSTGRES_WORDS};
 pub use mail::{MailConfig, MailTransport, SmtpTls};
 pub use mfa::{MfaConfig, MfaKey};
 pub use oauth::OauthConfig;
@@ -32,6 +34,10 @@ pub use sign_up::SignUp;
 pub use sources::{Place, Resolved, Setting, Sources};
 pub use tokens::TokenConfig;
 pub use web::{Origins, WebConfig};
+pub use work::WorkConfig;
+
+/// Most megabytes that UPLOAD_MAX_IMAGE_MB may say: what phones can name and every store takes.
+const IMAGE_MB_MAX: u32 = (muster_sync_core::limits::IMAGE_SIZE_BYTES_MAX / (1024 * 1024)) as u32;
 
 /// Where images are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -56,6 +62,10 @@ pub struct Config {
     /// Port to listen on; 0 takes a free one.
     #[arg(long, env = "PORT", default_value_t = 8000)]
     pub port: u16,
+
+    /// Threads, jobs and memory.
+    #[command(flatten)]
+    pub work: WorkConfig,
 
     /// What somebody becomes who signs up without an admin: a student, a guest, a guest who is a student once they have
     /// confirmed their address (confirmed), or nothing (off).
@@ -119,7 +129,7 @@ pub struct Config {
     #[arg(long, env = "S3_SECRET_KEY", hide_env_values = true)]
     pub s3_secret_key: Option<Secret>,
 
-    /// Largest image, in MB.
+    /// Largest image, in MB, 1 to 20.
     #[arg(long, env = "UPLOAD_MAX_IMAGE_MB", default_value_t = 5)]
     pub upload_max_image_mb: u32,
 
@@ -202,9 +212,10 @@ impl Config {
     pub fn from_sources(sources: &Sources, arguments: impl IntoIterator<Item = String>) -> Result<Self, String> {
         let command = Arguments::command();
         let resolved = Resolved::new(sources, &command);
-        if !resolved.problems.is_empty() {
+        if !resolved.problems.is_empty() || !resolved.refused.is_empty() {
             let lines = resolved.problems.iter().map(|(name, text)| format!("{name}: {text}"));
-            return Err(lines.collect::<Vec<_>>().join("\n"));
+            let refused = resolved.refused.iter().map(|(name, text)| format!("{name}: {text}"));
+            return Err(lines.chain(refused).collect::<Vec<_>>().join("\n"));
         }
         let arguments = std::iter::once("muster serve".to_owned()).chain(arguments);
         let matches = resolved.apply(command).try_get_matches_from(arguments);
@@ -252,6 +263,7 @@ impl Config {
         let env = self.data.env;
         ConfigError::all([
             self.data.check(),
+            self.work.check(matches!(self.data.database(), Ok(DatabaseUrl::Postgres(_)))),
             self.tokens.check(env),
             self.mfa.check(env),
             self.rates.check(),
@@ -275,7 +287,7 @@ impl Config {
         let known_types = self.image_types().all(|word| matches!(word, "image/jpeg" | "image/png"));
         let endpoint = self.s3_endpoint.as_deref().filter(|text| !text.is_empty());
         ConfigError::all([
-            require((1..=50).contains(&self.upload_max_image_mb), "UPLOAD_MAX_IMAGE_MB", "expected 1 to 50"),
+            require((1..=IMAGE_MB_MAX).contains(&self.upload_max_image_mb), "UPLOAD_MAX_IMAGE_MB", "expected 1 to 20"),
             require(
                 known_types && self.image_types().next().is_some(),
                 "UPLOAD_ALLOWED_IMAGE_TYPES",

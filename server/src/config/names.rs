@@ -1,60 +1,159 @@
-//! Names of the environment that are not ours: other spellings of our settings, and settings that mean nothing here.
+//! Names of the environment that are not ours: what each means here. One table, from which settings are read, and from
+//! which the help, `.env.example` and `muster config check` tell.
 
-/// Another spelling, and the name that it stands for.
-pub(super) const ALIASES: &[(&str, &str)] = &[
-    ("SECRET_KEY", "JWT_SECRET"),
-    ("ALGORITHM", "JWT_ALG"),
-    ("JWT_ALGORITHM", "JWT_ALG"),
-    ("ENVIRONMENT", "ENV"),
-    ("CORS_ALLOW_ORIGINS", "CORS_ORIGINS"),
-    ("CORS_ALLOWED_ORIGINS", "CORS_ORIGINS"),
-    ("ALLOWED_ORIGINS", "CORS_ORIGINS"),
-    ("CORS_CREDENTIALS", "CORS_ALLOW_CREDENTIALS"),
-    ("SMTP_SERVER", "SMTP_HOST"),
-    ("SMTP_USER", "SMTP_USERNAME"),
-    ("SMTP_PASS", "SMTP_PASSWORD"),
-    ("SMTP_FROM", "MAIL_FROM"),
-    ("EMAIL_FROM", "MAIL_FROM"),
-    ("LOG_FILE_PATH", "LOG_FILE"),
-    ("S3_ENDPOINT_URL", "S3_ENDPOINT"),
-    ("S3_BUCKET_NAME", "S3_BUCKET"),
-    ("SLOW_QUERY_THRESHOLD_MS", "DB_SLOW_QUERY_MS"),
+/// A name of a system that Muster replaces.
+pub(super) struct Other {
+    /// The name.
+    pub(super) name: &'static str,
+    /// What it means here.
+    pub(super) meaning: Meaning,
+}
+
+/// What a name of another system means.
+pub(super) enum Meaning {
+    /// Another spelling of our setting.
+    Is(&'static str),
+    /// It says something about our setting in its own words.
+    Says(&'static str, fn(&str) -> Says),
+    /// Only what holds anyway may be said; anything else is refused with this sentence.
+    Only(fn(&str) -> bool, &'static str),
+    /// It changes nothing, and this is why.
+    Nothing(&'static str),
+}
+
+/// What a value of such a name says.
+pub(super) enum Says {
+    /// Our setting's value.
+    Value(&'static str),
+    /// The same, where nobody says it in our words.
+    Unless(&'static str),
+    /// What holds anyway.
+    AsItIs,
+    /// Nothing that anybody could read.
+    Unreadable,
+}
+
+/// Every such name.
+pub(super) const OTHERS: &[Other] = &[
+    is("SECRET_KEY", "JWT_SECRET"),
+    is("ALGORITHM", "JWT_ALG"),
+    is("JWT_ALGORITHM", "JWT_ALG"),
+    is("ENVIRONMENT", "ENV"),
+    is("CORS_ALLOW_ORIGINS", "CORS_ORIGINS"),
+    is("CORS_ALLOWED_ORIGINS", "CORS_ORIGINS"),
+    is("ALLOWED_ORIGINS", "CORS_ORIGINS"),
+    is("CORS_CREDENTIALS", "CORS_ALLOW_CREDENTIALS"),
+    is("ALLOW_CREDENTIALS", "CORS_ALLOW_CREDENTIALS"),
+    is("SMTP_SERVER", "SMTP_HOST"),
+    is("SMTP_USER", "SMTP_USERNAME"),
+    is("SMTP_PASS", "SMTP_PASSWORD"),
+    is("SMTP_FROM", "MAIL_FROM"),
+    is("EMAIL_FROM", "MAIL_FROM"),
+    is("LOG_FILE_PATH", "LOG_FILE"),
+    is("S3_ENDPOINT_URL", "S3_ENDPOINT"),
+    is("S3_BUCKET_NAME", "S3_BUCKET"),
+    is("SLOW_QUERY_THRESHOLD_MS", "DB_SLOW_QUERY_MS"),
+    is("DATABASE_POOL_SIZE", "DB_POOL_SIZE"),
+    is("DATABASE_MAX_OVERFLOW", "DB_MAX_OVERFLOW"),
+    is("DATABASE_POOL_TIMEOUT", "DB_POOL_TIMEOUT"),
+    is("DATABASE_POOL_RECYCLE", "DB_POOL_RECYCLE"),
+    is("WEB_CONCURRENCY", "WORKERS"),
+    // What else people keep under this name is for other programs.
+    says("DEBUG", "LOG_LEVEL", |value| match boolean(value) {
+        Some(true) => Says::Unless("debug"),
+        _ => Says::AsItIs,
+    }),
+    says("DB_ECHO", "DB_SLOW_QUERY_MS", |value| yes_or_no(value, Says::Value("0"), Says::AsItIs)),
+    says("DATABASE_ECHO", "DB_SLOW_QUERY_MS", |value| yes_or_no(value, Says::Value("0"), Says::AsItIs)),
+    says("ENABLE_EMAIL", "MAIL_TRANSPORT", |value| yes_or_no(value, Says::Value("smtp"), Says::Value("file"))),
+    says("SMTP_USE_TLS", "SMTP_TLS", |value| yes_or_no(value, Says::Unless("starttls"), Says::Value("none"))),
+    only(
+        "REDIS_REQUIRED",
+        is_no,
+        "a Redis cannot be required: limits and jobs are kept in the database, and there is no \
+        client for a Redis yet; remove it, or say false",
+    ),
+    only("CORS_METHODS", is_all, CORS),
+    only("CORS_ALLOW_METHODS", is_all, CORS),
+    only("CORS_HEADERS", is_all, CORS),
+    only("CORS_ALLOW_HEADERS", is_all, CORS),
+    nothing(
+        "BCRYPT_ROUNDS",
+        "new passwords are hashed with Argon2id; bcrypt hashes are only verified, and then replaced",
+    ),
+    nothing("CELERY_BROKER_URL", JOBS),
+    nothing("CELERY_RESULT_BACKEND", JOBS),
+    nothing("REDIS_URL", REDIS),
+    nothing("REDIS_ENABLED", REDIS),
+    nothing("JWT_PUBLIC_KEY_LOCATION", "no effect yet: tokens of exams that somebody else signs come with exams"),
 ];
 
-/// A name that is taken without effect, and why.
-pub(super) const IGNORED: &[(&str, &str)] = &[
-    ("BCRYPT_ROUNDS", "new passwords are hashed with Argon2id; bcrypt hashes are only verified, and then replaced"),
-    ("DEBUG", "ENV says what is tolerated and LOG_LEVEL what is logged; replies never hold a stack trace"),
-    ("DB_ECHO", "LOG_LEVEL says what is logged; statements over DB_SLOW_QUERY_MS are"),
-    ("DATABASE_ECHO", "LOG_LEVEL says what is logged; statements over DB_SLOW_QUERY_MS are"),
-    ("DB_POOL_SIZE", CONNECTIONS),
-    ("DB_MAX_OVERFLOW", CONNECTIONS),
-    ("DB_POOL_TIMEOUT", CONNECTIONS),
-    ("DB_POOL_RECYCLE", CONNECTIONS),
-    ("DATABASE_POOL_SIZE", CONNECTIONS),
-    ("DATABASE_MAX_OVERFLOW", CONNECTIONS),
-    ("CELERY_BROKER_URL", JOBS),
-    ("CELERY_RESULT_BACKEND", JOBS),
-    ("ENABLE_BACKGROUND_TASKS", JOBS),
-    ("TASK_WORKERS", JOBS),
-    ("REDIS_URL", REDIS),
-    ("REDIS_ENABLED", REDIS),
-    ("REDIS_REQUIRED", REDIS),
-    ("ENABLE_CACHING", CACHE),
-    ("CACHE_TTL", CACHE),
-    ("ENABLE_EMAIL", "MAIL_TRANSPORT says whether mail leaves, and how"),
-    ("SMTP_USE_TLS", "SMTP_TLS says how the connection is encrypted: none, starttls or tls"),
-    ("CORS_METHODS", CORS),
-    ("CORS_ALLOW_METHODS", CORS),
-    ("CORS_HEADERS", CORS),
-    ("CORS_ALLOW_HEADERS", CORS),
-    ("JWT_PUBLIC_KEY_LOCATION", "tokens of exams that somebody else signs are not used yet"),
-    ("WORKERS", "one process uses every core"),
-    ("WEB_CONCURRENCY", "one process uses every core"),
-];
+const JOBS: &str = "jobs are rows of the database, and the servers of that database work on them";
+const REDIS: &str = "no effect yet: limits and jobs are kept in the database and caches in memory; no Redis is asked";
+const CORS: &str = "what other origins may send is what our own operations take, neither more nor less; remove it, or \
+    say *";
 
-const CONNECTIONS: &str = "the server keeps one connection that writes and one per core that reads";
-const JOBS: &str = "jobs are rows of the database, and this process works on them";
-const REDIS: &str = "limits and jobs are kept in the database and caches in memory; no Redis is needed, or asked";
-const CACHE: &str = "caches are kept in memory, bounded, and end with what they hold";
-const CORS: &str = "the methods and headers of our own routes are allowed, and no others";
+const fn is(name: &'static str, ours: &'static str) -> Other {
+    Other { name, meaning: Meaning::Is(ours) }
+}
+
+const fn says(name: &'static str, ours: &'static str, read: fn(&str) -> Says) -> Other {
+    Other { name, meaning: Meaning::Says(ours, read) }
+}
+
+const fn only(name: &'static str, holds: fn(&str) -> bool, refusal: &'static str) -> Other {
+    Other { name, meaning: Meaning::Only(holds, refusal) }
+}
+
+const fn nothing(name: &'static str, why: &'static str) -> Other {
+    Other { name, meaning: Meaning::Nothing(why) }
+}
+
+/// Python, YAML and shells have their own words for yes and no.
+pub(super) fn boolean(text: &str) -> Option<bool> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Some(true),
+        "false" | "0" | "no" | "off" => Some(false),
+        _ => None,
+    }
+}
+
+fn yes_or_no(value: &str, yes: Says, no: Says) -> Says {
+    match boolean(value) {
+        Some(true) => yes,
+        Some(false) => no,
+        None => Says::Unreadable,
+    }
+}
+
+fn is_no(value: &str) -> bool {
+    boolean(value) == Some(false)
+}
+
+/// A list that leaves nothing out, as one word or as JSON.
+fn is_all(value: &str) -> bool {
+    matches!(value.trim(), "*" | "[\"*\"]" | "['*']")
+}
+
+impl Other {
+    /// Our setting, if it is about one.
+    pub(super) fn ours(&self) -> Option<&'static str> {
+        match self.meaning {
+            Meaning::Is(ours) | Meaning::Says(ours, _) => Some(ours),
+            Meaning::Only(..) | Meaning::Nothing(_) => None,
+        }
+    }
+
+    /// What the example says about a name that is about no setting of ours.
+    pub(super) fn sentence(&self) -> Option<&'static str> {
+        match self.meaning {
+            Meaning::Only(_, why) | Meaning::Nothing(why) => Some(why),
+            Meaning::Is(_) | Meaning::Says(..) => None,
+        }
+    }
+}
+
+/// The other names of one of our settings.
+pub(super) fn of(ours: &str) -> impl Iterator<Item = &'static Other> {
+    OTHERS.iter().filter(move |other| other.ours() == Some(ours))
+}

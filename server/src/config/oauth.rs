@@ -71,6 +71,12 @@ pub struct OauthConfig {
 }
 
 impl OauthConfig {
+    /// Whether anybody could sign in through a provider.
+    pub(super) fn has_providers(&self) -> bool {
+        let clients = [&self.oauth_google_client_id, &self.oauth_microsoft_client_id];
+        self.oauth_providers_file.is_some() || clients.iter().any(|client| client.is_some())
+    }
+
     /// The addresses that people may be sent back to, besides the defaults.
     pub fn allowed_redirect_uris(&self) -> impl Iterator<Item = &str> {
         self.oauth_allowed_redirect_uris.split(',').map(str::trim).filter(|uri| !uri.is_empty())

@@ -7,7 +7,7 @@ use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches};
 use serde::{Serialize, Serializer};
 
 use super::sources::environment_name;
-use super::{Arguments, Config, Place, Resolved, Sources};
+use super::{Arguments, Config, Place, Resolved, Sources, idle, names};
 
 /// From where a value comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,17 +86,35 @@ impl Report {
         let command = Arguments::command();
         let resolved = Resolved::new(sources, &command);
         let arguments = std::iter::once("muster serve".to_owned()).chain(arguments);
-        let matches = resolved.apply(command.clone()).try_get_matches_from(arguments);
-        let matches = matches.map_err(|error| error.to_string())?;
-        let settings = command.get_arguments().filter_map(|argument| row(argument, &matches, &resolved)).collect();
-        let mut problems: Vec<String> =
-            resolved.problems.iter().map(|(name, text)| format!("{name}: {text}")).collect();
-        match Arguments::from_arg_matches(&matches) {
-            Ok(parsed) => problems.extend(mistakes(&parsed.config)),
+        let matches = resolved.apply(command).try_get_matches_from(arguments);
+        Ok(Self::of(&resolved, &matches.map_err(|error| error.to_string())?))
+    }
+
+    /// The same of a command line that was read already.
+    pub fn of(resolved: &Resolved, matches: &ArgMatches) -> Self {
+        let command = Arguments::command();
+        let rows = command.get_arguments().filter_map(|argument| row(argument, matches, resolved));
+        let (settings, set): (Vec<Row>, Vec<bool>) = rows.unzip();
+        let told = resolved.problems.iter().map(|(name, text)| (name.as_str(), text));
+        let told = told.chain(resolved.refused.iter().map(|(name, text)| (*name, text)));
+        let mut problems: Vec<String> = told.map(|(name, text)| format!("{name}: {text}")).collect();
+        let mut warnings = Vec::new();
+        match Arguments::from_arg_matches(matches) {
+            Ok(parsed) => {
+                problems.extend(mistakes(&parsed.config));
+                let set = settings.iter().zip(set).filter(|(_, set)| *set).map(|(row, _)| row.name.as_str());
+                warnings.extend(idle::sentences(&parsed.config, set));
+            }
             Err(error) => problems.push(error.to_string()),
         }
         let ignored = resolved.ignored.iter().map(|(name, why)| Ignored { name, why }).collect();
-        Ok(Self { settings, problems, ignored, unknown: resolved.unknown, warnings: Vec::new() })
+        Self { settings, problems, ignored, unknown: resolved.unknown.clone(), warnings }
+    }
+
+    /// What should be said at a start, though it does not stop it.
+    pub fn remarks(&self) -> Vec<String> {
+        let ignored = self.ignored.iter().map(|ignored| format!("{} is ignored: {}", ignored.name, ignored.why));
+        ignored.chain(self.unknown.iter().cloned()).chain(self.warnings.iter().cloned()).collect()
     }
 
     /// The values by name.
@@ -109,10 +127,12 @@ fn mistakes(config: &Config) -> Vec<String> {
     config.check().err().map_or_else(Vec::new, |error| error.each().iter().map(ToString::to_string).collect())
 }
 
-fn row(argument: &Arg, matches: &ArgMatches, resolved: &Resolved) -> Option<Row> {
+/// A setting as it takes effect, and whether somebody set it to something else than it is by itself.
+fn row(argument: &Arg, matches: &ArgMatches, resolved: &Resolved) -> Option<(Row, bool)> {
     let name = environment_name(argument)?;
     let id = argument.get_id().as_str();
     let setting = resolved.settings.get(&name);
+    let default = argument.get_default_values().first().map(|value| value.to_string_lossy().into_owned());
     let (value, origin) = if matches.value_source(id) == Some(ValueSource::CommandLine) {
         let given: Vec<String> =
             matches.get_raw(id).into_iter().flatten().map(|value| value.to_string_lossy().into_owned()).collect();
@@ -125,18 +145,19 @@ fn row(argument: &Arg, matches: &ArgMatches, resolved: &Resolved) -> Option<Row>
         };
         (Some(setting.value.clone()), origin)
     } else {
-        let default = argument.get_default_values().first();
-        (default.map(|value| value.to_string_lossy().into_owned()), Origin::Default)
+        (default.clone(), Origin::Default)
     };
+    let set = origin != Origin::Default && value != default;
     let shown = value.map(|value| if argument.is_hide_env_values_set() { counted(&value) } else { value });
-    Some(Row { name, value: shown, origin })
+    Some((Row { name, value: shown, origin }, set))
 }
 
 /// Every setting as a file `.env`, with its help and its default, so that uncommenting a line changes nothing.
 pub fn example() -> String {
     let mut text =
         "# Every setting of `muster serve`. Copy this file to `.env` in the working directory, or set the names in the\n\
-         # environment, which wins. `muster config check` shows what takes effect, and what is wrong with it.\n"
+         # environment, which wins. `muster config check` shows what takes effect, and what is wrong with it. Names in\n\
+         # brackets are those of the replaced systems, and are understood, too; those without effect are at the end.\n"
             .to_owned();
     for argument in Arguments::command().get_arguments() {
         let Some(name) = environment_name(argument) else { continue };
@@ -151,8 +172,20 @@ pub fn example() -> String {
         if !possible.is_empty() {
             text.push_str(&format!("# One of: {}.\n", possible.join(", ")));
         }
+        let others: Vec<&str> = names::of(&name).map(|other| other.name).collect();
+        for line in wrapped(&others.join(", "), LINE_CHARS) {
+            text.push_str(&format!("# [{line}]\n"));
+        }
         let quote = if default.contains([' ', '<', '$', '#']) { "'" } else { "" };
         text.push_str(&format!("#{name}={quote}{default}{quote}\n"));
+    }
+    text.push_str("\n# Names of the replaced systems that change nothing here.\n");
+    for other in names::OTHERS {
+        let Some(sentence) = other.sentence() else { continue };
+        text.push_str("#\n");
+        for line in wrapped(&format!("{}: {sentence}", other.name), LINE_CHARS) {
+            text.push_str(&format!("# {line}\n"));
+        }
     }
     text
 }

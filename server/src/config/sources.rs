@@ -7,13 +7,16 @@ use std::path::Path;
 use clap::{Arg, Command};
 
 use super::dot_env::{self, BadLine};
-use super::names::{ALIASES, IGNORED};
+use super::names::{self, Meaning, OTHERS, Other, Says};
 use super::web;
 
 /// Most characters that a mistyped name is away from a right one.
 const TYPO_EDITS_MAX: usize = 2;
 /// Shorter names are too easily near to something.
 const TYPO_CHARS_MIN: usize = 6;
+
+/// Why a name in other words than ours is not heard.
+const GIVES_WAY: &str = "our own name says the same thing more exactly, and wins";
 
 /// Where a value stood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -113,6 +116,8 @@ pub struct Resolved {
     pub problems: Vec<(String, String)>,
     /// Names that are taken without effect, and why.
     pub ignored: Vec<(&'static str, &'static str)>,
+    /// Names that may say only what holds anyway and say something else, and the sentence with which they are refused.
+    pub refused: Vec<(&'static str, String)>,
     /// Names that nobody knows and that look as if somebody meant us.
     pub unknown: Vec<String>,
 }
@@ -126,25 +131,54 @@ impl Resolved {
         let problems = sources.problems.iter().map(|text| text.split_once(": ").unwrap_or((".env", text)));
         // What others keep in the environment is theirs.
         let is_ours = |name: &str| {
-            name == ".env" || arguments.contains_key(name) || ALIASES.iter().any(|(alias, _)| *alias == name)
+            name == ".env" || arguments.contains_key(name) || OTHERS.iter().any(|other| other.name == name)
         };
         let ours = problems.filter(|(name, _)| is_ours(name));
         resolved.problems.extend(ours.map(|(name, what)| (name.to_owned(), what.to_owned())));
         for (name, argument) in &arguments {
             resolved.settle(sources, name, argument);
         }
-        let present = IGNORED.iter().filter(|(name, _)| sources.get(name).is_some());
-        resolved.ignored.extend(present);
+        for other in OTHERS {
+            if let Some((value, _)) = sources.get(other.name) {
+                resolved.hear(other, value);
+            }
+        }
         resolved.unknown = unknown(sources, &arguments.keys().map(String::as_str).collect());
         resolved
     }
 
+    /// Names that are no setting of ours, in whatever words.
+    fn hear(&mut self, other: &Other, value: &str) {
+        match other.meaning {
+            Meaning::Nothing(why) => self.ignored.push((other.name, why)),
+            Meaning::Only(holds, why) if !holds(value) => self.refused.push((other.name, why.to_owned())),
+            Meaning::Only(..) | Meaning::Is(_) | Meaning::Says(..) => {}
+        }
+    }
+
     fn settle(&mut self, sources: &Sources, name: &str, argument: &Arg) {
-        let aliases = ALIASES.iter().filter(|(_, ours)| *ours == name).map(|(alias, _)| (*alias, Some(*alias)));
         let mut chosen: Option<(Setting, &str)> = None;
-        for (spelled, alias) in std::iter::once((name, None)).chain(aliases) {
+        let spellings = std::iter::once((name, None)).chain(names::of(name).map(|other| (other.name, Some(other))));
+        for (spelled, other) in spellings {
             let Some((raw, place)) = sources.get(spelled) else { continue };
-            let setting = Setting { value: in_our_words(name, argument, raw), place: *place, alias };
+            let value = match other.map(|other| &other.meaning) {
+                Some(Meaning::Says(_, read)) => match read(raw) {
+                    Says::Value(value) => value.to_owned(),
+                    Says::Unless(value) if chosen.is_none() => value.to_owned(),
+                    Says::Unless(_) => {
+                        self.ignored.extend(other.map(|other| (other.name, GIVES_WAY)));
+                        continue;
+                    }
+                    Says::AsItIs => continue,
+                    Says::Unreadable => {
+                        let text = format!("\"{raw}\" is not one of true, false (from {spelled})");
+                        self.problems.push((name.to_owned(), text));
+                        continue;
+                    }
+                },
+                _ => in_our_words(name, argument, raw),
+            };
+            let setting = Setting { value, place: *place, alias: other.map(|other| other.name) };
             match &chosen {
                 Some((first, known_as)) if !is_same(name, &first.value, &setting.value) => {
                     let text = format!("{known_as} and {spelled} say different things; remove one of them");
@@ -173,7 +207,8 @@ impl Resolved {
     fn apply_to(&self, argument: Arg) -> Arg {
         let Some(name) = environment_name(&argument) else { return argument };
         let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
-        let argument = argument.env(None::<&'static str>).help(format!("{help} [env: {name}]"));
+        let others: String = names::of(&name).map(|other| format!(", {}", other.name)).collect();
+        let argument = argument.env(None::<&'static str>).help(format!("{help} [env: {name}{others}]"));
         let Some(setting) = self.settings.get(&name) else { return argument };
         let argument = argument.hide_default_value(true);
         match argument.get_value_delimiter() {
@@ -183,12 +218,6 @@ impl Resolved {
             }
             None => argument.default_value(setting.value.clone()),
         }
-    }
-
-    /// What should be said at a start, though it does not stop it.
-    pub fn warnings(&self) -> Vec<String> {
-        let ignored = self.ignored.iter().map(|(name, why)| format!("{name} is ignored: {why}"));
-        ignored.chain(self.unknown.iter().cloned()).collect()
     }
 }
 
@@ -252,7 +281,9 @@ fn in_our_words(name: &str, argument: &Arg, raw: &str) -> String {
         _ if LISTS.contains(&name) => comma_list(raw),
         _ => match argument.get_possible_values() {
             possible if possible.is_empty() => raw.to_owned(),
-            possible if possible.iter().any(|value| value.get_name() == "true") => boolean(text).to_owned(),
+            possible if possible.iter().any(|value| value.get_name() == "true") => {
+                names::boolean(text).map_or_else(|| text.to_owned(), |yes| yes.to_string())
+            }
             _ => text.to_ascii_lowercase(),
         },
     }
@@ -273,15 +304,6 @@ fn comma_list(raw: &str) -> String {
     web::in_brackets(raw).map_or_else(|| raw.to_owned(), |words| words.join(","))
 }
 
-/// Python, YAML and shells have their own words for yes and no.
-fn boolean(text: &str) -> &str {
-    match text.to_ascii_lowercase().as_str() {
-        "true" | "1" | "yes" | "on" => "true",
-        "false" | "0" | "no" | "off" => "false",
-        _ => text,
-    }
-}
-
 /// An address as SQLAlchemy writes it: with a driver, and a path that is relative after three slashes and a dot.
 fn database_url(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
@@ -294,7 +316,7 @@ fn database_url(text: &str) -> String {
 
 /// Names that look as if they were meant for us: in `.env`, with one of our prefixes, or a slip away from ours.
 fn unknown(sources: &Sources, known: &BTreeSet<&str>) -> Vec<String> {
-    let elsewhere = ALIASES.iter().map(|(alias, _)| *alias).chain(IGNORED.iter().map(|(name, _)| *name));
+    let elsewhere = OTHERS.iter().map(|other| other.name);
     let names: BTreeSet<&str> = known.iter().copied().chain(elsewhere).collect();
     let prefixes: BTreeSet<&str> = known.iter().filter_map(|name| prefix(name)).collect();
     let mut told = Vec::new();
@@ -346,16 +368,18 @@ mod tests {
     }
 
     #[test]
-    fn every_alias_names_a_setting_and_no_name_is_in_two_lists() {
+    fn every_other_name_is_there_once_and_is_about_a_setting_or_says_why_not() {
         let command = <crate::config::Config as clap::Args>::augment_args(Command::new("serve"));
         let mut arguments = BTreeMap::new();
         collect(&command, &mut arguments);
-        for (alias, name) in ALIASES {
-            assert!(arguments.contains_key(*name), "{alias} stands for {name}, which is no setting");
-        }
-        let aliases = ALIASES.iter().map(|(alias, _)| *alias);
-        for name in aliases.chain(IGNORED.iter().map(|(name, _)| *name)) {
-            assert!(!arguments.contains_key(name), "{name} is a setting, too");
+        let mut seen = BTreeSet::new();
+        for other in OTHERS {
+            assert!(seen.insert(other.name), "{} is there twice", other.name);
+            assert!(!arguments.contains_key(other.name), "{} is a setting, too", other.name);
+            match other.ours() {
+                Some(ours) => assert!(arguments.contains_key(ours), "{} is about {ours}, which is none", other.name),
+                None => assert!(other.sentence().is_some_and(|why| why.len() > 20), "{} says nothing", other.name),
+            }
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::auth::{Allowed, Role};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::http::{Json, RequestId};
 use crate::ids::CourseId;
+use crate::text;
 
 /// A course to create.
 #[derive(Deserialize, ToSchema)]
@@ -65,18 +66,22 @@ pub(super) async fn create_course(
 }
 
 pub(super) fn code(text: &str) -> AppResult<String> {
-    let text = text.trim().to_uppercase();
-    let plain = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | ' ');
-    if limits::CODE_CHARS.contains(&text.chars().count()) && text.chars().all(plain) {
+    let text = text::code(text);
+    if limits::CODE_CHARS.contains(&text.chars().count()) && is_code_text(&text) {
         return Ok(text);
     }
     Err(AppError::field("code", "a code has 2 to 32 letters, digits, spaces, dots, hyphens, slashes or underscores"))
 }
 
+/// Whether every sign of a code may stand in one.
+pub fn is_code_text(text: &str) -> bool {
+    text::is_word(text, &['-', '_', '.', '/', ' '])
+}
+
 pub(super) fn title(text: &str) -> AppResult<String> {
-    let text = text.trim();
-    if limits::TITLE_CHARS.contains(&text.chars().count()) && !text.chars().any(char::is_control) {
-        return Ok(text.to_owned());
+    let text = text::shown(text);
+    if limits::TITLE_CHARS.contains(&text.chars().count()) && !text::has_controls(&text) {
+        return Ok(text);
     }
     Err(AppError::field("title", "a title has 1 to 200 characters"))
 }

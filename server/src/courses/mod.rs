@@ -1,6 +1,7 @@
 //! Courses: who teaches them, who is enrolled, and which sync channels that gives to whom.
 
 mod create;
+mod forms;
 mod limits;
 mod list;
 mod members;
@@ -22,6 +23,8 @@ use crate::ids::{CourseId, TenantId, UserId};
 
 use queries::Places;
 
+pub use create::is_code_text;
+pub use forms::{FORMS_JOB, forms_batch};
 pub use limits::{CODE_CHARS_MAX, STUDENTS_PER_COURSE_MAX};
 pub use registry::{
     KnownCourse, Member, add_members, change_known, insert_known, known_courses, may_be_member, members_of,

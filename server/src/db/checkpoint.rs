@@ -117,7 +117,7 @@ mod tests {
     fn nothing_is_lost_with_a_long_log() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("long.db");
-        let db = super::super::Db::open_bare(&path).unwrap();
+        let db = super::super::Db::open_bare(&path, crate::config::Capacity::default()).unwrap();
         db.write_blocking(|tx| tx.batch("CREATE TABLE long (id BIGINT PRIMARY KEY, body BLOB)")).unwrap();
         // One page and a little for each row.
         let rows = i64::from(limits::WAL_PAGES_LONG);
@@ -133,7 +133,7 @@ mod tests {
             db.write_blocking(move |tx| tx.execute("INSERT INTO long (id) VALUES (?1)", crate::params![id])).unwrap();
         }
         db.close();
-        let again = super::super::Db::open_bare(&path).unwrap();
+        let again = super::super::Db::open_bare(&path, crate::config::Capacity::default()).unwrap();
         let count = again.read_blocking::<_, DbError, _>(|tx| {
             tx.query_one("SELECT count(*) FROM long", &[], |row| row.get::<i64>(0))
         });

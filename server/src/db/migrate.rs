@@ -50,8 +50,10 @@ pub const SERVER_MIGRATIONS: &[Migration] = migrations![
     20 "0020_audit_search",
     21 "0021_large_tables",
     22 "0022_counters",
-    23 "0023_epochs",
-    24 "0024_keys",
+    23 "0023_text_forms",
+    24 "0024_records_newest",
+    25 "0025_epochs",
+    26 "0026_keys",
 ];
 
 const TABLE: &str = "
@@ -149,7 +151,7 @@ mod tests {
         Migration { version: 2, name: "0002_b", sql: "CREATE TABLE b (id BIGINT); CREATE TABLE a (id BIGINT);" };
 
     fn apply_to(path: &Path, migrations: &'static [Migration]) -> Result<(), DbError> {
-        let db = Db::open_bare(path)?;
+        let db = Db::open_bare(path, crate::config::Capacity::default())?;
         let applied = apply(&db, migrations, 0);
         db.close();
         applied

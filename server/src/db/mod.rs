@@ -24,7 +24,7 @@ pub use migrate::{Migration, SERVER_MIGRATIONS};
 pub use postgres::{Allowances, Notice};
 pub use tx::{Cell, FromCell, Row, Tx, Value};
 
-use crate::config::DatabaseUrl;
+use crate::config::{Capacity, DatabaseUrl, Secret};
 use crate::telemetry::DatabaseMeters;
 use postgres::Notices;
 use request::Workers;
@@ -45,11 +45,21 @@ impl Db {
     /// # Errors
     /// Also when an applied migration was edited, when the database is newer than this program, or when PostgreSQL is
     /// set up so that it would lose what was acknowledged.
-    pub fn open(database: &DatabaseUrl, allowances: Allowances, now_ms: i64) -> Result<Self, DbError> {
-        match database {
-            DatabaseUrl::Sqlite(path) => Self::open_sqlite(path, now_ms),
-            DatabaseUrl::Postgres(url) => Self::open_postgres(url.reveal(), allowances, now_ms),
-        }
+    pub fn open(
+        database: &DatabaseUrl,
+        allowances: Allowances,
+        capacity: Capacity,
+        now_ms: i64,
+    ) -> Result<Self, DbError> {
+        let db = match database {
+            DatabaseUrl::Sqlite(path) => Self::open_bare(path, capacity)?,
+            DatabaseUrl::Postgres(url) => {
+                let (workers, notices) = postgres::open(url.reveal(), allowances, capacity)?;
+                Self(Arc::new(Inner { workers, notices: Some(notices) }))
+            }
+        };
+        let migrated = migrate::apply(&db, SERVER_MIGRATIONS, now_ms);
+        db.or_close(migrated)
     }
 
     /// Whether the address of a database can be read; nobody is asked.
@@ -68,9 +78,8 @@ impl Db {
     /// # Errors
     /// As [`Db::open`].
     pub fn open_sqlite(path: &Path, now_ms: i64) -> Result<Self, DbError> {
-        let db = Self::open_bare(path)?;
-        let migrated = migrate::apply(&db, SERVER_MIGRATIONS, now_ms);
-        db.or_close(migrated)
+        let database = DatabaseUrl::Sqlite(path.to_owned());
+        Self::open(&database, Allowances::default(), Capacity::default(), now_ms)
     }
 
     /// Opens a file that a stopped server left, for reading only: nothing is changed, not even brought up to date.
@@ -88,15 +97,13 @@ impl Db {
     /// # Errors
     /// As [`Db::open`].
     pub fn open_postgres(url: &str, allowances: Allowances, now_ms: i64) -> Result<Self, DbError> {
-        let (workers, notices) = postgres::open(url, allowances)?;
-        let db = Self(Arc::new(Inner { workers, notices: Some(notices) }));
-        let migrated = migrate::apply(&db, SERVER_MIGRATIONS, now_ms);
-        db.or_close(migrated)
+        let database = DatabaseUrl::Postgres(Secret::new(url.to_owned()));
+        Self::open(&database, allowances, Capacity::default(), now_ms)
     }
 
     /// Without the tables.
-    fn open_bare(path: &Path) -> Result<Self, DbError> {
-        Ok(Self(Arc::new(Inner { workers: sqlite::open(path)?, notices: None })))
+    fn open_bare(path: &Path, capacity: Capacity) -> Result<Self, DbError> {
+        Ok(Self(Arc::new(Inner { workers: sqlite::open(path, capacity)?, notices: None })))
     }
 
     /// How many migrations were applied, of those that this program knows.

@@ -8,7 +8,6 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::DbError;
-use crate::limits;
 
 /// How often a blocked thread looks for a free place.
 const BLOCKING_POLL: Duration = Duration::from_millis(2);
@@ -19,6 +18,8 @@ pub(super) struct Queue<T> {
     not_empty: Condvar,
     places: Arc<Semaphore>,
     waiting: AtomicUsize,
+    /// How long somebody waits for a place.
+    wait_max: Duration,
     /// Handed out with the last `take`, whose taker has not come back.
     in_hand: AtomicUsize,
 }
@@ -29,21 +30,22 @@ struct State<T> {
 }
 
 impl<T> Queue<T> {
-    pub(super) fn new(capacity: usize) -> Self {
+    pub(super) fn new(capacity: usize, wait_max: Duration) -> Self {
         Self {
             state: Mutex::new(State { items: VecDeque::new(), closed: false }),
             not_empty: Condvar::new(),
             places: Arc::new(Semaphore::new(capacity)),
             waiting: AtomicUsize::new(0),
+            wait_max,
             in_hand: AtomicUsize::new(0),
         }
     }
 
-    /// Waits for a place, at most `limits::QUEUE_WAIT`.
+    /// Waits for a place, a bounded time.
     pub(super) async fn push(&self, item: T) -> Result<(), DbError> {
         let place = match Arc::clone(&self.places).try_acquire_owned() {
             Ok(place) => place,
-            Err(_) => tokio::time::timeout(limits::QUEUE_WAIT, Arc::clone(&self.places).acquire_owned())
+            Err(_) => tokio::time::timeout(self.wait_max, Arc::clone(&self.places).acquire_owned())
                 .await
                 .map_err(|_| full())?
                 .map_err(|_| DbError::Closed)?,
@@ -61,7 +63,7 @@ impl<T> Queue<T> {
             if self.places.is_closed() {
                 return Err(DbError::Closed);
             }
-            if waited >= limits::QUEUE_WAIT {
+            if waited >= self.wait_max {
                 return Err(full());
             }
             std::thread::sleep(BLOCKING_POLL);

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tracing::Span;
@@ -28,10 +29,11 @@ pub(super) struct Workers {
 }
 
 impl Workers {
-    pub(super) fn new() -> Self {
+    /// Nobody works yet; a request waits `queue_wait` for a place in a full queue.
+    pub(super) fn new(queue_wait: Duration) -> Self {
         Self {
-            writes: Arc::new(Queue::new(limits::WRITE_QUEUE_MAX)),
-            reads: Arc::new(Queue::new(limits::READ_QUEUE_MAX)),
+            writes: Arc::new(Queue::new(limits::WRITE_QUEUE_MAX, queue_wait)),
+            reads: Arc::new(Queue::new(limits::READ_QUEUE_MAX, queue_wait)),
             writer: Mutex::default(),
             readers: Mutex::default(),
             meters: Arc::default(),

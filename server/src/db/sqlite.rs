@@ -13,10 +13,11 @@ use super::faults::{self, Fault};
 use super::request::{Request, Requests, Workers, fail_all};
 use super::{DbError, Tx, checkpoint, meters};
 use crate::clock::Stopwatch;
+use crate::config::Capacity;
 use crate::limits;
 
 /// Opens or creates the file and starts the threads.
-pub(super) fn open(path: &Path) -> Result<Workers, DbError> {
+pub(super) fn open(path: &Path, capacity: Capacity) -> Result<Workers, DbError> {
     let mut writer = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
     writer.pragma_update(None, "journal_mode", "WAL")?;
     let fault = faults::current();
@@ -25,24 +26,24 @@ pub(super) fn open(path: &Path) -> Result<Workers, DbError> {
     // Negative means KiB, positive would mean pages.
     writer.pragma_update(None, "cache_size", -limits::WRITER_CACHE_KIB)?;
     let copying = checkpoint::watch(&mut writer, path.to_owned())?;
-    let workers = Workers::new();
+    let workers = Workers::new(capacity.queue_wait);
     let started = workers
         .writer(move |queue| write_loop(&writer, queue, fault))
         .and_then(|()| workers.beside("db-checkpoint", move || copying.run()))
-        .and_then(|()| add_readers(&workers, path));
+        .and_then(|()| add_readers(&workers, path, capacity.readers));
     workers.or_close(started)
 }
 
 /// Readers alone: every write is answered with `DbError::Closed`.
 pub(super) fn open_read_only(path: &Path) -> Result<Workers, DbError> {
-    let workers = Workers::new();
+    let workers = Workers::new(limits::QUEUE_WAIT);
     workers.refuse_writes();
-    let started = add_readers(&workers, path);
+    let started = add_readers(&workers, path, limits::readers());
     workers.or_close(started)
 }
 
-fn add_readers(workers: &Workers, path: &Path) -> Result<(), DbError> {
-    for _ in 0..limits::readers() {
+fn add_readers(workers: &Workers, path: &Path, readers: usize) -> Result<(), DbError> {
+    for _ in 0..readers {
         let reader = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         reader.pragma_update(None, "cache_size", -limits::READER_CACHE_KIB)?;
         workers.reader(move |queue| read_loop(&reader, queue))?;

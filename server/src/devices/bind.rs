@@ -27,6 +27,7 @@ use crate::forks::Rival;
 use crate::http::{Json, RequestId};
 use crate::ids::TenantId;
 use crate::log::{self, ServerKey};
+use crate::text;
 
 /// Longest platform or model of an older client.
 const LABEL_BYTES_MAX: usize = 64;
@@ -225,11 +226,11 @@ pub(super) fn conflict(obstacle: Obstacle) -> AppError {
 
 /// The other form: an identifier without a key.
 async fn identified(app: &App, user: &CurrentUser, actor: Actor, imei: &str, bind: &Bind) -> AppResult<Bound> {
-    let label = |field, text: &Option<String>| match text.as_deref().map(str::trim) {
-        Some(text) if text.len() > LABEL_BYTES_MAX || text.chars().any(char::is_control) => {
+    let label = |field, text: &Option<String>| match text.as_deref().map(text::shown) {
+        Some(text) if text.len() > LABEL_BYTES_MAX || text::has_controls(&text) => {
             Err(AppError::field(field, "at most 64 bytes, without control characters"))
         }
-        text => Ok(text.filter(|text| !text.is_empty()).map(str::to_owned)),
+        text => Ok(text.filter(|text| !text.is_empty())),
     };
     let id_hash = legacy::legacy_hash(app, &user.tenant, imei)?;
     let new = NewLegacyId {

@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 use super::queries::{DeviceRow, RequestRow};
 use super::rules::{RequestStatus, STUDENT_DEVICES_MAX, devices_max};
 use crate::ids::UserId;
+use crate::text;
 
 /// A person in a list.
 #[derive(Debug, Serialize, ToSchema)]
@@ -82,8 +83,9 @@ impl From<RequestRow> for DeviceRequest {
             purpose: if resets { "reset" } else { "bind" },
             user: DeviceOwner { id: row.user, email: row.email, display_name: row.display_name },
             level: row.level,
-            platform: row.platform,
-            model: row.model,
+            // Signed as bytes, and shown as people may see them.
+            platform: text::shown(&row.platform),
+            model: row.model.as_deref().map(text::shown),
             status: row.status.as_str(),
             state,
             note: row.note,
@@ -139,8 +141,9 @@ impl From<DeviceRow> for Device {
             status: if row.bound { "bound" } else { "revoked" },
             state,
             level: row.level,
-            platform: row.platform,
-            model: row.model,
+            // Signed as bytes, and shown as people may see them.
+            platform: text::shown(&row.platform),
+            model: row.model.as_deref().map(text::shown),
             has_code_key: row.has_code_key,
             chain_fork: row.forked_at_ms.is_some(),
             bound_at_ms: row.bound_at_ms,

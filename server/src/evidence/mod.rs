@@ -7,6 +7,7 @@ mod queries;
 mod subject_keys;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use muster_sync_core::evidence::{Manifest, commitment};
 
@@ -34,10 +35,17 @@ const SUBJECT_KEYS_CACHED_MAX: u64 = 20_000;
 const IMAGES_DECODED_AT_ONCE_MAX: usize = 4;
 
 impl Vault {
-    /// A vault over a store and a master key.
-    pub fn new(store: Arc<dyn BlobStore>, master: MasterKey) -> Self {
-        let keys = moka::sync::Cache::new(SUBJECT_KEYS_CACHED_MAX);
+    /// A vault over a store and a master key that keeps opened keys so long.
+    pub fn new(store: Arc<dyn BlobStore>, master: MasterKey, keys_kept_for: Duration) -> Self {
+        let builder = moka::sync::Cache::builder();
+        let keys = builder.max_capacity(SUBJECT_KEYS_CACHED_MAX).time_to_live(keys_kept_for).build();
         Self { store, master, keys, decoding: tokio::sync::Semaphore::new(IMAGES_DECODED_AT_ONCE_MAX) }
+    }
+
+    /// People's keys that are kept in memory now.
+    pub fn cached(&self) -> u64 {
+        self.keys.run_pending_tasks();
+        self.keys.entry_count()
     }
 
     /// The blob store, for health checks.

@@ -13,6 +13,7 @@ mod verify;
 mod withdraw;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use utoipa_axum::router::OpenApiRouter;
@@ -45,24 +46,23 @@ pub struct Faces {
 }
 
 impl Faces {
-    /// With room for as many pictures at once as there are cores.
+    /// With room for as many pictures at once as there are cores; opened references are kept so long.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(references_kept_for: Duration) -> Self {
+        let builder = moka::sync::Cache::builder();
+        let references = builder.max_capacity(limits::REFERENCES_CACHED_MAX).time_to_live(references_kept_for).build();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self {
-            references: moka::sync::Cache::new(limits::REFERENCES_CACHED_MAX),
-            reading: Arc::new(Semaphore::new(cores.min(limits::PICTURES_READ_AT_ONCE_MAX))),
-        }
+        Self { references, reading: Arc::new(Semaphore::new(cores.min(limits::PICTURES_READ_AT_ONCE_MAX))) }
+    }
+
+    /// References that are kept in memory now.
+    pub fn cached(&self) -> u64 {
+        self.references.run_pending_tasks();
+        self.references.entry_count()
     }
 
     fn of(app: &App) -> AppResult<&Self> {
         app.slice::<Self>().ok_or_else(|| AppError::internal("the server keeps no faces"))
-    }
-}
-
-impl Default for Faces {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

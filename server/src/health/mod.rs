@@ -5,6 +5,7 @@ mod images;
 mod metrics;
 mod parts;
 mod ready;
+mod storage;
 
 use axum::extract::State;
 use axum::routing::get;
@@ -19,6 +20,7 @@ use crate::http::Json;
 use crate::log::HeadFile;
 
 pub use images::ImageStoreHealth;
+pub use storage::StorageHealth;
 
 /// `GET /health`, `GET /health/full` and `GET /ready`, below any prefix.
 pub fn routes() -> OpenApiRouter<App> {

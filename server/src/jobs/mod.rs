@@ -44,6 +44,8 @@ pub struct Standing {
     pub kind: String,
     /// Due or running.
     pub due: u64,
+    /// When the one was due that has been waiting longest.
+    pub oldest_due_ms: Option<i64>,
     /// Waiting for their time.
     pub scheduled: u64,
     /// Given up.
@@ -81,6 +83,12 @@ pub fn counts(tx: &Tx<'_>, kind: &str) -> Result<Counts, DbError> {
 /// How the jobs of every kind stand, in all tenants.
 pub fn standing(tx: &Tx<'_>, now_ms: i64) -> Result<Vec<Standing>, DbError> {
     queries::standing(tx, now_ms)
+}
+
+/// Stores a row with this text and takes it away again in the same transaction: whether room is there and may be used,
+/// only a write can say. Nobody sees the row.
+pub fn try_to_store(tx: &Tx<'_>, filler: &str) -> Result<(), DbError> {
+    queries::try_to_store(tx, filler)
 }
 
 /// The tenant's jobs that were given up, oldest first.

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::{Job, limits, queries};
@@ -48,9 +49,11 @@ impl Handlers {
 /// Works until the app stops; a batch that has begun is finished and settled.
 pub async fn run(app: App, handlers: Handlers) {
     let mut loops = JoinSet::new();
-    app.metrics.job_workers.set(handlers.kinds.len() as i64);
+    let kinds = handlers.kinds.len();
+    app.metrics.job_workers.set(kinds as i64);
+    let at_once = Arc::new(Semaphore::new(app.config.work.task_workers.unwrap_or(kinds).max(1)));
     for (kind, handler) in handlers.kinds {
-        loops.spawn(work(app.clone(), kind, handler));
+        loops.spawn(work(app.clone(), kind, handler, Arc::clone(&at_once)));
     }
     while let Some(ended) = loops.join_next().await {
         if let Err(error) = ended {
@@ -81,10 +84,12 @@ pub async fn run_due(app: &App, handlers: &Handlers) -> Result<usize, DbError> {
     Ok(tried)
 }
 
-async fn work(app: App, kind: &'static str, handler: Handler) {
+async fn work(app: App, kind: &'static str, handler: Handler, at_once: Arc<Semaphore>) {
     let mut enqueued = app.jobs_enqueued();
     while !app.is_stopping() {
         stand_back(&app).await;
+        // Before jobs are claimed: whoever waits for a place must not hold a lease. It is never closed.
+        let Ok(place) = at_once.acquire().await else { return };
         enqueued.mark_unchanged();
         let (now_ms, limit) = (app.now_ms(), handler.batch_max);
         let claimed: Result<_, DbError> = app.db.write(move |tx| queries::claim(tx, kind, now_ms, limit)).await;
@@ -92,10 +97,12 @@ async fn work(app: App, kind: &'static str, handler: Handler) {
             Ok(jobs) if jobs.is_empty() => {}
             Ok(jobs) => {
                 batch(&app, &handler, jobs).await;
+                // Semaphores are fair: the other kinds that wait for a place have theirs first.
                 continue;
             }
             Err(error) => tracing::warn!(%error, kind, "Could not claim jobs"),
         }
+        drop(place);
         tokio::select! {
             () = app.stopped() => {}
             _ = enqueued.changed() => {}

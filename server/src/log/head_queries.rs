@@ -39,6 +39,21 @@ pub fn heads(tx: &Tx<'_>) -> Result<Vec<Head>, DbError> {
     )
 }
 
+/// When the newest change was taken, by the clock of then.
+///
+/// # Errors
+/// When the database fails.
+pub fn newest_received_ms(tx: &Tx<'_>) -> Result<Option<i64>, DbError> {
+    let newest = tx.query_one(
+        "SELECT max(l.received_at)
+         FROM log_heads h
+         JOIN change_log l ON l.tenant_id = h.tenant_id AND l.log_index = h.last_index",
+        &[],
+        |row| row.get::<Option<i64>>(0),
+    )?;
+    Ok(newest.flatten())
+}
+
 /// The head of one tenant's log; `None` before its first change.
 pub(super) fn head_of(tx: &Tx<'_>, tenant: &TenantId) -> Result<Option<Head>, DbError> {
     tx.query_one(

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
-use lettre::Address;
 use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailbox, Message as Letter, MultiPart};
 
+use super::address::on_the_wire;
 use super::mailer::{Mailer, hex};
 use super::message::Message;
 use super::queries::{self, Queued};
@@ -81,7 +81,7 @@ fn backoff(failures: u32, draw: u64) -> Duration {
 
 /// The message as it goes over the wire.
 fn write(app: &App, mailer: &Mailer, queued: &Queued) -> Result<Letter, String> {
-    let address: Address = queued.recipient.parse().map_err(|_| "mail cannot be sent to this address".to_owned())?;
+    let address = on_the_wire(&queued.recipient).ok_or_else(|| "mail cannot be sent to this address".to_owned())?;
     let content = Message::open(app, queued)?;
     let letter = wording::letter(&content, &app.config.public_url());
     let date = std::time::UNIX_EPOCH + Duration::from_millis(content.at_ms.max(0) as u64);

@@ -5,6 +5,7 @@
 //! cannot send exactly once: a message is sent at least once, always under one Message-ID. No text that a stranger
 //! chose, such as a name, stands in any message, so that nobody can make us send theirs.
 
+mod address;
 mod deliver;
 mod letter;
 mod limits;
@@ -19,6 +20,7 @@ use crate::db::{DbError, Tx};
 use crate::ids::TenantId;
 use crate::jobs;
 
+pub(crate) use address::normal_form;
 pub use deliver::deliver;
 pub use limits::DELIVER_BATCH_MAX;
 pub use mailer::Mailer;

@@ -121,13 +121,18 @@ fn new_user(app: &App, email: Email, proven: &Proven) -> Option<NewUser> {
         username: None,
         role,
         person: Person {
-            given_name: proven.given_name.clone().filter(|name| DisplayName::parse(name).is_ok()),
-            family_name: proven.family_name.clone().filter(|name| DisplayName::parse(name).is_ok()),
+            given_name: name_of(proven.given_name.as_deref()),
+            family_name: name_of(proven.family_name.as_deref()),
             ..Person::default()
         },
         password_hash: None,
         created_at_ms: app.now_ms(),
     })
+}
+
+/// A name as it is stored; what is none is left out, because nobody can correct it here.
+fn name_of(claimed: Option<&str>) -> Option<String> {
+    DisplayName::parse(claimed?).ok().map(|name| name.as_str().to_owned())
 }
 
 /// Whose it is, the write says.

@@ -18,6 +18,7 @@ mod queries;
 mod refusal;
 mod start;
 mod state;
+mod tidy;
 mod verify;
 
 use utoipa_axum::router::OpenApiRouter;

@@ -13,7 +13,7 @@ use openidconnect::url::Url;
 use openidconnect::{
     AccessTokenHash, AdditionalClaims, AuthorizationCode, ClaimsVerificationError, EmptyAdditionalClaims,
     EmptyExtraTokenFields, EndpointNotSet, EndpointSet, IdToken, IdTokenClaims, IdTokenFields, IdTokenVerifier,
-    IssuerUrl, JsonWebKey, OAuth2TokenResponse, PkceCodeChallenge, RequestTokenError, Scope,
+    IssuerUrl, JsonWebKey, JsonWebKeySet, OAuth2TokenResponse, PkceCodeChallenge, RequestTokenError, Scope,
     SignatureVerificationError, StandardErrorResponse, StandardTokenResponse, TokenResponse, UserInfoClaims,
 };
 use serde::{Deserialize, Serialize};
@@ -24,6 +24,7 @@ use super::jwks::{self, Keys, Metadata, ProviderError};
 use super::limits;
 use super::providers::{Kind, Provider};
 use super::refusal::Refusal;
+use super::tidy::{self, AsksForToken, AsksForUserinfo, KeyOfToken, Signed};
 
 /// Claims that are not of the standard, or that the library leaves out.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -45,7 +46,7 @@ type Fields = IdTokenFields<
 type Answer = StandardTokenResponse<Fields, CoreTokenType>;
 type Token = IdToken<Extra, CoreGenderClaim, CoreJweContentEncryptionAlgorithm, CoreJwsSigningAlgorithm>;
 type Claims = IdTokenClaims<Extra, CoreGenderClaim>;
-type Verifier<'a> = IdTokenVerifier<'a, CoreJsonWebKey>;
+type Verifier<'a> = IdTokenVerifier<'a, KeyOfToken>;
 type Client = openidconnect::Client<
     Extra,
     CoreAuthDisplay,
@@ -124,16 +125,19 @@ pub(super) async fn identity(
     let keys = provider.keys(&metadata, times.now_ms, times.cache_ttl_ms, None).await?;
     let client = client(provider, &metadata, &keys)?;
     let request = client.exchange_code(AuthorizationCode::new(code)).set_pkce_verifier(flow.verifier());
-    let answer = request.request_async(&provider.http).await.map_err(token_error)?;
+    let http = AsksForToken::new(&provider.http);
+    let answer = request.request_async(&http).await.map_err(token_error)?;
     let token = answer.id_token().ok_or(Refusal::token("no_id_token"))?;
+    let signed = http.signed().ok_or(Refusal::token("bad_token_answer"))?;
+    let came = Came { answer: &answer, token, signed };
 
-    let verified = match verified(provider, &metadata, &keys, flow, &answer, token, times) {
+    let verified = match verified(provider, &metadata, &keys, flow, came, times) {
         Err(refusal) if refusal.is("unknown_key") => {
             let newer = provider.keys(&metadata, times.now_ms, times.cache_ttl_ms, Some(&keys)).await?;
             if Arc::ptr_eq(&newer, &keys) {
                 return Err(refusal);
             }
-            verified(provider, &metadata, &newer, flow, &answer, token, times)?
+            verified(provider, &metadata, &newer, flow, came, times)?
         }
         verified => verified?,
     };
@@ -153,16 +157,24 @@ fn check_named_issuer(metadata: &Metadata, named: Option<&str>) -> Result<(), Re
     if right { Ok(()) } else { Err(Refusal::token("issuer_mixed_up")) }
 }
 
+/// What came for the code.
+#[derive(Clone, Copy)]
+struct Came<'t> {
+    answer: &'t Answer,
+    token: &'t Token,
+    signed: &'t Signed,
+}
+
 fn verified<'t>(
     provider: &Provider,
     metadata: &Metadata,
     keys: &Keys,
     flow: &Flow,
-    answer: &Answer,
-    token: &'t Token,
+    came: Came<'t>,
     times: Times,
 ) -> Result<&'t Claims, Refusal> {
-    let verifier = verifier(provider, metadata, keys, times)?;
+    let Came { answer, token, signed } = came;
+    let verifier = verifier(provider, metadata, tidy::keys_of(&keys.set, signed), times)?;
     let claims = token.claims(&verifier, &flow.nonce()).map_err(|error| Refusal::token(reason(&error)))?;
     check_party_and_times(provider, claims, times)?;
     let unknown = |_| Refusal::token("unknown_key");
@@ -180,12 +192,17 @@ fn verified<'t>(
     Ok(claims)
 }
 
-fn verifier<'a>(provider: &Provider, metadata: &Metadata, keys: &Keys, times: Times) -> Result<Verifier<'a>, Refusal> {
+fn verifier<'a>(
+    provider: &Provider,
+    metadata: &Metadata,
+    keys: JsonWebKeySet<KeyOfToken>,
+    times: Times,
+) -> Result<Verifier<'a>, Refusal> {
     let issuer = IssuerUrl::new(metadata.issuer.clone()).map_err(|_| Refusal::token("bad_issuer"))?;
     let seen_ms = u64::try_from(times.now_ms - limits::CLOCK_LEEWAY_S * 1000).unwrap_or_default();
     let seen = UNIX_EPOCH + Duration::from_millis(seen_ms);
     // A public client's verifier: with the secret at hand, the library would also take a MAC made with it.
-    Ok(Verifier::new_public_client(provider.client_id.clone(), issuer, keys.set.clone())
+    Ok(Verifier::new_public_client(provider.client_id.clone(), issuer, keys)
         .set_allowed_algs([CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha256, CoreJwsSigningAlgorithm::EcdsaP256Sha256])
         // `check_directory` does it where one document stands for many.
         .require_issuer_match(!metadata.is_template())
@@ -257,8 +274,8 @@ async fn add_userinfo(
     let Some(url) = &metadata.userinfo_url else { return Ok(()) };
     let client = client.clone().set_user_info_url(url.clone());
     let request = client.user_info(answer.access_token().clone(), Some(claims.subject().clone()));
-    let info: Result<UserInfoClaims<EmptyAdditionalClaims, CoreGenderClaim>, _> =
-        request.request_async(&provider.http).await;
+    let http = AsksForUserinfo(&provider.http);
+    let info: Result<UserInfoClaims<EmptyAdditionalClaims, CoreGenderClaim>, _> = request.request_async(&http).await;
     let info = info.map_err(|_| Refusal::token("bad_userinfo"))?;
     proven.email = info.email().map(|email| email.to_string());
     proven.email_proven = provider.email_trusted || info.email_verified() == Some(true);

@@ -92,10 +92,12 @@ impl<'a> Replay<'a> {
         let rows: Vec<Replayed> = page.iter().filter_map(|(_, row)| row.as_ref().ok().cloned()).collect();
         let (tenant, server, losses) = (tenant.clone(), self.server, losses.to_vec());
         let written = self.made.write_blocking(move |tx: &Tx<'_>| {
-            rows.iter().try_for_each(|row| {
+            let mut unfolded = attendance::Unfolded::default();
+            for row in &rows {
                 repeat_losses(tx, &losses, row.log_index)?;
-                project(tx, &tenant, row, row.valid.writer == server)
-            })
+                project(tx, &tenant, row, row.valid.writer == server, &mut unfolded)?;
+            }
+            unfolded.fold(tx)
         });
         is_projected(written).map(|failed| failed.is_none())
     }
@@ -108,8 +110,11 @@ impl<'a> Replay<'a> {
             Ok(row) => {
                 self.count_again(tenant, &row)?;
                 let (of, server) = (tenant.clone(), self.server);
-                let written =
-                    self.made.write_blocking(move |tx: &Tx<'_>| project(tx, &of, &row, row.valid.writer == server));
+                let written = self.made.write_blocking(move |tx: &Tx<'_>| {
+                    let mut unfolded = attendance::Unfolded::default();
+                    project(tx, &of, &row, row.valid.writer == server, &mut unfolded)?;
+                    unfolded.fold(tx)
+                });
                 match is_projected(written)? {
                     None => return Ok(()),
                     Some(what) => what,
@@ -203,7 +208,13 @@ fn course_of(tx: &Tx<'_>, tenant: &TenantId, row: &Replayed) -> Result<Option<St
 }
 
 /// As admission and the server's own writing do it, without judging again.
-fn project(tx: &Tx<'_>, tenant: &TenantId, row: &Replayed, by_server: bool) -> Result<(), DbError> {
+fn project(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    row: &Replayed,
+    by_server: bool,
+    unfolded: &mut attendance::Unfolded,
+) -> Result<(), DbError> {
     let course = course_of(tx, tenant, row)?;
     let channels = log::channels_of(&row.name, course.as_deref());
     let appended: Appended =
@@ -221,7 +232,7 @@ fn project(tx: &Tx<'_>, tenant: &TenantId, row: &Replayed, by_server: bool) -> R
             }
         }
         Container::Submissions | Container::Appeals | Container::Verdicts | Container::Decisions | Container::Marks => {
-            attendance::project(tx, &appended, course.as_deref())
+            unfolded.project(tx, &appended, course.as_deref())
         }
         Container::Requests | Container::Bindings | Container::Resets => {
             devices::project(tx, &appended, row.code_key.as_deref())

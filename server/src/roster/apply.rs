@@ -51,6 +51,9 @@ pub(super) fn apply(
         done += rows;
         progress.tell(Stage::Write, done, total);
     };
+    for change in plan.changed_users.iter().filter(|change| change.makes_room) {
+        auth::make_room(tx, tenant, change)?;
+    }
     for change in &plan.changed_users {
         if !auth::change_from_registry(tx, tenant, change, now_ms)? {
             return Err(Refused::Stale);

@@ -41,4 +41,16 @@ impl RosterError {
     pub(super) fn invalid(file: &str, what: impl Into<String>, fix: impl Into<String>) -> Self {
         Self::Invalid { file: file.to_owned(), what: what.into(), fix: fix.into() }
     }
+
+    /// Reading stopped. What the system tells is ours to mend; everything else is about the bytes that were sent.
+    pub(super) fn reading(file: &str, error: io::Error) -> Self {
+        if error.raw_os_error().is_some() {
+            return Self::Io(file.to_owned(), error);
+        }
+        Self::invalid(
+            file,
+            format!("it cannot be unpacked: {error}"),
+            "pack it again, and look whether it can be opened",
+        )
+    }
 }

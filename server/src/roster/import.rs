@@ -96,7 +96,7 @@ impl Importer<'_> {
                 let what = "a plain CSV is one file, and this is a set of files";
                 Err(RosterError::invalid(name, what, "name the file, or use --format oneroster"))
             }
-            (_, source) => oneroster::read(source, self.limits, &self.today(), &self.progress),
+            (_, source) => oneroster::read(source, self.limits, self.today(), &self.progress),
         }?;
         if options.disable_missing && !roster.names_everybody {
             let what = "this roster does not say that it names everybody, so nobody is missing from it";
@@ -133,8 +133,8 @@ impl Importer<'_> {
         Ok(ended)
     }
 
-    fn today(&self) -> String {
+    fn today(&self) -> jiff::civil::Date {
         let now = jiff::Timestamp::from_millisecond(self.clock.now_ms()).unwrap_or_default();
-        now.to_zoned(jiff::tz::TimeZone::UTC).date().to_string()
+        now.to_zoned(jiff::tz::TimeZone::UTC).date()
     }
 }

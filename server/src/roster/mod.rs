@@ -5,9 +5,11 @@
 //! roster any more is reported and stays.
 
 mod apply;
+mod dates;
 mod error;
 mod existing;
 mod import;
+mod names;
 mod limits;
 mod oneroster;
 mod people;
@@ -16,6 +18,7 @@ mod plan;
 mod progress;
 mod report;
 mod source;
+mod spreadsheet;
 mod table;
 mod upload;
 mod users;

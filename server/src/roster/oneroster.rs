@@ -7,6 +7,9 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::sync::Arc;
 
+use jiff::civil::Date;
+
+use super::dates;
 use super::error::RosterError;
 use super::limits::Limits;
 use super::people::{Course, Ids, Names, Person, PersonColumns, Place, Roster};
@@ -15,7 +18,7 @@ use super::report::{FileRead, Problem};
 use super::source::Source;
 use super::table::{Row, Table};
 use crate::auth::Role;
-use crate::courses;
+use crate::{courses, text};
 
 /// Which part of a kind of thing a file holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,11 +31,11 @@ enum Mode {
     Delta,
 }
 
-/// Reads a whole roster. `today` is a date such as `2026-09-01`: enrolments that ended before it have ended.
+/// Reads a whole roster. Enrolments whose last day is `today`, or before it, have ended.
 pub(super) fn read(
     source: &mut Source,
     limits: Limits,
-    today: &str,
+    today: Date,
     progress: &Progress,
 ) -> Result<Roster, RosterError> {
     let manifest = Manifest::read(source, limits)?;
@@ -79,16 +82,21 @@ impl Manifest {
             let wrong = |problem: Problem| invalid(format!("line {}: {}", problem.line, problem.what), "correct it");
             let row = row.map_err(wrong)?;
             let (name, value) = (row.get(name).map_err(wrong)?, row.get(value).map_err(wrong)?);
-            if name == "oneroster.version" {
-                version = Some(value.to_owned());
+            let differs = if name == "oneroster.version" {
+                version.replace(value.to_string()).is_some_and(|before| before != value)
             } else if let Some(file) = name.strip_prefix("file.") {
-                let mode = match value.to_lowercase().as_str() {
+                let mode = match text::alike(&value).as_str() {
                     "bulk" => Mode::Bulk,
                     "delta" => Mode::Delta,
                     "absent" | "" => Mode::Absent,
                     other => return Err(invalid(format!("{name} is {other}"), "use absent, bulk or delta")),
                 };
-                modes.insert(file.to_owned(), mode);
+                modes.insert(file.to_owned(), mode).is_some_and(|before| before != mode)
+            } else {
+                false
+            };
+            if differs {
+                return Err(invalid(format!("two rows say different things about {name}"), "remove one of them"));
             }
         }
         let version = version.unwrap_or_default();
@@ -104,7 +112,14 @@ impl Manifest {
 }
 
 /// What a course of the catalogue gives to its classes.
-type Catalogue = HashMap<Box<str>, (String, String)>;
+struct Subject {
+    code: String,
+    title: String,
+    has_ended: bool,
+}
+
+/// By sourcedId.
+type Catalogue = HashMap<Box<str>, Subject>;
 /// The role of each user; `None` for one that says nothing to Muster.
 type Roles = HashMap<Box<str>, Option<Role>>;
 
@@ -141,18 +156,16 @@ impl Reading<'_> {
     fn catalogue(&mut self, source: &mut Source) -> Result<Catalogue, RosterError> {
         let mut catalogue = Catalogue::new();
         let Some(mut table) = self.table(source, "courses")? else { return Ok(catalogue) };
-        let (id, title) = (table.require("sourcedId")?, table.require("title")?);
-        let code = table.column(&["courseCode"]);
+        let columns = SubjectColumns {
+            id: table.require("sourcedId")?,
+            title: table.require("title")?,
+            code: table.column(&["courseCode"]),
+            status: table.column(&["status"]),
+        };
         while let Some(row) = table.next()? {
-            let read = row.and_then(|row| Ok((row.get(id)?, row.get_if(code)?, row.get(title)?)));
-            match read {
-                Ok((id, code, title)) => {
-                    catalogue.insert(id.into(), (code.to_owned(), title.to_owned()));
-                }
-                Err(problem) => {
-                    self.roster.bad_courses += 1;
-                    self.roster.problems.push(problem);
-                }
+            if let Err(problem) = row.and_then(|row| columns.read(&row, &mut catalogue)) {
+                self.roster.bad_courses += 1;
+                self.roster.problems.push(problem);
             }
         }
         let rows = table.rows();
@@ -170,11 +183,9 @@ impl Reading<'_> {
             status: table.column(&["status"]),
         };
         while let Some(row) = table.next()? {
-            match row.and_then(|row| columns.read(&row, catalogue, &mut self.classes)) {
-                Ok((id, course)) => {
-                    self.classes.keep(&id, self.roster.courses.len());
-                    self.roster.courses.push(course);
-                }
+            match row.and_then(|row| self.class(&row, &columns, catalogue)) {
+                Ok(true) => {}
+                Ok(false) => self.roster.skipped_rows += 1,
                 Err(problem) => {
                     self.roster.bad_courses += 1;
                     self.roster.problems.push(problem);
@@ -192,11 +203,11 @@ impl Reading<'_> {
         let (user, role, status) = (table.require("userSourcedId")?, table.require("role")?, table.column(&["status"]));
         let mut roles = Roles::new();
         while let Some(row) = table.next()? {
-            let read = row.and_then(|row| Ok((row.get(user)?, role_at(&row, role)?, has_ended(&row, status)?)));
+            let read = row.and_then(|row| Ok((row.id(user)?, role_at(&row, role)?, has_ended(&row, status)?)));
             match read {
                 Ok((_, _, true)) => {}
                 Ok((user, role, false)) => {
-                    let highest = roles.entry(user.into()).or_insert(role);
+                    let highest = roles.entry(user.as_ref().into()).or_insert(role);
                     *highest = more_useful(*highest, role);
                 }
                 Err(problem) => {
@@ -233,13 +244,9 @@ impl Reading<'_> {
             return Err(RosterError::invalid("users.csv", what, "export the roles too"));
         }
         while let Some(row) = table.next()? {
-            match row.and_then(|row| columns.read(&row, roles, &mut self.users)) {
-                Ok(Some((id, person, left_out))) => {
-                    self.users.keep(&id, self.roster.people.len());
-                    self.roster.people.push(person);
-                    self.roster.user_names_left_out += u64::from(left_out);
-                }
-                Ok(None) => self.roster.skipped_rows += 1,
+            match row.and_then(|row| self.user(&row, &columns, roles)) {
+                Ok(true) => {}
+                Ok(false) => self.roster.skipped_rows += 1,
                 Err(problem) => {
                     self.roster.bad_users += 1;
                     self.roster.problems.push(problem);
@@ -252,7 +259,47 @@ impl Reading<'_> {
         Ok(())
     }
 
-    fn enrolments(&mut self, source: &mut Source, today: &str) -> Result<(), RosterError> {
+    /// Takes a class; false for a row that says nothing new.
+    fn class(&mut self, row: &Row<'_>, columns: &ClassColumns, catalogue: &Catalogue) -> Result<bool, Problem> {
+        let id = id_at(row, columns.id)?;
+        self.classes.note(&id);
+        let course = columns.read(row, &id, catalogue)?;
+        match self.classes.get(&id).flatten() {
+            None => {
+                self.classes.keep(&id, self.roster.courses.len());
+                self.roster.courses.push(course);
+            }
+            // Whichever comes first: what is there counts, and not what was.
+            Some(_) if course.has_ended => return Ok(false),
+            Some(index) if self.roster.courses[index as usize].has_ended => {
+                self.roster.courses[index as usize] = course;
+            }
+            Some(_) => return Err(same_id(row, columns.id)),
+        }
+        Ok(true)
+    }
+
+    /// Takes a person; false for somebody who is nothing to Muster, and for a row that says nothing new.
+    fn user(&mut self, row: &Row<'_>, columns: &UserColumns, roles: Option<&Roles>) -> Result<bool, Problem> {
+        let id = id_at(row, columns.id)?;
+        self.users.note(&id);
+        let Some((person, left_out)) = columns.read(row, &id, roles)? else { return Ok(false) };
+        match self.users.get(&id).flatten() {
+            None => {
+                self.users.keep(&id, self.roster.people.len());
+                self.roster.people.push(person);
+            }
+            Some(_) if person.has_left => return Ok(false),
+            Some(index) if self.roster.people[index as usize].has_left => {
+                self.roster.people[index as usize] = person;
+            }
+            Some(_) => return Err(same_id(row, columns.id)),
+        }
+        self.roster.user_names_left_out += u64::from(left_out);
+        Ok(true)
+    }
+
+    fn enrolments(&mut self, source: &mut Source, today: Date) -> Result<(), RosterError> {
         let Some(mut table) = self.table(source, "enrollments")? else { return Ok(()) };
         let columns = PlaceColumns {
             class: table.require("classSourcedId")?,
@@ -278,15 +325,16 @@ impl Reading<'_> {
     }
 
     /// The place that a row gives; `None` when it says nothing to Muster.
-    fn place(&mut self, row: &Row<'_>, columns: &PlaceColumns, today: &str) -> Result<Option<Place>, Problem> {
-        let (class, user) = (row.get(columns.class)?, row.get(columns.user)?);
+    fn place(&mut self, row: &Row<'_>, columns: &PlaceColumns, today: Date) -> Result<Option<Place>, Problem> {
+        let (class, user) = (row.id(columns.class)?, row.id(columns.user)?);
+        let (class, user) = (class.as_ref(), user.as_ref());
         let teaches = match role_at(row, columns.role)? {
             Some(Role::Student) => false,
             Some(Role::Lecturer) => true,
             _ => return Ok(None),
         };
-        let end = row.get_if(columns.end)?;
-        let has_ended = has_ended(row, columns.status)? || (!end.is_empty() && end <= today);
+        let end = day_at(row, columns.end)?;
+        let has_ended = has_ended(row, columns.status)? || end.is_some_and(|end| end <= today);
         let course = match (self.classes.get(class), self.manifest.mode("classes")) {
             (Some(Some(course)), _) => course,
             (Some(None), _) => return Err(bad_reference(row, columns.class, "class", "classes.csv")),
@@ -329,26 +377,52 @@ struct ClassColumns {
 }
 
 impl ClassColumns {
-    fn read(&self, row: &Row<'_>, catalogue: &Catalogue, ids: &mut Ids) -> Result<(String, Course), Problem> {
-        let id = new_id(row, self.id, ids)?;
-        let (in_catalogue, has_ended) = (catalogue.get(row.get(self.course)?), has_ended(row, self.status)?);
+    fn read(&self, row: &Row<'_>, id: &str, catalogue: &Catalogue) -> Result<Course, Problem> {
+        let (subject, has_ended) = (catalogue.get(row.id(self.course)?.as_ref()), has_ended(row, self.status)?);
         let sent = row.get(self.title)?;
-        let title = if sent.is_empty() { in_catalogue.map_or("", |(_, title)| title) } else { sent };
+        let title = if sent.is_empty() { subject.map_or("", |subject| &subject.title) } else { sent.as_ref() };
         let title = courses::parse_title(title)
             .map_err(|error| row.problem(Some(self.title), error.message(), "give the class a title"))?;
-        let own = row.get_if(self.code)?;
-        let code = if own.is_empty() { in_catalogue.map_or("", |(code, _)| code) } else { own };
-        let code = code_of(if code.is_empty() { &id } else { code });
-        let external_id = Some(id.clone());
-        Ok((id, Course { external_id, code, title: Some(title), has_ended, is_reference: false }))
+        let own = row.fact_if(self.code)?;
+        let code = if own.is_empty() { subject.map_or("", |subject| &subject.code) } else { own.as_ref() };
+        let code = code_of(if code.is_empty() { id } else { code });
+        let external_id = Some(id.to_owned());
+        Ok(Course { external_id, code, title: Some(title), has_ended, is_reference: false })
+    }
+}
+
+struct SubjectColumns {
+    id: usize,
+    title: usize,
+    code: Option<usize>,
+    status: Option<usize>,
+}
+
+impl SubjectColumns {
+    /// Of several rows about one course the one that stands counts, wherever it is in the file.
+    fn read(&self, row: &Row<'_>, catalogue: &mut Catalogue) -> Result<(), Problem> {
+        let (id, has_ended) = (row.id(self.id)?, has_ended(row, self.status)?);
+        let subject =
+            Subject { code: row.fact_if(self.code)?.into_owned(), title: row.get(self.title)?.into_owned(), has_ended };
+        match catalogue.get(id.as_ref()) {
+            Some(_) if has_ended => {}
+            Some(before) if !before.has_ended => return Err(same_id(row, self.id)),
+            _ => {
+                catalogue.insert(id.as_ref().into(), subject);
+            }
+        }
+        Ok(())
     }
 }
 
 /// The nearest code that Muster can store: other signs become hyphens.
 fn code_of(text: &str) -> String {
-    let plain = |c: char| if c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | ' ') { c } else { '-' };
-    let text: String = text.trim().chars().map(plain).take(courses::CODE_CHARS_MAX).collect();
-    courses::parse_code(&text).unwrap_or_else(|_| format!("{}-1", text.to_uppercase()))
+    let mut nearest = String::new();
+    for c in text::code(text).chars().take(courses::CODE_CHARS_MAX) {
+        let as_it_is = format!("{nearest}{c}");
+        nearest = if courses::is_code_text(&as_it_is) { as_it_is } else { nearest + "-" };
+    }
+    courses::parse_code(&nearest).unwrap_or_else(|_| format!("{nearest}-1"))
 }
 
 struct UserColumns {
@@ -361,18 +435,12 @@ struct UserColumns {
 }
 
 impl UserColumns {
-    /// The person, their id, and whether a user name was left out; `None` for somebody who is nothing to Muster.
-    fn read(
-        &self,
-        row: &Row<'_>,
-        roles: Option<&Roles>,
-        ids: &mut Ids,
-    ) -> Result<Option<(String, Person, bool)>, Problem> {
-        let id = new_id(row, self.id, ids)?;
-        let named = roles.and_then(|roles| roles.get(id.as_str()).copied());
+    /// The person, and whether a user name was left out; `None` for somebody who is nothing to Muster.
+    fn read(&self, row: &Row<'_>, id: &str, roles: Option<&Roles>) -> Result<Option<(Person, bool)>, Problem> {
+        let named = roles.and_then(|roles| roles.get(id).copied());
         let role = match (named, self.role) {
-            (Some(role), _) => role,
-            (None, Some(column)) if !row.get(column)?.is_empty() => role_at(row, column)?,
+            (Some(role), _) => Some(role),
+            (None, Some(column)) if !row.fact(column)?.is_empty() => Some(role_at(row, column)?),
             (None, _) if self.must_have_role => {
                 return Err(row.problem(
                     Some(self.id),
@@ -380,22 +448,20 @@ impl UserColumns {
                     "add a row to roles.csv",
                 ));
             }
-            (None, _) => {
-                let (person, left_out) = self.person.read(row)?;
-                let has_left = self.has_left(row)?;
-                return Ok(Some((id, Person { has_left, ..person }, left_out)));
-            }
+            (None, _) => None,
         };
-        let Some(role) = role else { return Ok(None) };
+        if role == Some(None) {
+            return Ok(None);
+        }
         let (person, left_out) = self.person.read(row)?;
         let has_left = self.has_left(row)?;
-        Ok(Some((id, Person { role: Some(role), has_left, ..person }, left_out)))
+        Ok(Some((Person { role: role.flatten(), has_left, ..person }, left_out)))
     }
 
     fn has_left(&self, row: &Row<'_>) -> Result<bool, Problem> {
-        let enabled = match row.get_if(self.enabled)?.to_lowercase().as_str() {
-            "true" | "1" | "" => true,
-            "false" | "0" => false,
+        let enabled = match row.word(self.enabled)?.as_str() {
+            "true" | "1" | "1.0" | "yes" | "" => true,
+            "false" | "0" | "0.0" | "no" => false,
             _ => return Err(row.problem(self.enabled, "expected true or false", "correct it")),
         };
         Ok(has_ended(row, self.status)? || !enabled)
@@ -410,23 +476,35 @@ struct PlaceColumns {
     end: Option<usize>,
 }
 
-/// An id that this file has not had yet.
-fn new_id(row: &Row<'_>, column: usize, ids: &mut Ids) -> Result<String, Problem> {
-    let id = row.get(column)?;
+fn id_at(row: &Row<'_>, column: usize) -> Result<String, Problem> {
+    let id = row.id(column)?;
     if id.is_empty() {
         return Err(row.problem(Some(column), "the id is missing", "every row needs one that stays the same"));
     }
-    match ids.get(id) {
-        Some(_) => Err(row.problem(Some(column), "an earlier row has the same id", "remove one of the two")),
-        None => {
-            ids.note(id);
-            Ok(id.to_owned())
-        }
+    Ok(id.into_owned())
+}
+
+fn same_id(row: &Row<'_>, column: usize) -> Problem {
+    row.problem(Some(column), "an earlier row has the same id", "remove one of the two")
+}
+
+fn day_at(row: &Row<'_>, column: Option<usize>) -> Result<Option<Date>, Problem> {
+    let text = row.fact_if(column)?;
+    if text.is_empty() {
+        return Ok(None);
     }
+    let wrong = || {
+        row.problem(
+            column,
+            format!("{text} is no date that can only mean one day"),
+            "write it as 2026-09-01: year, month, day",
+        )
+    };
+    dates::day(&text).map(Some).ok_or_else(wrong)
 }
 
 fn has_ended(row: &Row<'_>, column: Option<usize>) -> Result<bool, Problem> {
-    match row.get_if(column)?.to_lowercase().as_str() {
+    match row.word(column)?.as_str() {
         "active" | "" => Ok(false),
         "tobedeleted" | "inactive" => Ok(true),
         _ => Err(row.problem(column, "expected active or tobedeleted", "correct the status")),
@@ -436,7 +514,7 @@ fn has_ended(row: &Row<'_>, column: Option<usize>) -> Result<bool, Problem> {
 /// The role as Muster has it; `None` for one that says nothing to Muster. Nobody becomes an admin by a roster.
 fn role_at(row: &Row<'_>, column: usize) -> Result<Option<Role>, Problem> {
     let text = row.get(column)?;
-    match text.to_lowercase().as_str() {
+    match text::alike(&text).as_str() {
         "student" => Ok(Some(Role::Student)),
         "teacher" => Ok(Some(Role::Lecturer)),
         "administrator" | "districtadministrator" | "siteadministrator" | "systemadministrator" | "principal" => {

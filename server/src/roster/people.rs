@@ -1,5 +1,6 @@
 //! What a roster says, whatever its format: people, courses, and who has a place in which.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -117,23 +118,23 @@ pub(super) struct PersonColumns {
 impl PersonColumns {
     /// Reads what describes a person; says also whether a user name was left out.
     pub(super) fn read(&self, row: &Row<'_>) -> Result<(Person, bool), Problem> {
-        let external_id = bounded(row, self.external_id, EXTERNAL_ID_CHARS_MAX)?;
-        let given_name = bounded(row, self.given_name, NAME_CHARS_MAX)?;
-        let family_name = bounded(row, self.family_name, NAME_CHARS_MAX)?;
+        let external_id = bounded(row, self.external_id, row.id_if(self.external_id)?, EXTERNAL_ID_CHARS_MAX)?;
+        let given_name = bounded(row, self.given_name, row.get_if(self.given_name)?, NAME_CHARS_MAX)?;
+        let family_name = bounded(row, self.family_name, row.get_if(self.family_name)?, NAME_CHARS_MAX)?;
         let email = optional(row, self.email, Email::parse, "correct the address")?;
-        let sent = row.get_if(self.username)?;
-        let username = Username::parse(sent).ok();
+        let sent = row.id_if(self.username)?;
+        let username = Username::parse(&sent).ok();
         let left_out = username.is_none() && !sent.is_empty();
         let written = row.get_if(self.display_name)?;
         let shown =
-            if written.is_empty() { self.shown_name(row, &given_name, &family_name)? } else { written.to_owned() };
+            if written.is_empty() { self.shown_name(row, &given_name, &family_name)? } else { written.into_owned() };
         let display_name = match shown.is_empty() {
             true => None,
             false => Some(DisplayName::parse(&shown).map_err(|error| {
                 row.problem(self.display_name.or(self.family_name), error.message(), "shorten the name")
             })?),
         };
-        let section = bounded(row, self.section, NAME_CHARS_MAX)?;
+        let section = bounded(row, self.section, row.id_if(self.section)?, NAME_CHARS_MAX)?;
         let password_hash = self.password_hash(row)?;
         let person = Person {
             line: row.line,
@@ -152,7 +153,7 @@ impl PersonColumns {
 
     /// The problem does not tell the hash: reports are read by more people than hashes should be.
     fn password_hash(&self, row: &Row<'_>) -> Result<Option<ImportedHash>, Problem> {
-        match row.get_if(self.password_hash)? {
+        match row.fact_if(self.password_hash)?.as_ref() {
             "" => Ok(None),
             text => ImportedHash::parse(text).map(Some).ok_or_else(|| {
                 let what = "expected a hash of Argon2, bcrypt, or PBKDF2 with SHA-256 as passlib or Django write it";
@@ -165,19 +166,23 @@ impl PersonColumns {
         let preferred = [row.get_if(self.preferred.0)?, row.get_if(self.preferred.1)?];
         let official = [given, family].map(|name| name.as_deref().unwrap_or(""));
         let parts = preferred
-            .into_iter()
+            .iter()
             .zip(official)
-            .map(|(preferred, name)| if preferred.is_empty() { name } else { preferred });
+            .map(|(preferred, name)| if preferred.is_empty() { name } else { preferred.as_ref() });
         Ok(parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" "))
     }
 }
 
-fn bounded(row: &Row<'_>, column: Option<usize>, chars_max: usize) -> Result<Option<String>, Problem> {
-    let text = row.get_if(column)?;
+fn bounded(
+    row: &Row<'_>,
+    column: Option<usize>,
+    text: Cow<'_, str>,
+    chars_max: usize,
+) -> Result<Option<String>, Problem> {
     if text.chars().count() > chars_max {
         return Err(row.problem(column, format!("the text has more than {chars_max} characters"), "shorten it"));
     }
-    Ok(Some(text.to_owned()).filter(|text| !text.is_empty()))
+    Ok(Some(text.into_owned()).filter(|text| !text.is_empty()))
 }
 
 fn optional<T>(
@@ -186,20 +191,22 @@ fn optional<T>(
     parse: impl Fn(&str) -> Result<T, AppError>,
     fix: &str,
 ) -> Result<Option<T>, Problem> {
-    match row.get_if(column)? {
+    match row.fact_if(column)?.as_ref() {
         "" => Ok(None),
         text => parse(text).map(Some).map_err(|error| row.problem(column, error.message(), fix)),
     }
 }
 
-/// Which index each id of a file has; an id that is there twice is a problem of the second row.
+/// Which index each id of a file has.
 #[derive(Debug, Default)]
 pub(super) struct Ids(HashMap<Box<str>, Option<u32>>);
 
 impl Ids {
-    /// Notes an id; false when it was there before.
-    pub(super) fn note(&mut self, id: &str) -> bool {
-        self.0.insert(id.into(), None).is_none()
+    /// Notes that there is a row with this id, whatever it says.
+    pub(super) fn note(&mut self, id: &str) {
+        if !self.0.contains_key(id) {
+            self.0.insert(id.into(), None);
+        }
     }
 
     /// The thing with this id can be imported and is at this index.

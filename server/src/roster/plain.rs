@@ -101,6 +101,8 @@ struct Reading {
     by_email: HashMap<Box<str>, u32>,
     by_external_id: Ids,
     by_code: HashMap<String, u32>,
+    /// Of each person, whether a row says that they have left, and whether one says that they are there.
+    presence: Vec<(bool, bool)>,
 }
 
 impl Reading {
@@ -109,11 +111,14 @@ impl Reading {
         let has_ended = has_ended(row, columns.status)?;
         let role = role_at(row, columns.role)?;
         let codes = codes(row, columns)?;
-        // Whose row names a course leaves the course; whose row names none leaves altogether.
-        let person = Person { role, has_left: has_ended && codes.is_empty(), ..person };
-        let index = self.person(row, columns, person)?;
+        let index = self.person(row, columns, Person { role, ..person })?;
+        // Whose row names a course leaves the course; whose row names none leaves altogether. Whoever is there in any row is.
+        let (left, there) = &mut self.presence[index as usize];
+        *left |= has_ended && codes.is_empty();
+        *there |= !has_ended;
+        self.roster.people[index as usize].has_left = *left && !*there;
         self.roster.user_names_left_out += u64::from(left_out);
-        let title = match row.get_if(columns.title)? {
+        let title = match row.fact_if(columns.title)?.as_ref() {
             "" => None,
             text => Some(
                 courses::parse_title(text)
@@ -142,11 +147,15 @@ impl Reading {
             return Err(row.problem(columns.person.external_id, what, "correct one of the two"));
         }
         if let Some(index) = known {
-            let before = &self.roster.people[index as usize];
+            let before = &mut self.roster.people[index as usize];
             if !same_person(before, &person) {
                 let what = format!("line {} says something else about the same person", before.line);
                 return Err(row.problem(columns.person.email, what, "make the rows of one person say the same"));
             }
+            if let Some(id) = &person.external_id {
+                self.by_external_id.keep(id, index as usize);
+            }
+            add(before, person);
             return Ok(index);
         }
         let index = self.roster.people.len();
@@ -155,6 +164,7 @@ impl Reading {
         }
         self.by_email.insert(email, index as u32);
         self.roster.people.push(person);
+        self.presence.push((false, false));
         Ok(index as u32)
     }
 
@@ -182,11 +192,23 @@ fn same_person(one: &Person, other: &Person) -> bool {
         && agree(&one.section, &other.section)
         && agree(&one.password_hash, &other.password_hash)
         && agree(&one.role, &other.role)
-        && one.has_left == other.has_left
+}
+
+/// What a further row says about a person: each may say what the others leave out.
+fn add(person: &mut Person, other: Person) {
+    let Person { external_id, username, display_name, given_name, family_name, section, .. } = other;
+    person.external_id = person.external_id.take().or(external_id);
+    person.username = person.username.take().or(username);
+    person.display_name = person.display_name.take().or(display_name);
+    person.given_name = person.given_name.take().or(given_name);
+    person.family_name = person.family_name.take().or(family_name);
+    person.section = person.section.take().or(section);
+    person.password_hash = person.password_hash.take().or(other.password_hash);
+    person.role = person.role.or(other.role);
 }
 
 fn codes(row: &Row<'_>, columns: &Columns) -> Result<Vec<String>, Problem> {
-    let field = row.get_if(columns.course)?;
+    let field = row.fact_if(columns.course)?;
     let sent = field.split(BETWEEN_COURSES).map(str::trim).filter(|code| !code.is_empty());
     sent.map(courses::parse_code)
         .collect::<Result<_, _>>()
@@ -194,7 +216,7 @@ fn codes(row: &Row<'_>, columns: &Columns) -> Result<Vec<String>, Problem> {
 }
 
 fn has_ended(row: &Row<'_>, column: Option<usize>) -> Result<bool, Problem> {
-    match row.get_if(column)?.to_lowercase().as_str() {
+    match row.word(column)?.as_str() {
         "" | "active" | "enrolled" | "current" => Ok(false),
         "inactive" | "disabled" | "withdrawn" | "left" | "tobedeleted" => Ok(true),
         _ => Err(row.problem(column, "expected active or inactive", "correct the status")),
@@ -202,7 +224,7 @@ fn has_ended(row: &Row<'_>, column: Option<usize>) -> Result<bool, Problem> {
 }
 
 fn role_at(row: &Row<'_>, column: Option<usize>) -> Result<Option<Role>, Problem> {
-    let text = row.get_if(column)?.to_lowercase();
+    let text = row.word(column)?;
     match text.as_str() {
         "" => Ok(None),
         "administrator" => Ok(Some(Role::Staff)),

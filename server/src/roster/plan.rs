@@ -1,5 +1,6 @@
 //! What an import changes: the roster compared with what is there. Nothing is written here, so a dry run ends here.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use super::existing::{Existing, Index};
@@ -43,6 +44,15 @@ pub(super) enum Who {
     Gone,
     /// Their row is bad.
     Bad,
+}
+
+/// What a roster says of a place.
+struct Said {
+    member: Member,
+    role: Role,
+    /// Of the row that counts.
+    line: u64,
+    has_ended: bool,
 }
 
 /// What the comparison works on.
@@ -196,27 +206,17 @@ impl Comparison<'_> {
 
     /// Who teaches and who attends.
     fn places(&mut self, people: &[Who], courses: &[Option<CourseId>]) {
+        let named = self.named_places(people, courses);
         let mut tally = Tally::of(self.existing);
-        let mut named: HashSet<Member> = HashSet::with_capacity(self.roster.places.len());
-        for place in &self.roster.places {
-            let course = courses[place.course as usize];
-            let (Who::User(user, role), Some(course)) = (people[place.person as usize], course) else {
-                self.no_place(place, people[place.person as usize]);
-                continue;
-            };
-            let teaches = place.teaches.unwrap_or(role != Role::Student);
-            let member = Member { course, user, teaches };
-            if !named.insert(member) {
-                // Said twice, for example because of two terms.
-                continue;
-            }
+        for said in &named {
+            let (member, teaches) = (said.member, said.member.teaches);
             let is_there = self.existing.members.contains(&member);
-            if place.has_ended {
+            if said.has_ended {
                 self.ended_place(member, is_there);
             } else if is_there {
                 self.counts(teaches).unchanged += 1;
-            } else if let Err(wrong) = tally.take(&member, role) {
-                let at = (&self.roster.names.places, place.line);
+            } else if let Err(wrong) = tally.take(&member, said.role) {
+                let at = (&self.roster.names.places, said.line);
                 self.counts(teaches).bad += 1;
                 self.bad.push(wrong.at(at));
             } else {
@@ -225,8 +225,39 @@ impl Comparison<'_> {
             }
         }
         if self.roster.names_every_place {
+            let named: HashSet<Member> = named.iter().map(|said| said.member).collect();
             self.missing_places(&named, courses);
         }
+    }
+
+    /// Each place that the roster names, once. Several rows may be about one, for example because of two terms: whatever
+    /// their order, it has ended only if all of them have.
+    fn named_places(&mut self, people: &[Who], courses: &[Option<CourseId>]) -> Vec<Said> {
+        let mut named: Vec<Said> = Vec::with_capacity(self.roster.places.len());
+        let mut known: HashMap<Member, u32> = HashMap::with_capacity(self.roster.places.len());
+        for place in &self.roster.places {
+            let course = courses[place.course as usize];
+            let (Who::User(user, role), Some(course)) = (people[place.person as usize], course) else {
+                self.no_place(place, people[place.person as usize]);
+                continue;
+            };
+            let teaches = place.teaches.unwrap_or(role != Role::Student);
+            let member = Member { course, user, teaches };
+            let said = Said { member, role, line: place.line, has_ended: place.has_ended };
+            match known.entry(member) {
+                Entry::Vacant(entry) => {
+                    entry.insert(named.len() as u32);
+                    named.push(said);
+                }
+                Entry::Occupied(entry) => {
+                    let before = &mut named[*entry.get() as usize];
+                    if before.has_ended && !said.has_ended {
+                        *before = said;
+                    }
+                }
+            }
+        }
+        named
     }
 
     fn counts(&mut self, teaches: bool) -> &mut super::report::MemberCounts {

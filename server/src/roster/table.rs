@@ -1,5 +1,6 @@
 //! A CSV file, row by row and within bounds: no row, field or file is ever held that is larger than its limit.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read};
 use std::sync::Arc;
@@ -9,6 +10,8 @@ use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 use super::error::RosterError;
 use super::limits::{Limits, READ_BYTES};
 use super::report::Problem;
+use super::spreadsheet;
+use crate::text;
 
 /// Characters that may stand between two fields; the one that stands in the header most often is taken.
 const SEPARATORS: [u8; 3] = [b',', b';', b'\t'];
@@ -51,8 +54,7 @@ impl<R: Read> Table<R> {
     /// Reads the header. Names of columns are compared in lower case, without spaces, hyphens and underscores.
     pub(super) fn open(name: &str, input: R, limits: Limits) -> Result<Self, RosterError> {
         let mut input = BufReader::with_capacity(READ_BYTES, input);
-        let io = |error| RosterError::Io(name.to_owned(), error);
-        let begin = input.fill_buf().map_err(io)?;
+        let begin = input.fill_buf().map_err(|error| RosterError::reading(name, error))?;
         let (separator, announced) = match announcement(begin) {
             Some((separator, bytes)) => (separator, bytes),
             None => (separator(begin), 0),
@@ -74,7 +76,7 @@ impl<R: Read> Table<R> {
             rows: 0,
         };
         let invalid = |what: &str, fix: &str| Err(RosterError::invalid(name, what, fix));
-        match table.read()?.1 {
+        match table.read_row()?.1 {
             Read1::Row => table.take_header()?,
             Read1::TooLong => return invalid("the header is too long", "the first line must name the columns"),
             Read1::End => return invalid("the file is empty", "the first line must name the columns"),
@@ -85,9 +87,13 @@ impl<R: Read> Table<R> {
     fn take_header(&mut self) -> Result<(), RosterError> {
         let utf8 = |_| RosterError::invalid(&self.name, "the header is not in UTF-8", "save the file as UTF-8");
         let text = std::str::from_utf8(&self.text[..self.ends[self.fields - 1]]).map_err(utf8)?;
+        if text::has_controls_within(&text.replace("\r\n", "\n")) {
+            let what = "the header holds control characters, as texts do that are not in UTF-8";
+            return Err(RosterError::invalid(&self.name, what, "save the file as UTF-8"));
+        }
         let mut begin = 0;
         for (index, end) in self.ends[..self.fields].iter().enumerate() {
-            let column = text[begin..*end].trim().to_owned();
+            let column = text::shown(&text[begin..*end].replace(['\n', '\r', '\t'], " "));
             if self.places.insert(plain(&column), index).is_some() && !column.is_empty() {
                 let what = format!("the column {column} is there twice");
                 return Err(RosterError::invalid(&self.name, what, "remove one of them"));
@@ -114,7 +120,7 @@ impl<R: Read> Table<R> {
 
     /// The next row; a row that is too long, or not text, is a problem, and reading goes on behind it.
     pub(super) fn next(&mut self) -> Result<Option<Result<Row<'_>, Problem>>, RosterError> {
-        let (line, read) = self.read()?;
+        let (line, read) = self.read_row()?;
         if matches!(read, Read1::End) {
             return Ok(None);
         }
@@ -136,7 +142,7 @@ impl<R: Read> Table<R> {
             let what = format!("the row has more than {bytes} bytes or {columns} columns");
             return Ok(Some(Err(row.problem(None, what, "look for a quotation mark that is not closed"))));
         }
-        if self.fields > self.columns.len() {
+        if self.says_something_from(self.columns.len()) {
             let what = format!("the row has {} fields, the header {}", self.fields, self.columns.len());
             return Ok(Some(Err(row.problem(None, what, "put fields that hold a separator into quotation marks"))));
         }
@@ -148,6 +154,25 @@ impl<R: Read> Table<R> {
         self.rows
     }
 
+    /// Reads the next row that says something: a spreadsheet writes separators for whatever was once touched.
+    fn read_row(&mut self) -> Result<(u64, Read1), RosterError> {
+        loop {
+            let (line, read) = self.read()?;
+            if !matches!(read, Read1::Row) || self.says_something_from(0) {
+                return Ok((line, read));
+            }
+        }
+    }
+
+    /// Whether a field from this column on holds anything. What is no text holds something.
+    fn says_something_from(&self, column: usize) -> bool {
+        let begin = column.checked_sub(1).map_or(0, |before| self.ends.get(before).copied().unwrap_or_default());
+        self.fields > column && {
+            let rest = std::str::from_utf8(&self.text[begin..self.ends[self.fields - 1]]);
+            rest.map_or(true, |rest| rest.chars().any(|c| !c.is_whitespace() && !text::is_unseen(c)))
+        }
+    }
+
     /// Reads one row into `text` and `ends`, and says on which line it began.
     fn read(&mut self) -> Result<(u64, Read1), RosterError> {
         self.skip_line_ends()?;
@@ -155,7 +180,7 @@ impl<R: Read> Table<R> {
         let (mut written, mut too_long) = (0, false);
         self.fields = 0;
         loop {
-            let input = self.input.fill_buf().map_err(|error| RosterError::Io(self.name.to_string(), error))?;
+            let input = self.input.fill_buf().map_err(|error| RosterError::reading(&self.name, error))?;
             let (result, read, text, ends) =
                 self.parser.read_record(input, &mut self.text[written..], &mut self.ends[self.fields..]);
             self.line += input[..read].iter().filter(|byte| **byte == b'\n').count() as u64;
@@ -183,7 +208,7 @@ impl<R: Read> Table<R> {
     /// Line ends before a row: empty lines, and what the row before left of `\r\n`.
     fn skip_line_ends(&mut self) -> Result<(), RosterError> {
         loop {
-            let input = self.input.fill_buf().map_err(|error| RosterError::Io(self.name.to_string(), error))?;
+            let input = self.input.fill_buf().map_err(|error| RosterError::reading(&self.name, error))?;
             let ends = input.iter().take_while(|byte| matches!(byte, b'\n' | b'\r')).count();
             if ends == 0 {
                 return Ok(());
@@ -196,9 +221,18 @@ impl<R: Read> Table<R> {
 }
 
 impl<'a> Row<'a> {
-    /// The text of a column without the spaces around it; empty when the row ends before it.
-    pub(super) fn get(&self, column: usize) -> Result<&'a str, Problem> {
-        let Some(end) = self.ends.get(column) else { return Ok("") };
+    /// The text of a column in the form in which texts are compared; empty when the row ends before it.
+    pub(super) fn get(&self, column: usize) -> Result<Cow<'a, str>, Problem> {
+        let text = self.text(column)?;
+        if spreadsheet::is_error(&text) {
+            let what = format!("{text} is what a spreadsheet writes when a formula fails");
+            return Err(self.problem(Some(column), what, "mend the formula, or leave the field empty"));
+        }
+        Ok(text)
+    }
+
+    fn text(&self, column: usize) -> Result<Cow<'a, str>, Problem> {
+        let Some(end) = self.ends.get(column) else { return Ok(Cow::Borrowed("")) };
         let begin = if column == 0 { 0 } else { self.ends[column - 1] };
         let bytes = &self.text[begin..*end];
         if bytes.len() > self.field_bytes_max {
@@ -206,16 +240,53 @@ impl<'a> Row<'a> {
             return Err(self.problem(Some(column), what, "shorten it"));
         }
         let utf8 = |_| self.problem(Some(column), "the text is not in UTF-8", "save the file as UTF-8");
-        let text = std::str::from_utf8(bytes).map_err(utf8)?.trim();
-        if text.chars().any(char::is_control) {
+        let written = spreadsheet::unwrapped(std::str::from_utf8(bytes).map_err(utf8)?);
+        // Almost every field is in its form already.
+        let in_form = written.is_ascii() && !written.contains("  ");
+        let text = if in_form { Cow::Borrowed(written) } else { Cow::Owned(text::shown(written)) };
+        if text::has_controls(&text) {
             return Err(self.problem(Some(column), "the text holds a control character", "remove it"));
         }
         Ok(text)
     }
 
     /// The same for a column that may be missing.
-    pub(super) fn get_if(&self, column: Option<usize>) -> Result<&'a str, Problem> {
-        column.map_or(Ok(""), |column| self.get(column))
+    pub(super) fn get_if(&self, column: Option<usize>) -> Result<Cow<'a, str>, Problem> {
+        column.map_or(Ok(Cow::Borrowed("")), |column| self.get(column))
+    }
+
+    /// The same for what is no name of a person or a thing: words with which people say that there is nothing are empty.
+    pub(super) fn fact(&self, column: usize) -> Result<Cow<'a, str>, Problem> {
+        if spreadsheet::says_nothing(&self.text(column)?) { Ok(Cow::Borrowed("")) } else { self.get(column) }
+    }
+
+    /// The same for a column that may be missing.
+    pub(super) fn fact_if(&self, column: Option<usize>) -> Result<Cow<'a, str>, Problem> {
+        column.map_or(Ok(Cow::Borrowed("")), |column| self.fact(column))
+    }
+
+    /// One word of a list, such as a status: small letters, and nothing for what says nothing.
+    pub(super) fn word(&self, column: Option<usize>) -> Result<String, Problem> {
+        self.fact_if(column).map(|text| text::alike(&text))
+    }
+
+    /// A number, or another name that is no word, by which something is known. A spreadsheet takes it for an amount.
+    pub(super) fn id(&self, column: usize) -> Result<Cow<'a, str>, Problem> {
+        let text = self.fact(column)?;
+        if spreadsheet::is_rounded(&text) {
+            let what = format!("{text} is a number that a spreadsheet has rounded");
+            let fix = "give the column the format text in the spreadsheet, and export it again";
+            return Err(self.problem(Some(column), what, fix));
+        }
+        Ok(match spreadsheet::without_decimals(&text).map(str::len) {
+            Some(bytes) => Cow::Owned(text[..bytes].to_owned()),
+            None => text,
+        })
+    }
+
+    /// The same for a column that may be missing.
+    pub(super) fn id_if(&self, column: Option<usize>) -> Result<Cow<'a, str>, Problem> {
+        column.map_or(Ok(Cow::Borrowed("")), |column| self.id(column))
     }
 
     /// What is wrong with this row.
@@ -248,7 +319,7 @@ fn separator(begin: &[u8]) -> u8 {
 
 /// The name of a column as it is compared.
 fn plain(name: &str) -> String {
-    name.chars().filter(|c| !matches!(c, ' ' | '-' | '_')).flat_map(char::to_lowercase).collect()
+    text::alike(name).chars().filter(|c| !matches!(c, ' ' | '-' | '_')).collect()
 }
 
 #[cfg(test)]
@@ -264,7 +335,7 @@ mod tests {
         let mut rows = Vec::new();
         while let Some(row) = table.next()? {
             rows.push(row.and_then(|row| {
-                let fields = (0..row.columns.len()).map(|column| row.get(column).map(str::to_owned));
+                let fields = (0..row.columns.len()).map(|column| row.get(column).map(Cow::into_owned));
                 Ok((row.line, fields.collect::<Result<_, _>>()?))
             }));
         }
@@ -293,6 +364,15 @@ mod tests {
             assert_eq!(rows(text.as_bytes(), LIMITS).unwrap(), [Ok((3, texts(&["1", "2"])))], "{text:?}");
         }
         assert_eq!(rows(b"sep=,b\n1,2", LIMITS).unwrap(), [Ok((2, texts(&["1", "2"])))], "a column of that name");
+    }
+
+    #[test]
+    fn separators_alone_say_nothing() {
+        let read = rows("a,b\n,\n1,2,,\n \u{a0} ,\u{200b}\n\u{feff}3,4, ,\u{a0}\n".as_bytes(), LIMITS).unwrap();
+        assert_eq!(read, [Ok((3, texts(&["1", "2"]))), Ok((5, texts(&["3", "4"])))]);
+        let read = rows(b",,\na,b,\n1,2,\n1,2,,x\n", LIMITS).unwrap();
+        assert_eq!(read[0], Ok((3, texts(&["1", "2", ""]))));
+        assert!(read[1].as_ref().unwrap_err().what.contains("4 fields, the header 3"));
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! `POST /admin/roster/import`: a roster over HTTP, from an archive or one CSV.
 
-use std::io::ErrorKind;
-
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -26,6 +24,7 @@ use crate::auth::{self, Allowed};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::http::{Binary, Json, Query, RequestId};
 use crate::ids::UserId;
+use crate::text;
 
 /// Bytes around the file in a form.
 const FORM_BYTES_MAX: u64 = 64 * 1024;
@@ -197,7 +196,7 @@ async fn write<E: std::fmt::Display>(
 
 /// The last part of a file's name, as it may stand in a report.
 fn shown(name: &str) -> String {
-    let name = name.rsplit(['/', '\\']).next().unwrap_or_default();
+    let name = text::shown(name.rsplit(['/', '\\']).next().unwrap_or_default());
     let name: String = name.chars().filter(|c| !c.is_control()).take(NAME_CHARS_MAX).collect();
     if name.is_empty() { NAMELESS.to_owned() } else { name }
 }
@@ -210,12 +209,6 @@ fn refused(error: RosterError) -> AppError {
             unprocessable("ROSTER_INVALID", text).with_details(json!({ "file": file, "what": what, "fix": fix }))
         }
         RosterError::Strict(report) => unprocessable("ROSTER_REFUSED", text).with_details(json!({ "report": report })),
-        // A damaged archive shows when its bytes are unpacked.
-        RosterError::Io(file, error)
-            if matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::InvalidInput | ErrorKind::UnexpectedEof) =>
-        {
-            unprocessable("ROSTER_INVALID", text).with_details(json!({ "file": file }))
-        }
         RosterError::Contended | RosterError::NoAdmin => AppError::conflict("ROSTER_CONTENDED", text),
         RosterError::Db(error) => AppError::from(error),
         RosterError::Io(..) => AppError::internal(text),

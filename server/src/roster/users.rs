@@ -7,15 +7,16 @@
 
 use std::collections::HashSet;
 
+use super::names::{self, Judged, Names, Wish};
 use super::people::Person;
 use super::plan::{Comparison, Who};
-use crate::auth::{DisplayName, KnownUser, NewUser, Person as Facts, Profile, RegistryChange, Role, Status};
+use crate::auth::{
+    DisplayName, Email, KnownUser, NewUser, Person as Facts, Profile, RegistryChange, Role, Status, Username,
+};
 
-/// What was claimed by rows so far, and what else to tell.
+/// What rows were about so far, and what else to tell.
 #[derive(Default)]
 struct Claims {
-    emails: HashSet<String>,
-    usernames: HashSet<String>,
     users: HashSet<usize>,
     kept_high: u64,
     kept_lower: u64,
@@ -24,30 +25,52 @@ struct Claims {
     kept_password: u64,
 }
 
+/// What is to become of somebody, if the names can be theirs.
+enum Draft {
+    /// That is clear already.
+    Settled(Who),
+    /// The account has other facts.
+    Change(Box<Drafted>),
+    /// There is a new account.
+    New(Facts),
+}
+
+struct Drafted {
+    /// Which account.
+    account: usize,
+    profile: Profile,
+    /// As the roster has it.
+    wanted: Role,
+    trusted: bool,
+}
+
+/// Who somebody is, as far as it is known: an account, and whether the registry's id says so.
+type Found = Result<Option<(usize, bool)>, (&'static str, String)>;
+
 /// Compares everybody; says who each person of the roster is.
 pub(super) fn compare(comparison: &mut Comparison<'_>) -> Vec<Who> {
     let mut claims = Claims::default();
     let roster = comparison.roster;
-    let mut who = Vec::with_capacity(roster.people.len());
+    let found = find(comparison);
+    let drafts: Vec<Draft> =
+        roster.people.iter().zip(found).map(|(person, found)| draft(comparison, &mut claims, person, found)).collect();
+    let judged = judge(comparison, &drafts);
+    let mut who = Vec::with_capacity(drafts.len());
     let mut new: Vec<(usize, Facts)> = Vec::new();
-    for (index, person) in roster.people.iter().enumerate() {
-        who.push(match find(comparison, person) {
-            Ok(Some((known, by_id))) => existing(comparison, &mut claims, person, (known, by_id)),
-            Ok(None) if person.is_reference => Who::Bad,
-            Ok(None) if person.has_left => {
-                comparison.report.skipped_rows += 1;
-                Who::Gone
+    for (index, draft) in drafts.into_iter().enumerate() {
+        let person = &roster.people[index];
+        who.push(match (draft, judged.refused[index]) {
+            (Draft::Settled(who), _) => who,
+            (_, Some(kind)) => {
+                let (column, what) = (names::COLUMNS[kind], "another account, or an earlier row, has it");
+                comparison.bad_person(person, column, what, "everybody needs one of their own")
             }
-            Ok(None) => match check_new(comparison, &mut claims, person) {
-                Ok(facts) => {
-                    new.push((index, facts));
-                    Who::Gone
-                }
-                Err(bad) => bad,
-            },
-            Err((column, what)) => {
-                let fix = "correct the address or the id, in the file or by PATCH /admin/users";
-                comparison.bad_person(person, column, what, fix)
+            (Draft::Change(drafted), None) => {
+                settle(comparison, &mut claims, person, *drafted, judged.makes_room[index])
+            }
+            (Draft::New(facts), None) => {
+                new.push((index, facts));
+                Who::Gone
             }
         });
     }
@@ -62,50 +85,115 @@ pub(super) fn compare(comparison: &mut Comparison<'_>) -> Vec<Who> {
     who
 }
 
-/// The account of somebody, and whether it was found by the registry's id.
-fn find(comparison: &Comparison<'_>, person: &Person) -> Result<Option<(usize, bool)>, (&'static str, String)> {
-    let index = &comparison.index;
-    if let Some(known) = person.external_id.as_deref().and_then(|id| index.by_external_id.get(id)) {
-        return Ok(Some((*known, true)));
-    }
-    let Some(known) = person.email.as_ref().and_then(|email| index.by_email.get(email.as_str())) else {
-        return Ok(None);
+/// The account of everybody. Whom the registry's id finds is found first, wherever the row is: an address that such an
+/// account gives up says no more about whose it is.
+fn find(comparison: &Comparison<'_>) -> Vec<Found> {
+    let (index, people) = (&comparison.index, &comparison.roster.people);
+    let by_id = |person: &Person| index.by_external_id.get(person.external_id.as_deref()?).copied();
+    let moved: HashSet<usize> = people
+        .iter()
+        .filter(|person| !person.has_left)
+        .filter_map(|person| Some((by_id(person)?, person.email.as_ref()?)))
+        .filter(|(known, email)| comparison.existing.users[*known].profile.email != email.as_str())
+        .map(|(known, _)| known)
+        .collect();
+    let one = |person: &Person| {
+        if let Some(known) = by_id(person) {
+            return Ok(Some((known, true)));
+        }
+        let known = person.email.as_ref().and_then(|email| index.by_email.get(email.as_str()));
+        let Some(known) = known.filter(|known| !moved.contains(known)) else { return Ok(None) };
+        let theirs = &comparison.existing.users[*known].profile.person.external_id;
+        match (theirs, &person.external_id) {
+            (Some(theirs), Some(_)) => {
+                Err(("email", format!("the address belongs to the account with the id {theirs}")))
+            }
+            _ => Ok(Some((*known, false))),
+        }
     };
-    let theirs = &comparison.existing.users[*known].profile.person.external_id;
-    match (theirs, &person.external_id) {
-        (Some(theirs), Some(_)) => Err(("email", format!("the address belongs to the account with the id {theirs}"))),
-        _ => Ok(Some((*known, false))),
+    people.iter().map(one).collect()
+}
+
+fn draft(comparison: &mut Comparison<'_>, claims: &mut Claims, person: &Person, found: Found) -> Draft {
+    match found {
+        Ok(Some(found)) => existing(comparison, claims, person, found),
+        Ok(None) if person.is_reference => Draft::Settled(Who::Bad),
+        Ok(None) if person.has_left => {
+            comparison.report.skipped_rows += 1;
+            Draft::Settled(Who::Gone)
+        }
+        Ok(None) => check_new(comparison, person),
+        Err((column, what)) => {
+            let fix = "correct the address or the id, in the file or by PATCH /admin/users";
+            Draft::Settled(comparison.bad_person(person, column, what, fix))
+        }
     }
 }
 
-fn existing(comparison: &mut Comparison<'_>, claims: &mut Claims, person: &Person, found: (usize, bool)) -> Who {
+/// Whether everybody can have the names that they are to have.
+fn judge(comparison: &Comparison<'_>, drafts: &[Draft]) -> Judged {
+    let index = &comparison.index;
+    let people = &comparison.roster.people;
+    let wishes: Vec<Wish<'_>> = drafts.iter().zip(people).map(|(draft, person)| wish(draft, person)).collect();
+    let before = |account: usize| names_of(&comparison.existing.users[account].profile);
+    names::judge(before, [&index.by_email, &index.by_username, &index.by_external_id], &wishes)
+}
+
+fn wish<'a>(draft: &'a Draft, person: &'a Person) -> Wish<'a> {
+    match draft {
+        Draft::Settled(_) => Wish { account: None, names: [None; 3] },
+        Draft::Change(drafted) => Wish { account: Some(drafted.account), names: names_of(&drafted.profile) },
+        Draft::New(facts) => {
+            let (email, username) = (person.email.as_ref(), person.username.as_ref());
+            let names = [email.map(Email::as_str), username.map(Username::as_str), facts.external_id.as_deref()];
+            Wish { account: None, names }
+        }
+    }
+}
+
+fn names_of(profile: &Profile) -> Names<'_> {
+    [Some(profile.email.as_str()), profile.username.as_deref(), profile.person.external_id.as_deref()]
+}
+
+fn existing(comparison: &mut Comparison<'_>, claims: &mut Claims, person: &Person, found: (usize, bool)) -> Draft {
     let ((index, by_id), all) = (found, comparison.existing);
     let known = &all.users[index];
     if person.is_reference {
-        return if known.status == Status::Active { Who::User(known.id, known.role) } else { Who::Gone };
+        let is_there = known.status == Status::Active;
+        return Draft::Settled(if is_there { Who::User(known.id, known.role) } else { Who::Gone });
     }
     if !claims.users.insert(index) {
-        return comparison.bad_person(person, "", "an earlier row is about the same account", "remove one of the two");
+        let what = "an earlier row is about the same account";
+        return Draft::Settled(comparison.bad_person(person, "", what, "remove one of the two"));
     }
     if known.role > Role::Lecturer {
         claims.kept_high += 1;
         comparison.report.users.unchanged += 1;
-        return Who::User(known.id, known.role);
+        return Draft::Settled(Who::User(known.id, known.role));
     }
     if person.has_left {
-        return leave(comparison, known);
+        return Draft::Settled(leave(comparison, known));
     }
     let trusted = by_id || known.confirmed || comparison.options.trust_emails;
-    let profile = match merged(comparison, claims, person, known, trusted) {
-        Ok(profile) => profile,
-        Err(bad) => return bad,
-    };
     let wanted = person.role.unwrap_or(known.role);
     if wanted > known.role && !trusted {
         let fix = "let them confirm it, give the account the id by PATCH /admin/users, or import with trust-emails";
         let what = format!("the account has the role {}, and nobody has confirmed its address", known.role);
-        return comparison.bad_person(person, "role", what, fix);
+        return Draft::Settled(comparison.bad_person(person, "role", what, fix));
     }
+    let profile = merged(person, known, trusted);
+    Draft::Change(Box::new(Drafted { account: index, profile, wanted, trusted }))
+}
+
+fn settle(
+    comparison: &mut Comparison<'_>,
+    claims: &mut Claims,
+    person: &Person,
+    drafted: Drafted,
+    makes_room: bool,
+) -> Who {
+    let (Drafted { account, profile, wanted, trusted }, all) = (drafted, comparison.existing);
+    let known = &all.users[account];
     claims.kept_lower += u64::from(wanted < known.role);
     claims.unconfirmed += u64::from(!trusted && person.external_id.is_some());
     claims.kept_disabled += u64::from(known.status == Status::Disabled);
@@ -114,27 +202,18 @@ fn existing(comparison: &mut Comparison<'_>, claims: &mut Claims, person: &Perso
     if profile == known.profile && role == known.role {
         comparison.report.users.unchanged += 1;
     } else {
-        update(comparison, known, profile, role);
+        update(comparison, known, profile, (role, makes_room));
     }
     Who::User(known.id, role)
 }
 
 /// The profile as it is to be: what the roster says, and what it does not say as it was.
-fn merged(
-    comparison: &mut Comparison<'_>,
-    claims: &mut Claims,
-    person: &Person,
-    known: &KnownUser,
-    trusted: bool,
-) -> Result<Profile, Who> {
+fn merged(person: &Person, known: &KnownUser, trusted: bool) -> Profile {
     let (old, was) = (&known.profile, &known.profile.person);
     let or = |new: &Option<String>, old: &Option<String>| new.clone().or_else(|| old.clone());
-    let email = person.email.as_ref().map_or_else(|| old.email.clone(), |email| email.as_str().to_owned());
-    let username = person.username.as_ref().map(|name| name.as_str().to_owned()).or_else(|| old.username.clone());
-    claim(comparison, claims, person, Some(known), (&email, username.as_deref()))?;
-    Ok(Profile {
-        email,
-        username,
+    Profile {
+        email: person.email.as_ref().map_or_else(|| old.email.clone(), |email| email.as_str().to_owned()),
+        username: person.username.as_ref().map(|name| name.as_str().to_owned()).or_else(|| old.username.clone()),
         display_name: shown(person.display_name.as_ref()).unwrap_or_else(|| old.display_name.clone()),
         person: Facts {
             given_name: or(&person.given_name, &was.given_name),
@@ -142,30 +221,7 @@ fn merged(
             section: or(&person.section, &was.section),
             external_id: if trusted { or(&person.external_id, &was.external_id) } else { was.external_id.clone() },
         },
-    })
-}
-
-/// Takes an address and a user name for this row, unless another account or row has them.
-fn claim(
-    comparison: &mut Comparison<'_>,
-    claims: &mut Claims,
-    person: &Person,
-    own: Option<&KnownUser>,
-    (email, username): (&str, Option<&str>),
-) -> Result<(), Who> {
-    let others = |found: Option<&usize>| {
-        found.is_some_and(|index| own.is_none_or(|own| comparison.existing.users[*index].id != own.id))
-    };
-    let email_taken = others(comparison.index.by_email.get(email)) || !claims.emails.insert(email.to_owned());
-    let username_taken = username.is_some_and(|name| {
-        others(comparison.index.by_username.get(name)) || !claims.usernames.insert(name.to_owned())
-    });
-    let taken = if email_taken { "email" } else { "username" };
-    if email_taken || username_taken {
-        let what = "another account, or an earlier row, has it";
-        return Err(comparison.bad_person(person, taken, what, "everybody needs one of their own"));
     }
-    Ok(())
 }
 
 fn shown(name: Option<&DisplayName>) -> Option<String> {
@@ -191,10 +247,11 @@ fn disable(comparison: &mut Comparison<'_>, known: &KnownUser) {
         former_email: None,
         role: (known.role, known.role),
         disables: true,
+        makes_room: false,
     });
 }
 
-fn update(comparison: &mut Comparison<'_>, known: &KnownUser, profile: Profile, role: Role) {
+fn update(comparison: &mut Comparison<'_>, known: &KnownUser, profile: Profile, (role, makes_room): (Role, bool)) {
     let report = &mut comparison.report;
     report.users.updated += 1;
     report.users.roles_changed += u64::from(role != known.role);
@@ -203,7 +260,7 @@ fn update(comparison: &mut Comparison<'_>, known: &KnownUser, profile: Profile, 
     let disables = known.status == Status::Disabled && role != known.role;
     let (id, seen_at_ms, role) = (known.id, known.updated_at_ms, (known.role, role));
     let former_email = Some(known.profile.email.clone()).filter(|email| *email != profile.email);
-    let change = RegistryChange { id, seen_at_ms, profile, former_email, role, disables };
+    let change = RegistryChange { id, seen_at_ms, profile, former_email, role, disables, makes_room };
     comparison.plan.changed_users.push(change);
 }
 
@@ -225,18 +282,17 @@ fn difference(known: &KnownUser, profile: &Profile, role: Role) -> String {
 }
 
 /// Whether somebody can have an account, and the facts for it.
-fn check_new(comparison: &mut Comparison<'_>, claims: &mut Claims, person: &Person) -> Result<Facts, Who> {
-    let Some(email) = &person.email else {
+fn check_new(comparison: &mut Comparison<'_>, person: &Person) -> Draft {
+    if person.email.is_none() {
         let fix = "Muster signs people in by address: add it to the registry's export";
-        return Err(comparison.bad_person(person, "email", "the e-mail address is missing", fix));
-    };
+        return Draft::Settled(comparison.bad_person(person, "email", "the e-mail address is missing", fix));
+    }
     if person.display_name.is_none() {
         let what = "nobody has this address yet, and the name is missing";
-        return Err(comparison.bad_person(person, "name", what, "add the name, or correct the address"));
+        let fix = "add the name, or correct the address";
+        return Draft::Settled(comparison.bad_person(person, "name", what, fix));
     }
-    let username = person.username.as_ref().map(|name| name.as_str());
-    claim(comparison, claims, person, None, (email.as_str(), username))?;
-    Ok(Facts {
+    Draft::New(Facts {
         given_name: person.given_name.clone(),
         family_name: person.family_name.clone(),
         section: person.section.clone(),

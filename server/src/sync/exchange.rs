@@ -176,6 +176,8 @@ pub(super) struct ServerFacts {
     user_id: String,
     /// The caller's role.
     role: String,
+    /// Bytes of the largest image that this server takes.
+    image_size_bytes_max: u64,
 }
 
 /// Says what a phone has to know about this server and its user.
@@ -188,5 +190,6 @@ pub(super) async fn server_facts(State(app): State<App>, user: CurrentUser) -> A
         tenant: user.tenant.to_string(),
         user_id: user.id.to_string(),
         role: user.role.to_string(),
+        image_size_bytes_max: app.config.image_bytes_max() as u64,
     }))
 }

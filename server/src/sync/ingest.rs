@@ -13,6 +13,7 @@ use muster_sync_core::{
 
 use super::prepare::{Checked, Prepared};
 use super::queries::{self, Waiting};
+use super::share::Shares;
 use super::{quarantine, witness};
 use crate::app::App;
 use crate::db::{DbError, Tx};
@@ -65,6 +66,10 @@ pub(super) struct Admission<'a> {
     owners: RefCell<HashMap<DeviceKey, Option<Owner>>>,
     /// Channels that got something.
     moved: RefCell<Vec<Channel>>,
+    /// Attendance documents that got something.
+    unfolded: RefCell<attendance::Unfolded>,
+    /// What people have used of their shares of documents.
+    pub(super) shares: Shares,
     /// Who sent the change that is judged now; one that waited keeps the sender that it came with.
     pub(super) applicant: Cell<UserId>,
     /// The change that a person admits although its key is revoked.
@@ -89,7 +94,7 @@ pub(super) async fn ingest(app: &App, sender: Sender, prepared: Vec<Prepared>) -
     let written = app.db.write(move |tx: &Tx<'_>| {
         let admission = Admission::new(tx, &sender, server, now_ms);
         let outcomes: Result<Vec<_>, DbError> = prepared.iter().map(|change| admission.admit(change)).collect();
-        Ok::<_, DbError>((outcomes?, admission.moved.take()))
+        Ok::<_, DbError>((outcomes?, admission.finish()?))
     });
     let (outcomes, moved) = written.await.map_err(AppError::from)?;
     log::announce(app, &tenant, &moved);
@@ -107,6 +112,8 @@ impl<'a> Admission<'a> {
             courses: RefCell::default(),
             owners: RefCell::default(),
             moved: RefCell::default(),
+            unfolded: RefCell::default(),
+            shares: Shares::default(),
             applicant: Cell::new(sender.user),
             pardoned: Cell::new(None),
             witnessed: Cell::new(false),
@@ -114,9 +121,10 @@ impl<'a> Admission<'a> {
         }
     }
 
-    /// The channels that got something.
-    pub(super) fn moved(&self) -> Vec<Channel> {
-        self.moved.take()
+    /// Ends the transaction's work: folds what got entries, and gives the channels that got something.
+    pub(super) fn finish(&self) -> Result<Vec<Channel>, DbError> {
+        self.unfolded.take().fold(self.tx)?;
+        Ok(self.moved.take())
     }
 
     fn admit(&self, change: &Prepared) -> Result<Outcome, DbError> {
@@ -150,6 +158,9 @@ impl<'a> Admission<'a> {
         }
         if let Some(outcome) = self.judge_writer(change, signed)? {
             return Ok(outcome);
+        }
+        if let Some(share) = self.shares.used_up(self, change)? {
+            return self.refuse(signed, share.code(), share.sentence());
         }
         if let Some(outcome) = self.judge_chain(change, signed)? {
             if self.witnessed.get() {
@@ -338,6 +349,7 @@ impl<'a> Admission<'a> {
         let appended = log::append(self.tx, tenant, &change.name, &change.valid, signed, received_at_ms, &channels)?;
         self.keep_evidence(change)?;
         self.project(&appended, change, course.as_deref())?;
+        self.shares.count(change);
         self.moved.borrow_mut().extend(channels);
         Ok(Outcome::Accepted {
             document: appended.document(),
@@ -358,7 +370,7 @@ impl<'a> Admission<'a> {
             | Container::Appeals
             | Container::Verdicts
             | Container::Decisions
-            | Container::Marks => attendance::project(self.tx, appended, course),
+            | Container::Marks => self.unfolded.borrow_mut().project(self.tx, appended, course),
             Container::Requests | Container::Bindings | Container::Resets => {
                 self.owners.borrow_mut().clear();
                 devices::project(self.tx, appended, change.code_key.as_deref())

@@ -18,6 +18,7 @@ mod quarantine;
 mod queries;
 mod refusals;
 mod settle;
+mod share;
 mod witness;
 
 use axum::extract::DefaultBodyLimit;

@@ -64,7 +64,7 @@ pub(super) fn note(admission: &Admission<'_>, which: Which<'_>) -> Result<(), Db
     let mut waiting = match which {
         Which::After(accepted) => queries::waiting_after(tx, accepted)?,
         Which::Before(witnessed) => queries::waiting_revoked(tx, tenant, witnessed.dep)?.into_iter().collect(),
-        Which::Session(locator) => queries::waiting_session(tx, tenant, locator, RELEASED_AT_ONCE_MAX)?,
+        Which::Session(locator) => queries::waiting_session(tx, tenant, locator)?,
         Which::Device(writer) => queries::waiting_device(tx, tenant, writer, RELEASED_AT_ONCE_MAX)?,
     };
     if let Which::After(accepted) = which {
@@ -128,7 +128,7 @@ async fn release(app: &App, tenant: &TenantId, device: DeviceKey) -> AppResult<(
             let admission = Admission::new(tx, &sender, server, now_ms);
             note(&admission, Which::Device(&device))?;
             judge_again(&admission)?;
-            Ok::<_, DbError>((queries::unbound_count(tx, &tenant_of_job, &device)?, admission.moved()))
+            Ok::<_, DbError>((queries::unbound_count(tx, &tenant_of_job, &device)?, admission.finish()?))
         });
         let (left, moved) = written.await.map_err(AppError::from)?;
         log::announce(app, tenant, &moved);

@@ -212,7 +212,7 @@ async fn one(app: &App, admin: &CurrentUser, actor: Actor, hash: &str, wish: Wis
         }
         let admission = Admission::new(tx, &settling.sender, settling.server, settling.now_ms);
         let outcome = settling.settle(&admission, &row)??;
-        Ok::<_, AppError>((hash, outcome, admission.moved()))
+        Ok::<_, AppError>((hash, outcome, admission.finish()?))
     });
     let (hash, outcome, moved) = written.await?;
     log::announce(app, &admin.tenant, &moved);
@@ -248,7 +248,7 @@ async fn several(app: &App, admin: &CurrentUser, actor: Actor, many: Many, wish:
                 outcomes.push((row.waiting.hash, outcome));
             }
         }
-        Ok::<_, AppError>((outcomes, skipped_own, more, admission.moved()))
+        Ok::<_, AppError>((outcomes, skipped_own, more, admission.finish()?))
     });
     let (outcomes, skipped_own, more, moved) = written.await?;
     log::announce(app, &admin.tenant, &moved);

@@ -22,6 +22,7 @@ use rotation::RotatingFile;
 
 pub(crate) use json_lines::REQUEST_LOG;
 pub use metrics::{DatabaseMeters, Metrics};
+pub use rotation::log_file_fails;
 pub use security::SecurityEvent;
 
 /// Starts logging to standard error and, if one is named, to a file. A second call changes nothing.

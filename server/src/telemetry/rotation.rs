@@ -3,6 +3,15 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Whether the last line was lost. A process has one log file, and nobody to tell but through this.
+static FAILS: AtomicBool = AtomicBool::new(false);
+
+/// Whether the last line could not be written into the log file, if there is one.
+pub fn log_file_fails() -> bool {
+    FAILS.load(Ordering::Relaxed)
+}
 
 /// The file that is written now.
 pub(super) struct RotatingFile {
@@ -55,7 +64,9 @@ impl Write for RotatingFile {
             // A line in a file that is too large is better than none.
             let _ = self.rotate();
         }
-        self.file.write_all(line)?;
+        let written = self.file.write_all(line);
+        FAILS.store(written.is_err(), Ordering::Relaxed);
+        written?;
         self.size_bytes += line.len() as u64;
         Ok(line.len())
     }

@@ -63,7 +63,7 @@ impl DeviceStore {
     /// [`StoreError::Image`] or [`StoreError::Input`] for input that no server could take; [`StoreError::Sign`],
     /// [`StoreError::Full`], [`StoreError::Corrupt`]. Nothing was written then.
     pub fn capture(&mut self, signer: &dyn SigningKey, input: &CaptureInput) -> Result<RecordId, StoreError> {
-        let images = check_images(&input.images)?;
+        let images = check_images(&input.images, self.image_size_bytes_max()?)?;
         match self.keep_capture(signer, input, &images) {
             // What the server has already must never be the reason to lose a new record.
             Err(StoreError::Full) if self.let_go_of_images()? => self.keep_capture(signer, input, &images),
@@ -111,14 +111,14 @@ impl DeviceStore {
     }
 }
 
-fn check_images(images: &[CaptureImage]) -> Result<Vec<ImageRef>, StoreError> {
+fn check_images(images: &[CaptureImage], size_bytes_max: u64) -> Result<Vec<ImageRef>, StoreError> {
     if images.len() > limits::MANIFEST_IMAGES_MAX {
         return Err(StoreError::Image { index: limits::MANIFEST_IMAGES_MAX, what: "is more than one record holds" });
     }
     let checked = images.iter().enumerate().map(|(index, image)| {
         let size_bytes = image.bytes.len() as u64;
-        if size_bytes > limits::IMAGE_SIZE_BYTES_MAX {
-            return Err(StoreError::Image { index, what: "is larger than 5 MB" });
+        if size_bytes > size_bytes_max {
+            return Err(StoreError::Image { index, what: "is larger than the server takes" });
         }
         let image_type =
             image_type(&image.bytes).ok_or(StoreError::Image { index, what: "is neither JPEG nor PNG" })?;

@@ -4,7 +4,8 @@ use super::{StoreError, error::damaged};
 use crate::{
     ChangeHash, DeviceKey, DocumentId, DocumentName,
     change::{self, Valid},
-    document::{ChainTip, Container, Decision, Entry, Mark, Plan, PlanChange, Verdict},
+    decision::{self, Fold, Judgement, Record, Step},
+    document::{ChainTip, Code, Container, Decision, Entry, Mark, Plan, PlanChange, Verdict},
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -140,25 +141,25 @@ pub(super) fn entries(db: &Connection, document: DocumentId, kind: u8) -> Result
 }
 
 impl Entries {
-    /// What the state of the record depends on: only what the server has.
-    pub(super) fn record(&self) -> crate::decision::Record {
-        let on_server = |found: &&Found<Decision>| found.on_server;
-        crate::decision::Record {
+    /// What follows from the record: only what the server has counts.
+    pub(super) fn fold(&self) -> Fold {
+        let verdicts = self.verdicts.iter().filter(|found| found.on_server);
+        let decisions = self.decisions.iter().filter(|found| found.on_server);
+        let marks = self.marks.iter().filter(|found| found.on_server);
+        let decisions = decisions.map(|found| (found.hash, Step::decision(found.writer, found.seq, &found.entry)));
+        let marks = marks.map(|found| (found.hash, Step::mark(found.writer, found.seq, &found.entry)));
+        decision::fold(&Record {
             submissions: self.submissions.iter().filter(|found| found.on_server).map(|found| found.hash).collect(),
-            verdicts: self
-                .verdicts
-                .iter()
-                .filter(|found| found.on_server)
-                .map(|found| (found.seq, found.entry.clone()))
-                .collect(),
-            decisions: self.decisions.iter().filter(on_server).map(|found| (found.hash, found.entry.clone())).collect(),
-            marks: self
-                .marks
-                .iter()
-                .filter(|found| found.on_server)
-                .map(|found| (found.hash, found.entry.clone()))
-                .collect(),
-        }
+            verdicts: verdicts.map(|found| Judgement::new(found.hash, found.seq, &found.entry)).collect(),
+            steps: decisions.chain(marks).collect(),
+        })
+    }
+
+    /// The reason of a decision or mark, if it gave one.
+    pub(super) fn reason_of(&self, step: ChangeHash) -> Option<&Code> {
+        let decision = self.decisions.iter().find(|found| found.hash == step);
+        let mark = self.marks.iter().find(|found| found.hash == step);
+        decision.and_then(|found| found.entry.reason.as_ref()).or(mark.map(|found| &found.entry.reason))
     }
 
     /// The newest verdict that the server has.

@@ -4,8 +4,7 @@ use super::{DeviceStore, StoreError, account, author, changes, code_key, records
 use crate::{
     ChangeHash, DocumentName, Locator,
     decision::{self, RecordState},
-    document::{Code, CodeMode, Decision, DecisionAction, Label, Plan, PlanAction, PlanChange, Role, join_hashes},
-    limits,
+    document::{Code, CodeMode, Decision, DecisionAction, Label, Plan, PlanAction, PlanChange, Role},
     signing::SigningKey,
     time::session_code::{CodeClaim, SessionSecret},
 };
@@ -162,6 +161,9 @@ impl DeviceStore {
 
     /// Decides about a record that was pulled. The decision counts once the server has accepted it.
     ///
+    /// Who has seen more heads than one entry can name signs several entries, see [`decision::afters`]; the last one is
+    /// given.
+    ///
     /// # Errors
     /// [`StoreError::RecordUnknown`] if there is nothing to decide about, and what any write can meet.
     pub fn decide(
@@ -180,21 +182,30 @@ impl DeviceStore {
                 .of
                 .or_else(newest)
                 .ok_or_else(|| StoreError::RecordUnknown { locator: input.locator, student: input.student.clone() })?;
-            let mut seen = decision::heads(&entries.record());
+            let mut seen = entries.fold().heads;
             seen.extend(own_waiting(&entries).map(|found| found.hash));
-            seen.truncate(limits::DECISION_AFTER_MAX);
-            let entry = Decision {
-                of,
-                after: join_hashes(&seen),
-                action: input.action,
-                reason: input.reason.clone(),
-                rank: input.role.level(),
-                by: Label::new(&account.user).ok_or(crate::Refusal::Field { field: "by", what: "is not a label" })?,
-                note_hash: input.note_hash,
-            };
-            let entry = entry.into();
-            let draft = author::Draft { name: &name, entry, wall_ms, manifest: None, code_key: None };
-            Ok(author::append(tx, signer, &draft)?.1)
+            let mut afters = decision::afters(&seen);
+            if input.action == DecisionAction::Undo {
+                // An undo says nothing that could be in dispute, so it need not come after everything.
+                afters.truncate(1);
+            }
+            let by = Label::new(&account.user).ok_or(crate::Refusal::Field { field: "by", what: "is not a label" })?;
+            let mut written = of;
+            for after in afters {
+                let entry = Decision {
+                    of,
+                    after,
+                    action: input.action,
+                    reason: input.reason.clone(),
+                    rank: input.role.level(),
+                    by: by.clone(),
+                    note_hash: input.note_hash,
+                };
+                let entry = entry.into();
+                let draft = author::Draft { name: &name, entry, wall_ms, manifest: None, code_key: None };
+                written = author::append(tx, signer, &draft)?.1;
+            }
+            Ok(written)
         })
     }
 
@@ -213,10 +224,11 @@ impl DeviceStore {
         for student in students {
             let name = DocumentName::Attendance { locator, student };
             let entries = changes::entries(&self.db, name.id(&tenant), name.kind())?;
-            let Some(state) = decision::state(&entries.record()) else { continue };
+            let fold = entries.fold();
+            let Some(state) = fold.state else { continue };
             let DocumentName::Attendance { student, .. } = name else { continue };
             let decisions_waiting = own_waiting(&entries).count() as u64;
-            views.push(ClassRecordView { student, state, flags: records::flags(&entries), decisions_waiting });
+            views.push(ClassRecordView { student, state, flags: records::flags(&fold, &entries), decisions_waiting });
         }
         Ok(views)
     }

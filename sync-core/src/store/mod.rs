@@ -37,6 +37,9 @@ use crate::{DeviceKey, id::check_id, limits, time::AnchorReading, time::session_
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params, types::FromSql};
 use std::path::Path;
 
+/// The setting that holds the largest image that the server takes.
+const IMAGE_SIZE: &str = "image_size_bytes_max";
+
 /// Who uses the phone. Known after the first sign-in and then for good, so that a capture needs no login.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
@@ -119,6 +122,24 @@ impl DeviceStore {
     /// When the file cannot be read.
     pub fn server_key(&self) -> Result<Option<DeviceKey>, StoreError> {
         Ok(setting::<[u8; 32]>(&self.db, "server_key")?.map(DeviceKey))
+    }
+
+    /// Notes the largest image that the server takes; more than any server can be told to take is not believed.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn set_image_size_bytes_max(&mut self, bytes_max: u64) -> Result<(), StoreError> {
+        let kept = i64::try_from(bytes_max.min(limits::IMAGE_SIZE_BYTES_MAX)).unwrap_or(i64::MAX);
+        self.write(|tx| set_setting(tx, IMAGE_SIZE, &kept))
+    }
+
+    /// The largest image that a capture may hold.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn image_size_bytes_max(&self) -> Result<u64, StoreError> {
+        let kept = setting::<i64>(&self.db, IMAGE_SIZE)?.and_then(|bytes| u64::try_from(bytes).ok());
+        Ok(kept.unwrap_or(limits::IMAGE_SIZE_BYTES_DEFAULT))
     }
 
     /// The newest anchor of the server, with the clocks at its arrival.

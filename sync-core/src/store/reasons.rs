@@ -29,6 +29,12 @@ const SENTENCES: &[(&str, &str)] = &[
     ("superseded", "It was not taken before, and this phone went on without it. Nothing is to be done."),
     // Refusals.
     ("quarantine_full", "Too many records of this phone wait for its approval. Ask the administration to look at it."),
+    (
+        "too_many_submissions",
+        "This record has as many submissions as it may have. Ask your lecturer to decide about it.",
+    ),
+    ("too_many_appeals", "This record has as many appeals as it may have. Speak to your lecturer."),
+    ("too_many_decisions", "You have decided about this record as often as one person may. Let somebody else decide."),
     ("student_unknown", "The server does not know this user id. Sign in again, and ask the administration."),
     ("manifest_mismatch", "The evidence does not match the record. Capture again."),
     ("change_too_large", "The record is too large. Update the app and capture again."),

@@ -3,7 +3,7 @@
 use super::{DeviceStore, StoreError, changes, error::damaged, outbox::ChangeState, reason_in_words};
 use crate::{
     ChangeHash, DocumentId, Locator,
-    decision::{self, RecordState},
+    decision::{Fold, RecordState},
     document::Outcome,
     evidence::{CheckOutcome, Checks},
     time::Receipt,
@@ -144,8 +144,9 @@ impl DeviceStore {
             ChangeState::Refused => (RecordStatus::Refused, row.reason),
             ChangeState::Accepted => {
                 let entries = changes::entries(&self.db, row.document, 2)?;
-                judgement = decision::state(&entries.record());
-                judged(judgement, &entries)
+                let fold = entries.fold();
+                judgement = fold.state;
+                judged(&fold, &entries)
             }
         };
         let (images_waiting, image_reason) = self.images(row.id)?;
@@ -190,27 +191,27 @@ fn read(row: &Row<'_>) -> Result<RecordRow, StoreError> {
 }
 
 /// The status and reason of a record that the server has.
-fn judged(state: Option<RecordState>, entries: &changes::Entries) -> (RecordStatus, Option<String>) {
-    match state {
+fn judged(fold: &Fold, entries: &changes::Entries) -> (RecordStatus, Option<String>) {
+    match fold.state {
         Some(RecordState::Accepted) => (RecordStatus::Accepted, None),
         Some(RecordState::Flagged) => {
-            let reason = flags(entries).into_iter().next().unwrap_or_else(|| "in_review".to_owned());
+            let reason = flags(fold, entries).into_iter().next().unwrap_or_else(|| "in_review".to_owned());
             (RecordStatus::InReview, Some(reason))
         }
         Some(RecordState::Escalated | RecordState::Disputed) => (RecordStatus::InReview, Some("in_review".to_owned())),
         Some(RecordState::Confirmed) => (RecordStatus::Decided, None),
         Some(RecordState::Late | RecordState::Excused | RecordState::Rejected) => {
-            let of_decisions = entries.decisions.iter().filter(|found| found.on_server);
-            let reason = of_decisions.filter_map(|found| found.entry.reason.as_ref()).next_back();
+            let reason = fold.deciding.and_then(|step| entries.reason_of(step));
             (RecordStatus::Decided, reason.map(|code| code.as_str().to_owned()))
         }
         Some(RecordState::Received) | None => (RecordStatus::Received, Some("not_judged_yet".to_owned())),
     }
 }
 
-/// The reason codes of the newest verdict's checks that are no pass.
-pub(super) fn flags(entries: &changes::Entries) -> Vec<String> {
-    let Some(verdict) = entries.newest_verdict().filter(|verdict| verdict.entry.outcome == Outcome::Flagged) else {
+/// The reason codes of the checks that are no pass, of the verdict that counts.
+pub(super) fn flags(fold: &Fold, entries: &changes::Entries) -> Vec<String> {
+    let counting = entries.verdicts.iter().find(|found| Some(found.hash) == fold.verdict);
+    let Some(verdict) = counting.filter(|verdict| verdict.entry.outcome == Outcome::Flagged) else {
         return Vec::new();
     };
     let Some(checks) = Checks::from_bytes(&verdict.entry.checks) else { return Vec::new() };

@@ -67,6 +67,26 @@ fn input_that_no_server_takes_is_an_error_before_anything_is_written() {
     assert_eq!(phone.store.records().unwrap(), []);
 }
 
+#[test]
+fn a_phone_takes_images_as_large_as_its_server_does() {
+    let mut phone = Phone::new(&Peer::new());
+    let sized = |bytes: usize| {
+        let mut sized = input(1);
+        sized.images[0].bytes = [jpeg(1), vec![0; bytes - jpeg(1).len()]].concat();
+        sized
+    };
+    let megabyte = 1024 * 1024;
+    phone.store.capture(&phone.key, &sized(5 * megabyte)).unwrap();
+    phone.store.set_image_size_bytes_max(7 * megabyte as u64).unwrap();
+    phone.store.capture(&phone.key, &sized(7 * megabyte)).unwrap();
+    let error = phone.store.capture(&phone.key, &sized(7 * megabyte + 1)).unwrap_err();
+    assert!(matches!(error, StoreError::Image { index: 0, .. }), "{error}");
+    phone.store.set_image_size_bytes_max(megabyte as u64).unwrap();
+    assert!(phone.store.capture(&phone.key, &sized(megabyte + 1)).is_err());
+    phone.store.set_image_size_bytes_max(u64::MAX).unwrap();
+    assert!(phone.store.capture(&phone.key, &sized(20 * megabyte + 1)).is_err(), "no manifest names more");
+}
+
 struct Locked(SoftwareKey);
 
 impl SigningKey for Locked {

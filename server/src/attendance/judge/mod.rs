@@ -7,10 +7,11 @@ mod facts;
 mod media;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use futures_util::StreamExt;
 use muster_sync_core::{
-    ChangeHash, DeviceKey, DocumentId, DocumentName,
+    DeviceKey, DocumentId, DocumentName,
     change::decode,
     document::{Code, Container, Entry, Verdict},
 };
@@ -18,8 +19,10 @@ use muster_sync_core::{
 use self::facts::Facts;
 use self::media::Waiting;
 use super::checks::{self, EpochSecret, POLICY};
-use super::project::{JUDGE_JOB, project};
-use super::{SubmissionRow, VerdictRow, queries};
+use super::fold::{Unfolded, newest_verdicts};
+use super::limits::REJUDGED_AT_ONCE_MAX;
+use super::project::JUDGE_JOB;
+use super::{VerdictRow, queries};
 use crate::app::App;
 use crate::db::{DbError, Tx};
 use crate::devices;
@@ -30,13 +33,8 @@ use crate::log::{self, Channel};
 
 /// Documents that are judged at once; their faces wait for the cores.
 const DOCUMENTS_AT_ONCE: usize = 16;
-/// Submissions of one document that one run judges; those without a verdict come first.
-const SUBMISSIONS_PER_RUN_MAX: usize = 16;
 /// Documents of one call.
 pub const JUDGE_BATCH_MAX: u32 = 32;
-/// Records of one student that a new reference, or a fork of the device's chains, has judged again: the newest ones.
-const REJUDGED_MAX: u32 = 500;
-
 /// What came of one document.
 struct Judged {
     tenant: TenantId,
@@ -45,8 +43,6 @@ struct Judged {
     document: DocumentId,
     verdicts: Vec<Verdict>,
     waiting: Waiting,
-    /// Whether submissions without a verdict are left for another run.
-    unfinished: bool,
 }
 
 /// Judges the documents that jobs of the kind `judge` name; one answer per job, in their order.
@@ -73,15 +69,11 @@ pub async fn judge_batch(app: App, jobs: Vec<Job>) -> Vec<Result<(), String>> {
 pub async fn reference_changed(app: App, jobs: Vec<Job>) -> Vec<Result<(), String>> {
     let mut results = Vec::with_capacity(jobs.len());
     for job in jobs {
-        let now_ms = app.now_ms();
-        let written = app.db.write(move |tx: &Tx<'_>| {
-            let student = String::from_utf8_lossy(&job.subject);
-            for document in queries::flagged_with(tx, &job.tenant, &student, ":no_reference,", REJUDGED_MAX)? {
-                jobs::enqueue(tx, &job.tenant, JUDGE_JOB, &document.0, now_ms)?;
-            }
-            Ok(())
-        });
-        results.push(written.await.map_err(|error: DbError| error.to_string()));
+        let student = String::from_utf8_lossy(&job.subject).into_owned();
+        let next = move |tx: &Tx<'_>, tenant: &TenantId, after, limit| {
+            queries::flagged_with(tx, tenant, &student, ":no_reference,", after, limit)
+        };
+        results.push(judge_all_again(&app, &job.tenant, next).await);
     }
     app.wake_jobs();
     results
@@ -91,27 +83,40 @@ pub async fn reference_changed(app: App, jobs: Vec<Job>) -> Vec<Result<(), Strin
 pub async fn device_forked(app: App, jobs: Vec<Job>) -> Vec<Result<(), String>> {
     let mut results = Vec::with_capacity(jobs.len());
     for job in jobs {
-        let now_ms = app.now_ms();
-        let written = app.db.write(move |tx: &Tx<'_>| {
-            let Some(key) = DeviceKey::from_slice(&job.subject) else { return Ok(()) };
-            let Some(owner) = devices::owner_of(tx, &job.tenant, &key)? else { return Ok(()) };
-            let student = owner.user.to_string();
-            for row in queries::submissions_by(tx, &job.tenant, &student, &key, REJUDGED_MAX)? {
-                jobs::enqueue(tx, &job.tenant, JUDGE_JOB, &row.document.0, now_ms)?;
-            }
-            Ok(())
-        });
-        results.push(written.await.map_err(|error: DbError| error.to_string()));
+        let next = move |tx: &Tx<'_>, tenant: &TenantId, after, limit| {
+            let Some(key) = DeviceKey::from_slice(&job.subject) else { return Ok(Vec::new()) };
+            let Some(owner) = devices::owner_of(tx, tenant, &key)? else { return Ok(Vec::new()) };
+            queries::signed_by(tx, tenant, &owner.user.to_string(), &key, after, limit)
+        };
+        results.push(judge_all_again(&app, &job.tenant, next).await);
     }
     app.wake_jobs();
     results
 }
 
+/// Has every record judged again that `next` gives, page by page and however many there are.
+async fn judge_all_again<F>(app: &App, tenant: &TenantId, next: F) -> Result<(), String>
+where
+    F: Fn(&Tx<'_>, &TenantId, DocumentId, u32) -> Result<Vec<DocumentId>, DbError> + Send + Sync + 'static,
+{
+    let next = Arc::new(next);
+    let mut after = DocumentId([0; 16]);
+    loop {
+        let (next, tenant, now_ms) = (Arc::clone(&next), tenant.clone(), app.now_ms());
+        let written = app.db.write(move |tx: &Tx<'_>| {
+            let documents = next(tx, &tenant, after, REJUDGED_AT_ONCE_MAX)?;
+            documents.iter().try_for_each(|document| jobs::enqueue(tx, &tenant, JUDGE_JOB, &document.0, now_ms))?;
+            Ok(documents.last().copied())
+        });
+        match written.await.map_err(|error: DbError| error.to_string())? {
+            Some(last) => after = last,
+            None => return Ok(()),
+        }
+    }
+}
+
 async fn judge_document(app: &App, facts: Facts) -> AppResult<Judged> {
     let secrets = facts::secrets(app, &facts.tenant, &facts.session).await?;
-    let chosen = choose(&facts.submissions, &facts.verdicts);
-    let unjudged = |row: &&SubmissionRow| newest(&facts.verdicts, row.hash).is_none();
-    let unfinished = facts.submissions.iter().filter(unjudged).count() > SUBMISSIONS_PER_RUN_MAX;
     let mut judged = Judged {
         tenant: facts.tenant.clone(),
         course: facts.session.course.clone(),
@@ -119,28 +124,17 @@ async fn judge_document(app: &App, facts: Facts) -> AppResult<Judged> {
         document: facts.record.document,
         verdicts: Vec::new(),
         waiting: Waiting::of(&facts.record),
-        unfinished,
     };
-    for index in chosen {
+    let newest = newest_verdicts(&facts.verdicts);
+    // All of them, whenever something happens to one: an older verdict that was left as it is would go on counting.
+    for index in 0..facts.submissions.len() {
         let verdict = judge_submission(app, &facts, index, secrets.as_deref(), &mut judged.waiting).await?;
         let Some(verdict) = verdict else { continue };
-        if says_something_new(app, &facts, &verdict).await? {
+        if says_something_new(app, &facts.tenant, newest.get(&verdict.of).copied(), &verdict).await? {
             judged.verdicts.push(verdict);
         }
     }
     Ok(judged)
-}
-
-/// Which submissions to judge: all, or of too many those without a verdict and then the newest.
-fn choose(submissions: &[SubmissionRow], verdicts: &[VerdictRow]) -> Vec<usize> {
-    let mut chosen: Vec<usize> = (0..submissions.len()).collect();
-    chosen.sort_by_key(|&index| {
-        let judged = newest(verdicts, submissions[index].hash).is_some();
-        (judged, if judged { usize::MAX - index } else { index })
-    });
-    chosen.truncate(SUBMISSIONS_PER_RUN_MAX);
-    chosen.sort_unstable();
-    chosen
 }
 
 /// The verdict on one submission, or `None` while its selfie is on its way.
@@ -183,17 +177,18 @@ fn model_code(version: &str) -> Option<Code> {
     Code::new(&version.replace('/', "."))
 }
 
-fn newest(verdicts: &[VerdictRow], of: ChangeHash) -> Option<&VerdictRow> {
-    verdicts.iter().filter(|verdict| verdict.of == of).max_by_key(|verdict| verdict.seq)
-}
-
 /// Whether the verdict differs from the newest one on the same submission, whose checks stand in the log.
-async fn says_something_new(app: &App, facts: &Facts, verdict: &Verdict) -> AppResult<bool> {
-    let Some(row) = newest(&facts.verdicts, verdict.of) else { return Ok(true) };
+async fn says_something_new(
+    app: &App,
+    tenant: &TenantId,
+    newest: Option<&VerdictRow>,
+    verdict: &Verdict,
+) -> AppResult<bool> {
+    let Some(row) = newest else { return Ok(true) };
     if (row.outcome, row.risk) != (verdict.outcome, verdict.risk as i64) {
         return Ok(true);
     }
-    let (tenant, log_index) = (facts.tenant.clone(), row.log_index);
+    let (tenant, log_index) = (tenant.clone(), row.log_index);
     let stored = app.db.read(move |tx: &Tx<'_>| log::read(tx, &tenant, log_index)).await;
     let Some(stored) = stored.map_err(|error: DbError| AppError::from(error))? else { return Ok(true) };
     let (_, body) = decode(&stored.change).map_err(AppError::internal)?;
@@ -224,7 +219,7 @@ async fn settle(app: &App, judged: Vec<AppResult<Option<Judged>>>) -> Vec<Result
 async fn write(app: &App, tenant: &TenantId, judged: &[&Judged]) -> AppResult<()> {
     let mut entries: Vec<(DocumentName, Vec<Channel>, Entry)> = Vec::new();
     let mut courses: HashMap<DocumentId, String> = HashMap::new();
-    let (mut waiting, mut unfinished) = (Vec::new(), Vec::new());
+    let mut waiting = Vec::new();
     for judged in judged {
         courses.insert(judged.document, judged.course.clone());
         for verdict in &judged.verdicts {
@@ -234,22 +229,18 @@ async fn write(app: &App, tenant: &TenantId, judged: &[&Judged]) -> AppResult<()
         if judged.waiting.has_something_to_say() {
             waiting.push(judged.waiting.clone());
         }
-        if judged.unfinished {
-            unfinished.push(judged.document);
-        }
     }
     let (of, now_ms) = (tenant.clone(), app.now_ms());
-    let rest = move |tx: &Tx<'_>| {
-        waiting.iter().try_for_each(|waiting| waiting.write(tx, &of, now_ms))?;
-        unfinished.iter().try_for_each(|document| jobs::enqueue(tx, &of, JUDGE_JOB, &document.0, now_ms))
-    };
+    let rest = move |tx: &Tx<'_>| waiting.iter().try_for_each(|waiting| waiting.write(tx, &of, now_ms));
     if entries.is_empty() {
         return app.db.write(rest).await.map_err(|error: DbError| AppError::from(error));
     }
     let written = log::append_as_server(app, tenant, entries, move |tx, appended| {
+        let mut unfolded = Unfolded::default();
         for appended in appended {
-            project(tx, appended, courses.get(&appended.document()).map(String::as_str))?;
+            unfolded.project(tx, appended, courses.get(&appended.document()).map(String::as_str))?;
         }
+        unfolded.fold(tx)?;
         rest(tx).map_err(AppError::from)
     });
     written.await
@@ -258,48 +249,6 @@ async fn write(app: &App, tenant: &TenantId, judged: &[&Judged]) -> AppResult<()
 #[cfg(test)]
 mod tests {
     use super::*;
-    use muster_sync_core::document::{Outcome, Source};
-
-    fn submission(number: u8) -> SubmissionRow {
-        SubmissionRow {
-            log_index: i64::from(number),
-            hash: ChangeHash([number; 32]),
-            writer: DeviceKey([0; 32]),
-            source: Source::Phone,
-            captured_at_ms: 0,
-            code: None,
-            step: None,
-            commitment: [0; 32],
-            received_at_ms: 0,
-        }
-    }
-
-    fn verdict(of: u8) -> VerdictRow {
-        VerdictRow {
-            log_index: 100 + i64::from(of),
-            hash: ChangeHash([200; 32]),
-            seq: u64::from(of),
-            of: ChangeHash([of; 32]),
-            outcome: Outcome::Accepted,
-            risk: 0,
-            flags: ",".into(),
-            policy: POLICY.into(),
-            model: None,
-            not_before_ms: None,
-            not_after_ms: None,
-            received_at_ms: 0,
-        }
-    }
-
-    #[test]
-    fn of_too_many_submissions_those_without_a_verdict_come_first() {
-        let submissions: Vec<_> = (0..40).map(submission).collect();
-        assert_eq!(choose(&submissions[..3], &[]), [0, 1, 2]);
-        let judged: Vec<_> = (0..30).map(verdict).collect();
-        let chosen = choose(&submissions, &judged);
-        assert_eq!(chosen.len(), SUBMISSIONS_PER_RUN_MAX);
-        assert_eq!(chosen, [24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39]);
-    }
 
     #[test]
     fn a_model_version_becomes_a_code() {

@@ -3,6 +3,8 @@
 
 mod queries;
 
+pub(super) use queries::{page, set_forms};
+
 use super::limits;
 use super::role::Role;
 use super::users::{NewUser, Profile, Status};
@@ -41,6 +43,8 @@ pub struct RegistryChange {
     pub role: (Role, Role),
     /// Whether signing in ends.
     pub disables: bool,
+    /// Whether somebody else takes a name that this user gives up.
+    pub makes_room: bool,
 }
 
 /// Every user of the tenant.
@@ -65,6 +69,12 @@ pub fn count_users(tx: &Tx<'_>, tenant: &TenantId) -> Result<u64, DbError> {
 /// Creates a user; one whose address, user name or registry's id is taken is left out, which only [`count_users`] tells.
 pub fn send_user(tx: &Tx<'_>, new: &NewUser) -> Result<(), DbError> {
     super::queries::send_insert(tx, new)
+}
+
+/// Takes from a user the names that they give up, before others get them: a table is unique after every statement, and not
+/// only after the last one. [`change_from_registry`] gives them their own within the same transaction.
+pub fn make_room(tx: &Tx<'_>, tenant: &TenantId, change: &RegistryChange) -> Result<(), DbError> {
+    queries::make_room(tx, tenant, change.id, &change.profile.email)
 }
 
 /// Makes a user as the registry has them; false when the row was changed by somebody else meanwhile.

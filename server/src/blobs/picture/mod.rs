@@ -18,8 +18,8 @@ use image::codecs::png::{CompressionType, FilterType, PngDecoder, PngEncoder};
 use image::metadata::Orientation;
 use image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder as _, ImageError, Limits, RgbImage};
 
-/// The longest picture file, in bytes: the 5 MB of `UPLOAD_MAX_IMAGE_MB`.
-pub const FILE_BYTES_MAX: usize = 5 * 1024 * 1024;
+/// The longest picture file that can be decoded, in bytes. What may come in, UPLOAD_MAX_IMAGE_MB says, and may say less.
+pub const FILE_BYTES_MAX: usize = muster_sync_core::limits::IMAGE_SIZE_BYTES_MAX as usize;
 /// The widest and highest picture, in pixels.
 pub const SIDE_PX_MAX: u32 = 6000;
 /// The most memory that a decoded picture takes, in bytes.

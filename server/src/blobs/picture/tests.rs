@@ -125,13 +125,13 @@ fn the_longest_side_is_6000_pixels() {
 }
 
 #[test]
-fn the_longest_file_is_5_mb() {
+fn the_longest_file_is_20_mb() {
     let longest = padded(&jpeg(64, 64), FILE_BYTES_MAX);
-    assert_eq!(longest.len(), 5_242_880);
+    assert_eq!(longest.len(), 20 * 1024 * 1024);
     assert_eq!(checked(&longest), "ok");
     assert_eq!(decode(&longest).unwrap().dimensions(), (64, 64));
     let longer = padded(&jpeg(64, 64), FILE_BYTES_MAX + 1);
-    let error = PictureError::TooLarge { size_bytes: 5_242_881, bytes_max: 5_242_880 };
+    let error = PictureError::TooLarge { size_bytes: 20_971_521, bytes_max: 20_971_520 };
     assert_eq!(check(&longer, &LIMITS), Err(error));
     assert_eq!(code(decode(&longer)), "too_large");
 }

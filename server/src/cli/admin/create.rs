@@ -8,10 +8,10 @@ use serde_json::json;
 use super::{actor, tell, tell_json, with_database};
 use crate::accounts;
 use crate::app::StartError;
-use crate::auth::passwords;
 use crate::auth::{self, DisplayName, Email, NewUser, Person, Role, Username};
+use crate::auth::{first_password, passwords};
 use crate::clock::{Clock, SystemClock, SystemEntropy};
-use crate::config::{DataConfig, Secret};
+use crate::config::{DataConfig, LogFormat, Secret};
 use crate::db::{Db, DbError};
 use crate::error::AppError;
 use crate::ids::{TenantId, UserId};
@@ -59,15 +59,16 @@ pub(super) fn run(create: &Create) -> Result<(), StartError> {
     } else {
         (auth::generate_password(&SystemEntropy), true)
     };
-    let name = create.name.as_deref().unwrap_or(&create.email);
+    let email = Email::parse(&create.email).map_err(in_words)?;
+    let name = create.name.as_deref().unwrap_or(email.as_str());
     let username = create.username.as_deref().map(Username::parse).transpose().map_err(in_words)?;
     if !generated {
-        let mut about = vec![create.email.as_str(), name];
+        let mut about = vec![email.as_str(), name];
         about.extend(create.username.as_deref());
         passwords::check_new("password", password.reveal(), &about).map_err(in_words)?;
     }
-    let id = with_database(&create.data, |db| insert(db, (&create.email, username), name, create.role, &password))?;
-    let (role, email) = (create.role, create.email.to_lowercase());
+    let id = with_database(&create.data, |db| insert(db, (email.as_str(), username), name, create.role, &password))?;
+    let (role, email) = (create.role, email.as_str());
     let shown = generated.then(|| password.reveal());
     if create.json {
         return tell_json(&json!({ "id": id, "email": email, "role": role, "initial_password": shown }));
@@ -76,14 +77,24 @@ pub(super) fn run(create: &Create) -> Result<(), StartError> {
     tell(&format!("created {role} {email}\n{shown}"))
 }
 
-/// On a developer's machine, makes the first account so that somebody can sign in, and shows its password once.
-pub(in crate::cli) fn create_first(db: &Db) -> Result<(), StartError> {
+/// On a developer's machine, makes the first account so that somebody can sign in. Its password goes into a file of
+/// DATA_DIR, and onto the terminal where people read it; machines that read lines of JSON keep them.
+pub(in crate::cli) fn create_first(data: &DataConfig, db: &Db) -> Result<(), StartError> {
     if !db.read_blocking::<_, DbError, _>(auth::none_exists)? {
         return Ok(());
     }
     let password = auth::generate_password(&SystemEntropy);
+    let file = first_password::path(&data.data_dir);
+    // Before the account: whoever finds the account finds its password, whenever the power fails.
+    first_password::write(&data.data_dir, FIRST_ADMIN, &password)
+        .map_err(|error| StartError::Io(file.display().to_string(), error))?;
     account(db, FIRST_ADMIN, "Administrator", Role::Admin, &password)?;
-    tell(&format!("created the first account, shown only now:\n  {FIRST_ADMIN}\n  {}\n", password.reveal()))
+    let shown = match data.log_format() {
+        LogFormat::Text => format!("  {}\n", password.reveal()),
+        LogFormat::Json => String::new(),
+    };
+    let place = format!("its password is in {} until it is changed", file.display());
+    tell(&format!("created the first account; {place}:\n  {FIRST_ADMIN}\n{shown}"))
 }
 
 /// On a developer's machine, makes the accounts whose passwords everybody knows, unless somebody has the address or the

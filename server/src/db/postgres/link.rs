@@ -6,13 +6,15 @@ use std::time::Duration;
 use super::session::Session;
 use super::target::Target;
 use super::values::{Cure, Trouble};
-use crate::clock::mix;
+use crate::clock::{Stopwatch, mix};
 use crate::limits;
 
 /// Where to connect, and the connection if there is one.
 pub(super) struct Link {
     target: Arc<Target>,
     session: Option<Session>,
+    opened: Stopwatch,
+    age_max: Option<Duration>,
     draws: u64,
 }
 
@@ -20,7 +22,21 @@ impl Link {
     pub(super) fn new(target: Arc<Target>) -> Self {
         // Threads and servers that draw the same waits would meet again.
         let draws = u64::from(std::process::id()) << 32 | Arc::strong_count(&target) as u64;
-        Self { target, session: None, draws }
+        Self { target, session: None, opened: Stopwatch::start(), age_max: None, draws }
+    }
+
+    /// With an age at which the connection is opened anew.
+    pub(super) fn replaced_after(mut self, age_max: Option<Duration>) -> Self {
+        self.age_max = age_max;
+        self
+    }
+
+    /// Closes a connection that is old, before work begins on it: something between us and the database may forget
+    /// connections that have been open for long.
+    pub(super) fn replace_if_old(&mut self) {
+        if self.age_max.is_some_and(|age_max| self.opened.elapsed() > age_max) {
+            self.session = None;
+        }
     }
 
     /// The connection; opened if there is none, with a few attempts.
@@ -36,7 +52,10 @@ impl Link {
         let mut attempt = 0;
         loop {
             match Session::open(&self.target) {
-                Ok(session) => return Ok(session),
+                Ok(session) => {
+                    self.opened = Stopwatch::start();
+                    return Ok(session);
+                }
                 Err(trouble) if trouble.cure == Cure::Never || attempt + 1 >= limits::CONNECT_ATTEMPTS_MAX => {
                     return Err(trouble);
                 }

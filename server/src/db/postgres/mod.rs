@@ -26,6 +26,7 @@ use std::sync::Arc;
 
 use super::request::{Request, Requests, Workers};
 use super::{DbError, Tx};
+use crate::config::Capacity;
 use crate::limits;
 use link::Link;
 use target::Target;
@@ -37,15 +38,15 @@ pub(super) fn check_address(url: &str) -> Result<(), DbError> {
 }
 
 /// Connects, checks that the server keeps what it acknowledges, and starts the threads.
-pub(super) fn open(url: &str, allowances: Allowances) -> Result<(Workers, Notices), DbError> {
+pub(super) fn open(url: &str, allowances: Allowances, capacity: Capacity) -> Result<(Workers, Notices), DbError> {
     let target = Arc::new(Target::parse(url)?);
     let mut writer = Link::new(Arc::clone(&target));
     safety::check(writer.session().map_err(|trouble| trouble.error)?, allowances)?;
     let notices = Notices::open(Arc::clone(&target), allowances)?;
-    let workers = Workers::new();
+    let workers = Workers::new(capacity.queue_wait);
     let started = workers.writer(move |queue| writer::write_loop(&mut writer, queue)).and_then(|()| {
-        (0..limits::readers()).try_for_each(|_| {
-            let mut reader = Link::new(Arc::clone(&target));
+        (0..capacity.readers).try_for_each(|_| {
+            let mut reader = Link::new(Arc::clone(&target)).replaced_after(capacity.connection_age_max);
             workers.reader(move |queue| read_loop(&mut reader, queue))
         })
     });
@@ -54,6 +55,7 @@ pub(super) fn open(url: &str, allowances: Allowances) -> Result<(Workers, Notice
 
 fn read_loop(link: &mut Link, queue: &Requests) {
     while let Some(mut request) = queue.take(1).pop_front() {
+        link.replace_if_old();
         match run_read(link, request.as_mut()) {
             Ok(()) => {}
             Err(error) => request.fail(error),

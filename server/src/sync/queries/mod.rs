@@ -75,7 +75,8 @@ pub(in crate::sync) fn was_refused(tx: &Tx<'_>, tenant: &TenantId, bytes: &[u8])
         "SELECT 1
          FROM refusals
          WHERE tenant_id = ?1 AND bytes_sha256 = ?2
-             AND reason IN ('quarantine_full', 'manifest_missing', 'student_unknown', 'writer_not_allowed')
+             AND reason IN ('quarantine_full', 'manifest_missing', 'student_unknown', 'writer_not_allowed',
+                            'too_many_submissions', 'too_many_appeals', 'too_many_decisions')
          LIMIT 1",
         params![tenant.as_str(), &sha256],
         |row| row.get::<i64>(0),
@@ -199,19 +200,18 @@ pub(in crate::sync) fn waiting_after(tx: &Tx<'_>, accepted: &Valid) -> Result<Ve
     )
 }
 
+/// All that waited for the session: nothing else would ask for the rest.
 pub(in crate::sync) fn waiting_session(
     tx: &Tx<'_>,
     tenant: &TenantId,
     locator: &Locator,
-    limit: usize,
 ) -> Result<Vec<Waiting>, DbError> {
     tx.query(
         select_waiting!(
             "WHERE tenant_id = ?1 AND key1 = ?2 AND reason = 'session_unknown' AND state = 'waiting'
-         ORDER BY document_id, seq
-         LIMIT ?3"
+         ORDER BY document_id, seq"
         ),
-        params![tenant.as_str(), locator.as_str(), limit as i64],
+        params![tenant.as_str(), locator.as_str()],
         waiting,
     )
 }

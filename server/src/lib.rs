@@ -16,10 +16,11 @@ pub mod app;
 pub mod data_lock;
 pub mod http;
 pub mod log;
+pub mod jobs;
+pub mod budgets;
 pub mod evidence;
 pub mod forks;
 
-pub mod jobs;
 pub mod audit;
 pub mod mail;
 

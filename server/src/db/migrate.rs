@@ -52,8 +52,11 @@ pub const SERVER_MIGRATIONS: &[Migration] = migrations![
     22 "0022_counters",
     23 "0023_text_forms",
     24 "0024_records_newest",
-    25 "0025_epochs",
-    26 "0026_keys",
+    25 "0025_image_uses",
+    26 "0026_budgets",
+    27 "0027_past_enrolments",
+    28 "0028_epochs",
+    29 "0029_keys",
 ];
 
 const TABLE: &str = "

@@ -279,7 +279,7 @@ fn build_over(builder: AppBuilder, store: Arc<dyn BlobStore>, db: &Db) -> Result
     let oidc = OidcState::open(builder.config(), builder.entropy_source())?;
     let legacy_ids = LegacyIds::open(builder.config(), builder.entropy_source())?;
     let networks = http::ClientNetworks::of(&builder.config().web)?;
-    let traffic = Traffic::new(&builder.config().rates, builder.clock_source());
+    let traffic = Traffic::new(&builder.config().rates, &builder.config().web, builder.clock_source());
     let builder = furnish(builder, store)?;
     keyring::remember(db, builder.config(), builder.clock_source().now_ms())?;
     let app = builder
@@ -289,6 +289,8 @@ fn build_over(builder: AppBuilder, store: Arc<dyn BlobStore>, db: &Db) -> Result
         .with(oidc)
         .with(legacy_ids)
         .with(Imports::default())
+        .with(http::Turns::default())
+        .with(sync::Streams::default())
         .with(networks)
         .build()?;
     check_before_serving(&app)?;

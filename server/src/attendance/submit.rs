@@ -21,7 +21,7 @@ use super::listing::{self, Sent};
 use super::project::project;
 use super::rows::{RecordRow, SubmissionRow};
 use super::share::Share;
-use super::{limits, queries};
+use super::queries;
 use crate::app::App;
 use crate::audit::{self, Action, Actor, Event};
 use crate::auth::permission::AttendanceSubmit;

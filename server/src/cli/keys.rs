@@ -14,7 +14,7 @@ use super::admin::{actor, tell, tell_json};
 use super::verify;
 use crate::app::StartError;
 use crate::audit::{self, Action, Event};
-use crate::clock::{Clock, SystemClock, SystemEntropy, iso_utc_ms};
+use crate::clock::{Clock, SystemClock, SystemEntropy, iso_utc};
 use crate::config::{Config, DataConfig};
 use crate::data_lock::DataLock;
 use crate::db::{DbError, Tx};
@@ -129,7 +129,7 @@ fn row(config: &Config, known: &Known) -> Shown {
         place: found.map_or_else(|| known.key.file_name().to_owned(), |found| found.place.clone()),
         id: found.map(|found| found.id.clone()),
         expected_id: known.mark.as_ref().map(|mark| mark.id.clone()),
-        since: known.mark.as_ref().and_then(|mark| mark.since_ms).map(iso_utc_ms),
+        since: known.mark.as_ref().and_then(|mark| mark.since_ms).map(iso_utc),
         state,
         depends: keyring::depends(known.key),
     }

@@ -1,7 +1,7 @@
 //! What depends on each key, and what to do when it is gone: the words of refusals and of `muster keys check`.
 
 use super::queries::Mark;
-use crate::clock::iso_utc_ms;
+use crate::clock::iso_utc;
 use crate::keys::KeyFile;
 
 /// What was done under a key, as part of a sentence.
@@ -57,7 +57,7 @@ pub fn why_not_replaceable(key: KeyFile) -> Option<&'static str> {
 
 /// A refusal.
 pub(super) fn sentence(key: KeyFile, what: &str, mark: &Mark) -> String {
-    let since = mark.since_ms.map_or(String::new(), |since_ms| format!(", since {}", iso_utc_ms(since_ms)));
+    let since = mark.since_ms.map_or(String::new(), |since_ms| format!(", since {}", iso_utc(since_ms)));
     let expected =
         format!("this database expects the one with the id {}{since}, under which {}", mark.id, depends(key));
     let otherwise = match key {

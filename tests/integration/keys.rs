@@ -184,3 +184,35 @@ async fn keys_are_checked_copied_for_the_safe_put_back_and_replaced_by_command()
     assert_eq!(refusal(&mut data).await, None);
     assert!(run(&data, &["keys", "check"]).0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_of_an_earlier_release_knows_its_keys_by_what_they_signed_and_sealed() {
+    let stopped = stopped().await;
+    if !stopped.is_sqlite() {
+        return;
+    }
+    let mut data = Some(stopped);
+    let forget = |data: &Option<Data>| {
+        let file = rusqlite::Connection::open(data.as_ref().unwrap().path().join("muster.db")).unwrap();
+        assert_eq!(file.execute("DELETE FROM key_marks", []).unwrap(), FILES.len());
+    };
+    forget(&data);
+    assert_eq!(refusal(&mut data).await, None, "its own keys are taken over");
+    forget(&data);
+    for name in ["server-ed25519.key", "master.key"] {
+        let path = key(&data, name);
+        let whole = fs::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        let refused = refusal(&mut data).await.expect(name);
+        assert!(refused.contains(name) && refused.contains("is missing") && !path.exists(), "{refused}");
+        let mut another = whole.clone();
+        another[3] = if whole[3] == b'A' { b'B' } else { b'A' };
+        fs::write(&path, &another).unwrap();
+        #[cfg(unix)]
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        let refused = refusal(&mut data).await.expect(name);
+        assert!(refused.contains(name) && refused.contains("another key"), "{refused}");
+        fs::write(&path, &whole).unwrap();
+    }
+    assert_eq!(refusal(&mut data).await, None);
+}

@@ -102,6 +102,10 @@ pub(super) fn walk(tx: &Tx<'_>, tenant: &TenantId) -> Result<Walk, DbError> {
                 Some(hash) if is_unproven || expected.contains(&hash) => before = vec![hash],
                 found => {
                     walk.note(number, number);
+                    // What follows a row of which nothing can be read is as unproven as what follows a gap.
+                    if found.is_none() && expected.is_empty() {
+                        before.clear();
+                    }
                     before.extend(found.into_iter().chain(expected));
                     let excess = before.len().saturating_sub(HASHES_MAX);
                     before.drain(..excess);

@@ -121,6 +121,7 @@ fn row(config: &Config, known: &Known) -> Shown {
         _ if known.problem(config).is_some() => "wrong",
         (Material::Unused, _) => "not used",
         (Material::Missing, _) => "made at the next start",
+        (_, None) if known.key == KeyFile::Mfa => "nothing sealed yet",
         (_, None) => "noted at the next start",
         _ => "fits",
     };

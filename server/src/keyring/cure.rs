@@ -61,7 +61,7 @@ pub(super) fn sentence(key: KeyFile, what: &str, mark: &Mark) -> String {
     let expected =
         format!("this database expects the one with the id {}{since}, under which {}", mark.id, depends(key));
     let otherwise = match key {
-        KeyFile::Mfa => "; if it is lost, `muster admin reset-mfa` lets the accounts enrol again".to_owned(),
+        KeyFile::Mfa => ", or name it in MFA_PREVIOUS_ENCRYPTION_KEYS; if it is lost, `muster admin reset-mfa` lets the accounts enrol again".to_owned(),
         KeyFile::Server | KeyFile::Master => "; nothing takes its place: see docs/recovery.md".to_owned(),
         _ => format!(
             "; if it is lost for good, `muster keys replace {}` makes another one: {}",

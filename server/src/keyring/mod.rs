@@ -85,10 +85,20 @@ fn expected(db: &Db, config: &Config, key: KeyFile) -> Result<Option<Mark>, Star
 /// # Errors
 /// Says in one sentence which file it is, which id was expected, and what to do.
 pub fn check(db: &Db, config: &Config) -> Result<(), StartError> {
-    match look(db, config)?.iter().find_map(|known| known.problem(config)) {
-        Some(problem) => Err(StartError::Other(problem)),
-        None => Ok(()),
-    }
+    let known = look(db, config)?;
+    let found = known.iter().find_map(|known| Some((known, known.problem(config)?)));
+    let Some((known, problem)) = found else { return Ok(()) };
+    let problem = match (known.key, &known.material, &known.mark) {
+        (_, Material::Unreadable(_), _) | (_, _, None) => problem,
+        (KeyFile::Mfa, _, Some(mark)) => {
+            let id = mark.id.clone();
+            let accounts = db.read_blocking::<_, DbError, _>(move |tx: &Tx<'_>| queries::sealed_by(tx, &id))?;
+            let what = "MFA_ENCRYPTION_KEY is not the key under which the second factor of";
+            format!("{what} {accounts} accounts is stored: {problem}")
+        }
+        _ => problem,
+    };
+    Err(StartError::Other(problem))
 }
 
 /// Notes the keys with which this server starts, once all of them are there. Of two servers that start on one database

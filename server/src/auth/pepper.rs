@@ -1,5 +1,7 @@
 //! The secret under which tokens are hashed, and the keys that derive from it, one per purpose.
 
+use std::path::Path;
+
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -8,7 +10,7 @@ use zeroize::Zeroizing;
 use super::state::AuthState;
 use crate::app::{App, StartError};
 use crate::clock::Entropy;
-use crate::config::Config;
+use crate::config::{Config, Secret};
 use crate::error::AppResult;
 use crate::keys::{self, KeyFile};
 
@@ -28,6 +30,16 @@ impl Pepper {
         let dir = config.data.keys_dir();
         let secret = keys::load_or_create(&dir, KeyFile::TokenPepper, entropy)
             .map_err(|error| StartError::Io("the pepper of tokens".to_owned(), error))?;
+        Ok(Self::new(&secret))
+    }
+
+    /// The pepper of a server that has one already. Blocks.
+    pub(super) fn of_server(setting: Option<&Secret>, keys_dir: &Path) -> Result<Self, StartError> {
+        if let Some(secret) = setting {
+            return Ok(Self::new(secret.reveal().as_bytes()));
+        }
+        let secret = keys::load(keys_dir, KeyFile::TokenPepper)
+            .map_err(|error| StartError::Other(format!("{error}; name the server's TOKEN_PEPPER, or its DATA_DIR")))?;
         Ok(Self::new(&secret))
     }
 

@@ -133,6 +133,56 @@ budgets! {
     STREAMS_PER_PERSON: Person, 8, Connections, "the oldest one ends", "one_stream_too_many_ends_the_oldest_of_the_same_person";
     /// Records of a student in class sessions that nobody knows.
     UNKNOWN_SESSIONS: Person, 20, Rows, "409 `SESSION_UNKNOWN`", "a_student_cannot_pile_up_records_of_sessions_that_nobody_knows";
+    /// Rows of the log that a student adds on one day (UTC).
+    STUDENT_LOG_ROWS: Person, super::STUDENT_LOG_PER_DAY.rows as u64, Rows, "fate `retry`, `day_full`; a form 429 `DAY_FULL`", "a_day_has_room_for_so_much_of_one_author_and_tomorrow_has_again";
+    /// Their bytes.
+    STUDENT_LOG_BYTES: Person, super::STUDENT_LOG_PER_DAY.bytes as u64, Bytes, "fate `retry`, `day_full`; a form 429 `DAY_FULL`", "a_day_has_room_for_so_much_of_one_author_and_tomorrow_has_again";
+    /// Rows of the log that the devices of somebody who teaches, reviews or administers add on one day.
+    STAFF_LOG_ROWS: Person, super::STAFF_LOG_PER_DAY.rows as u64, Rows, "fate `retry`, `day_full`", "a_day_has_room_for_so_much_of_one_author_and_tomorrow_has_again";
+    /// Their bytes.
+    STAFF_LOG_BYTES: Person, super::STAFF_LOG_PER_DAY.bytes as u64, Bytes, "fate `retry`, `day_full`", "a_day_has_room_for_so_much_of_one_author_and_tomorrow_has_again";
+    /// Changes that come to wait on a student's account on one day.
+    STUDENT_WAITING_ROWS: Sender, super::STUDENT_WAITING_PER_DAY.rows as u64, Rows, "fate `retry`, `day_full`", "so_much_waits_of_one_person_and_their_keys_are_not_counted";
+    /// Their bytes, with what waits beside them.
+    STUDENT_WAITING_BYTES: Sender, super::STUDENT_WAITING_PER_DAY.bytes as u64, Bytes, "fate `retry`, `day_full`", "so_much_waits_of_one_person_and_their_keys_are_not_counted";
+    /// The same of somebody who teaches, reviews or administers.
+    STAFF_WAITING_ROWS: Sender, super::STAFF_WAITING_PER_DAY.rows as u64, Rows, "fate `retry`, `day_full`", "a_lecturers_phone_carries_for_a_hall_of_phones_that_nobody_approved_yet";
+    /// Their bytes.
+    STAFF_WAITING_BYTES: Sender, super::STAFF_WAITING_PER_DAY.bytes as u64, Bytes, "fate `retry`, `day_full`", "a_lecturers_phone_carries_for_a_hall_of_phones_that_nobody_approved_yet";
+    /// Changes about themselves that somebody has waiting: a phone that nobody approved yet.
+    OWN_WAITING_ROWS: Person, super::OWN_WAITING.rows as u64, Rows, "fate `retry`, `quarantine_full`", "so_much_waits_of_one_person_and_their_keys_are_not_counted";
+    /// Their bytes.
+    OWN_WAITING_BYTES: Person, super::OWN_WAITING.bytes as u64, Bytes, "fate `retry`, `quarantine_full`", "so_much_waits_of_one_person_and_their_keys_are_not_counted";
+    /// Changes about others that a student has waiting.
+    STUDENT_RELAYED_ROWS: Sender, super::STUDENT_RELAYED_WAITING.rows as u64, Rows, "fate `retry`, `quarantine_full`", "what_strangers_send_about_somebody_blocks_nobody_else";
+    /// Their bytes.
+    STUDENT_RELAYED_BYTES: Sender, super::STUDENT_RELAYED_WAITING.bytes as u64, Bytes, "fate `retry`, `quarantine_full`", "what_strangers_send_about_somebody_blocks_nobody_else";
+    /// The same of somebody who teaches, reviews or administers: as much as a relay carries.
+    STAFF_RELAYED_ROWS: Sender, super::STAFF_RELAYED_WAITING.rows as u64, Rows, "fate `retry`, `quarantine_full`", "a_lecturers_phone_carries_for_a_hall_of_phones_that_nobody_approved_yet";
+    /// Their bytes.
+    STAFF_RELAYED_BYTES: Sender, super::STAFF_RELAYED_WAITING.bytes as u64, Bytes, "fate `retry`, `quarantine_full`", "a_lecturers_phone_carries_for_a_hall_of_phones_that_nobody_approved_yet";
+    /// Changes about one other person that a student has waiting.
+    STUDENT_WAITING_ABOUT_ONE: Sender, super::STUDENT_WAITING_ABOUT_ONE_MAX as u64, Rows, "fate `retry`, `quarantine_full`", "what_strangers_send_about_somebody_blocks_nobody_else";
+    /// The same of somebody who teaches, reviews or administers.
+    STAFF_WAITING_ABOUT_ONE: Sender, super::STAFF_WAITING_ABOUT_ONE_MAX as u64, Rows, "fate `retry`, `quarantine_full`", "a_lecturers_phone_carries_for_a_hall_of_phones_that_nobody_approved_yet";
+    /// Changes about one person that all other students have waiting.
+    STRANGERS_WAITING_ABOUT_ONE: Person, super::STRANGERS_WAITING_ABOUT_ONE_MAX as u64, Rows, "fate `retry`, `quarantine_full`", "what_strangers_send_about_somebody_blocks_nobody_else";
+    /// Copies of refused changes.
+    REFUSALS_KEPT_ROWS: Sender, super::REFUSALS_KEPT.rows as u64, Rows, "no copy is kept", "so_many_copies_of_refused_changes_are_kept_of_one_sender";
+    /// Their bytes.
+    REFUSALS_KEPT_BYTES: Sender, super::REFUSALS_KEPT.bytes as u64, Bytes, "no copy is kept", "so_many_copies_of_refused_changes_are_kept_of_one_sender";
+    /// Requests for a device within 24 hours.
+    BINDING_REQUESTS_PER_DAY: Person, super::BINDING_REQUESTS_PER_DAY_MAX as u64, Rows, "fate `retry`, `requests_full`; 429 `DEVICE_REQUESTS_FULL`", "a_person_asks_for_so_many_devices_a_day_through_every_door";
+    /// Requests for a device at all: none is ever removed.
+    BINDING_REQUESTS: Person, super::BINDING_REQUESTS_MAX as u64, Rows, "fate `retry`, `requests_full`; 429 `DEVICE_REQUESTS_FULL`", "a_person_asks_for_so_many_devices_a_day_through_every_door";
+    /// Pictures that are stored on one day.
+    IMAGES_STORED: Person, super::IMAGES_PER_DAY.rows as u64, Pictures, "507 `IMAGES_OF_TODAY_FULL`", "a_day_has_room_for_so_many_pictures_of_one_person";
+    /// Their bytes.
+    IMAGES_STORED_BYTES: Person, super::IMAGES_PER_DAY.bytes as u64, Bytes, "507 `IMAGES_OF_TODAY_FULL`", "a_day_has_room_for_so_many_pictures_of_one_person";
+    /// Pictures that are taken for changes in quarantine.
+    IMAGES_FOR_WAITING: Person, super::IMAGES_WAITING.rows as u64, Pictures, "507 `WAITING_IMAGES_FULL`", "pictures_of_a_phone_that_waits_have_room_for_so_many_bytes_and_the_rest_after_its_approval";
+    /// Their bytes, as their manifests say.
+    IMAGES_FOR_WAITING_BYTES: Person, super::IMAGES_WAITING.bytes as u64, Bytes, "507 `WAITING_IMAGES_FULL`", "pictures_of_a_phone_that_waits_have_room_for_so_many_bytes_and_the_rest_after_its_approval";
 }
 
 #[cfg(test)]

@@ -11,10 +11,10 @@ use super::role::Role;
 use super::token::TokenKey;
 use crate::app::{App, StartError};
 use crate::clock::Entropy;
-use crate::config::{Config, DatabaseUrl, JWT_SECRET_BYTES_MIN};
+use crate::config::Config;
 use crate::error::{AppError, AppResult};
 use crate::ids::{AuthSessionId, TenantId, UserId};
-use crate::keys;
+use crate::keys::{self, KeyFile};
 
 /// Lives in the `App`.
 pub struct AuthState {
@@ -47,15 +47,13 @@ impl AuthState {
             Some(secret) => TokenKey::new(secret.reveal().as_bytes(), previous),
             None => {
                 let dir = config.data.keys_dir();
-                let key = keys::load_or_create(&dir, "token.key", JWT_SECRET_BYTES_MIN, entropy)
-                    .map_err(|error| StartError::Io(dir.join("token.key").display().to_string(), error))?;
+                let key = keys::load_or_create(&dir, KeyFile::Token, entropy)
+                    .map_err(|error| StartError::Io("the key of access tokens".to_owned(), error))?;
                 TokenKey::new(&key, previous)
             }
         };
         let pepper = Pepper::open(config, entropy)?;
-        let alone = matches!(config.data.database()?, DatabaseUrl::Sqlite(_));
-        let ttl = if alone { limits::PRINCIPAL_TTL } else { limits::PRINCIPAL_TTL_SHARED };
-        let ttl = config.work.kept_for(Some(ttl));
+        let ttl = config.work.kept_for(Some(limits::PRINCIPAL_TTL));
         let principals = Cache::builder().max_capacity(limits::PRINCIPALS_MAX).time_to_live(ttl).build();
         let refresh_keys = RefreshKeys::new(&pepper);
         let mfa = MfaState::open(config, &pepper, entropy)?;

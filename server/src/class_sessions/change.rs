@@ -4,6 +4,7 @@ use axum::extract::State;
 use muster_sync_core::{
     DocumentName,
     document::{Label, PlanAction, PlanChange},
+    limits,
 };
 
 use super::session::{ClassSession, SessionStatus};
@@ -62,7 +63,7 @@ pub(super) async fn expire(
     responses(
         (status = 200, body = SessionView),
         (status = 404, body = ErrorEnvelope),
-        (status = 409, description = "it has ended", body = ErrorEnvelope)
+        (status = 409, description = "`SESSION_ENDED`, or `EPOCHS_USED_UP`", body = ErrorEnvelope)
     )
 )]
 pub(super) async fn regenerate(
@@ -114,7 +115,11 @@ async fn append(
         PlanAction::Regenerate => (Action::ClassSessionRegenerate, "new_code"),
     };
     let by = Label::new(&user.id.to_string()).ok_or_else(|| AppError::internal("an id is not a label"))?;
-    let epoch = session.epoch + u64::from(action == PlanAction::Regenerate);
+    let epoch = session.epoch.saturating_add(u64::from(action == PlanAction::Regenerate));
+    if epoch > limits::EPOCH_MAX {
+        let sentence = "the code of this class session cannot be renewed any more; close it and plan another session";
+        return Err(AppError::conflict("EPOCHS_USED_UP", sentence));
+    }
     let entry = PlanChange { action, at_ms: now_ms, epoch, by: Some(by) };
     let name = DocumentName::ClassSession { locator: session.locator };
     let channels = log::channels_of(&name, Some(&session.course));

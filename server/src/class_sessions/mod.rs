@@ -23,7 +23,7 @@ use crate::db::{DbError, Tx};
 use crate::ids::TenantId;
 
 pub use access::{find_named, teaches};
-pub use project::project;
+pub use project::{out_of_turn, project};
 pub use secret::secret_for;
 pub use session::{ClassSession, Ended, Epoch, Geofence, SessionStatus};
 
@@ -64,7 +64,7 @@ pub fn course_of(tx: &Tx<'_>, tenant: &TenantId, locator: &Locator) -> Result<Op
 fn with_epochs(tx: &Tx<'_>, found: Option<ClassSession>) -> Result<Option<ClassSession>, DbError> {
     let Some(mut session) = found else { return Ok(None) };
     if session.epoch > 0 {
-        session.epochs = queries::epochs(tx, session.document)?;
+        session.epochs = session::that_hold(queries::epochs(tx, session.document)?);
     }
     Ok(Some(session))
 }

@@ -55,6 +55,10 @@ pub const SERVER_MIGRATIONS: &[Migration] = migrations![
     25 "0025_image_uses",
     26 "0026_budgets",
     27 "0027_past_enrolments",
+    28 "0028_vouchers",
+    29 "0029_signed_out_devices",
+    30 "0030_epochs",
+    31 "0031_keys",
 ];
 
 const TABLE: &str = "

@@ -89,6 +89,6 @@ impl Plan {
 impl PlanChange {
     pub(super) fn check(&self) -> Result<(), Refusal> {
         ensure(self.at_ms >= 0, "at_ms", "is before 1970")?;
-        ensure(self.epoch <= u64::from(u32::MAX), "epoch", "is over 2^32 - 1")
+        ensure(self.epoch <= limits::EPOCH_MAX, "epoch", "is over 2^32 - 1")
     }
 }

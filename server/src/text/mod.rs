@@ -21,7 +21,7 @@ pub use unseen::is_unseen;
 /// One line as people see it: NFC, nothing unseen that changes nothing, and one space where there is any space between words.
 pub fn shown(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
-    for word in nfc(&unseen::without_needless(text)).trim().split(is_blank).filter(|word| !word.is_empty()) {
+    for word in settled(text, unseen::without_needless).trim().split(is_blank).filter(|word| !word.is_empty()) {
         if !line.is_empty() {
             line.push(' ');
         }
@@ -32,7 +32,7 @@ pub fn shown(text: &str) -> String {
 
 /// A text that people read: NFC, nothing unseen but what directs the reading, its lines and spaces as they are.
 pub fn read(text: &str) -> String {
-    let text = nfc(&unseen::without_deceiving(text)).replace("\r\n", "\n").replace('\r', "\n");
+    let text = settled(text, unseen::without_deceiving).replace("\r\n", "\n").replace('\r', "\n");
     text.trim().to_owned()
 }
 
@@ -53,6 +53,19 @@ pub fn alike(text: &str) -> String {
     let small: String = nfc(&large).chars().flat_map(char::to_lowercase).collect();
     let words: Vec<&str> = small.trim().split(is_blank).filter(|word| !word.is_empty()).collect();
     nfc(&without_second_dot(&words.join(" ")))
+}
+
+/// A text in NFC that `tidy` leaves as it is. Whether a sign is needed depends on its neighbours, and taking one out may
+/// bring the marks around it into another order; each round takes out at least one.
+fn settled(text: &str, tidy: impl Fn(&str) -> String) -> String {
+    let mut text = nfc(text);
+    loop {
+        let tidied = nfc(&tidy(&text));
+        if tidied == text {
+            return text;
+        }
+        text = tidied;
+    }
 }
 
 /// The small letter of `İ` is an i and its capital an I; Unicode's mapping for all languages leaves the dot behind, as a mark

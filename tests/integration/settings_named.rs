@@ -273,7 +273,7 @@ fn every_setting_is_set_by_a_test_that_is_about_what_it_does() {
         let option = format!("--{}", row.name.to_lowercase().replace('_', "-"));
         let names = [format!("\"{}\"", row.name), format!("\"{option}\"")];
         // Where the test's own server is built, or in what every test of sign-in at a provider sets.
-        let elsewhere = ["HOST", "PORT", "DATA_DIR", "DATABASE_URL", "ENV", "LOG_LEVEL"];
+        let elsewhere = ["HOST", "PORT", "DATA_DIR", "DATABASE_URL", "ENV", "LOG_LEVEL", "LOG_FORMAT"];
         let is_set = texts.iter().any(|text| names.iter().any(|name| text.contains(name)));
         assert!(is_set || elsewhere.contains(&row.name.as_str()) || in_units(&row.name), "no test sets {}", row.name);
     }

@@ -172,6 +172,7 @@ pub const NOT_PROJECTIONS: &[&str] = &[
     "log_losses",
     "users",
     "oauth_identities",
+    "signed_out_devices",
     "oauth_used_states",
     "oauth_codes",
     "oauth_link_tokens",

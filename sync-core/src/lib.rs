@@ -18,6 +18,7 @@ pub mod sealing;
 pub mod time;
 
 pub mod decision;
+pub mod plan;
 
 pub mod sync;
 

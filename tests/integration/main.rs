@@ -14,6 +14,7 @@ mod config;
 mod config_forms;
 mod conformance;
 mod connection;
+mod contest;
 mod courses;
 mod db_contract;
 mod db_statements;

@@ -3,6 +3,8 @@
 //!
 //! A first submission costs three statements: its row, the record's row and the job.
 
+use std::collections::BTreeSet;
+
 use muster_sync_core::{
     DocumentName, Locator,
     document::{Decision, Entry, Mark, Outcome, Submission, Verdict},
@@ -12,6 +14,7 @@ use muster_sync_core::{
 use super::fold::Unfolded;
 use super::queries;
 use super::rows::{DecisionRow, SubmissionRow, VerdictRow};
+use crate::class_sessions;
 use crate::db::{DbError, Tx};
 use crate::ids::TenantId;
 use crate::jobs;
@@ -57,24 +60,25 @@ pub(super) fn insert(tx: &Tx<'_>, appended: &Appended, course: Option<&str>) -> 
     Ok(true)
 }
 
-/// A plan came after submissions for its session: they get its course, are shown to those who teach it, and are judged.
+/// The records of a session follow it: into the course whose plan stands, to whose staff they are shown and by whose
+/// code they are judged; out of every course while several people contest the session.
 ///
 /// # Errors
 /// When the database fails.
-pub fn session_appeared(
-    tx: &Tx<'_>,
-    tenant: &TenantId,
-    locator: &Locator,
-    course: &str,
-    now_ms: i64,
-) -> Result<(), DbError> {
-    let documents = queries::without_course(tx, tenant, locator)?;
-    if documents.is_empty() {
+pub fn follow_session(tx: &Tx<'_>, tenant: &TenantId, locator: &Locator, now_ms: i64) -> Result<(), DbError> {
+    let course = class_sessions::course_of(tx, tenant, locator)?;
+    let moving = queries::of_other_course(tx, tenant, locator, course.as_deref())?;
+    if moving.is_empty() {
         return Ok(());
     }
-    queries::set_course(tx, tenant, locator, course)?;
-    let staff = Channel::CourseStaff(course.to_owned());
-    for document in documents {
+    let before: BTreeSet<_> = moving.iter().filter_map(|(_, before)| before.clone()).collect();
+    for before in before {
+        queries::leave_channel(tx, tenant, locator, Channel::CourseStaff(before).key(tenant))?;
+    }
+    queries::set_course(tx, tenant, locator, course.as_deref())?;
+    let Some(course) = course else { return Ok(()) };
+    let staff = Channel::CourseStaff(course);
+    for (document, _) in moving {
         log::place_in(tx, tenant, &staff, &queries::log_indexes(tx, document)?)?;
         jobs::enqueue(tx, tenant, JUDGE_JOB, &document.0, now_ms)?;
     }

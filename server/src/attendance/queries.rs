@@ -351,24 +351,51 @@ pub(super) fn newest_appeal(tx: &Tx<'_>, id: DocumentId) -> Result<Option<i64>, 
     Ok(newest.flatten())
 }
 
-/// The records of a session whose course is not known yet.
-pub(super) fn without_course(tx: &Tx<'_>, tenant: &TenantId, locator: &Locator) -> Result<Vec<DocumentId>, DbError> {
+/// The records of a session that another course has, or none, with that course.
+pub(super) fn of_other_course(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    locator: &Locator,
+    course: Option<&str>,
+) -> Result<Vec<(DocumentId, Option<String>)>, DbError> {
     tx.query(
-        "SELECT document_id
+        "SELECT document_id, course_id
          FROM records
-         WHERE tenant_id = ?1 AND locator = ?2 AND course_id IS NULL
+         WHERE tenant_id = ?1 AND locator = ?2 AND COALESCE(course_id, '') <> ?3
          ORDER BY student_id",
-        params![tenant.as_str(), locator.as_str()],
-        |row| Ok(DocumentId(row.get(0)?)),
+        params![tenant.as_str(), locator.as_str(), course.unwrap_or_default()],
+        |row| Ok((DocumentId(row.get(0)?), row.get(1)?)),
     )
 }
 
-pub(super) fn set_course(tx: &Tx<'_>, tenant: &TenantId, locator: &Locator, course: &str) -> Result<(), DbError> {
+pub(super) fn set_course(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    locator: &Locator,
+    course: Option<&str>,
+) -> Result<(), DbError> {
     tx.send(
         "UPDATE records
          SET course_id = ?3
-         WHERE tenant_id = ?1 AND locator = ?2 AND course_id IS NULL",
+         WHERE tenant_id = ?1 AND locator = ?2",
         params![tenant.as_str(), locator.as_str(), course],
+    )
+}
+
+/// Takes the records of a session out of a channel: whoever has pulled them has them, and nobody else gets them.
+pub(super) fn leave_channel(tx: &Tx<'_>, tenant: &TenantId, locator: &Locator, channel: i64) -> Result<(), DbError> {
+    tx.send(
+        "DELETE FROM channel_entries
+         WHERE channel_key = ?3 AND log_index IN (
+             SELECT e.log_index FROM records r JOIN submissions e ON e.document_id = r.document_id
+             WHERE r.tenant_id = ?1 AND r.locator = ?2
+             UNION ALL SELECT e.log_index FROM records r JOIN verdicts e ON e.document_id = r.document_id
+             WHERE r.tenant_id = ?1 AND r.locator = ?2
+             UNION ALL SELECT e.log_index FROM records r JOIN decisions e ON e.document_id = r.document_id
+             WHERE r.tenant_id = ?1 AND r.locator = ?2
+             UNION ALL SELECT e.log_index FROM records r JOIN appeals e ON e.document_id = r.document_id
+             WHERE r.tenant_id = ?1 AND r.locator = ?2)",
+        params![tenant.as_str(), locator.as_str(), channel],
     )
 }
 

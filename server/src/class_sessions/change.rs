@@ -82,6 +82,10 @@ async fn change(
     action: PlanAction,
 ) -> AppResult<Json<SessionView>> {
     let session = access::steerable(app, user, id.clone()).await?;
+    if session.contested {
+        let sentence = "somebody else planned this session too; an admin has to settle whose it is";
+        return Err(AppError::conflict("SESSION_CONTESTED", sentence));
+    }
     if !is_done(&session, action, app.now_ms())? {
         append(app, user, request, &session, action).await?;
     }
@@ -112,10 +116,11 @@ async fn append(
         PlanAction::Close => (Action::ClassSessionClose, "closed"),
         PlanAction::Expire => (Action::ClassSessionExpire, "expired"),
         PlanAction::Regenerate => (Action::ClassSessionRegenerate, "new_code"),
+        PlanAction::Settle => return Err(AppError::internal("nobody settles a session here")),
     };
     let by = Label::new(&user.id.to_string()).ok_or_else(|| AppError::internal("an id is not a label"))?;
     let epoch = session.epoch + u64::from(action == PlanAction::Regenerate);
-    let entry = PlanChange { action, at_ms: now_ms, epoch, by: Some(by) };
+    let entry = PlanChange::new(action, now_ms, epoch, Some(by));
     let name = DocumentName::ClassSession { locator: session.locator };
     let channels = log::channels_of(&name, Some(&session.course));
     log::append_as_server(app, &user.tenant, vec![(name, channels, entry.into())], move |tx, appended| {

@@ -14,11 +14,17 @@ mod secret;
 mod session;
 mod view;
 
-use muster_sync_core::{DocumentId, Locator};
+use std::collections::BTreeMap;
+
+use muster_sync_core::{
+    ChangeHash, DocumentId, Locator,
+    plan::{Claim, Settlement},
+};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::app::App;
+use crate::auth::CurrentUser;
 use crate::db::{DbError, Tx};
 use crate::ids::TenantId;
 
@@ -53,12 +59,45 @@ pub fn find_document(tx: &Tx<'_>, tenant: &TenantId, id: DocumentId) -> Result<O
     with_epochs(tx, queries::by_document(tx, tenant, id)?)
 }
 
-/// The course of a session, once its plan has arrived.
+/// Every plan of a session, by its change.
+///
+/// # Errors
+/// When the database fails.
+pub fn claims(tx: &Tx<'_>, document: DocumentId) -> Result<BTreeMap<ChangeHash, Claim>, DbError> {
+    let claim = |row: queries::PlanRow| (row.hash, Claim { planner: row.planner, course: row.course });
+    Ok(queries::plans(tx, document)?.into_iter().map(claim).collect())
+}
+
+/// What admins said of whose plan stands.
+///
+/// # Errors
+/// When the database fails.
+pub fn settlements(tx: &Tx<'_>, document: DocumentId) -> Result<BTreeMap<ChangeHash, Settlement>, DbError> {
+    queries::settlements(tx, document)
+}
+
+/// Whether several people planned a session and no admin has settled whose plan stands.
+///
+/// # Errors
+/// When the database fails.
+pub fn is_contested(tx: &Tx<'_>, tenant: &TenantId, locator: &Locator) -> Result<bool, DbError> {
+    queries::is_contested(tx, tenant, locator)
+}
+
+/// The course of a session, once its plan has arrived and while nobody contests it.
 ///
 /// # Errors
 /// When the database fails.
 pub fn course_of(tx: &Tx<'_>, tenant: &TenantId, locator: &Locator) -> Result<Option<String>, DbError> {
     queries::course(tx, tenant, locator)
+}
+
+/// A contested session as the user planned it; `None` for whoever did not.
+///
+/// # Errors
+/// When the database fails.
+pub fn own_plan(tx: &Tx<'_>, user: &CurrentUser, document: DocumentId) -> Result<Option<ClassSession>, DbError> {
+    with_epochs(tx, queries::own_plan(tx, document, &user.id.to_string())?)
 }
 
 fn with_epochs(tx: &Tx<'_>, found: Option<ClassSession>) -> Result<Option<ClassSession>, DbError> {

@@ -1,37 +1,85 @@
-//! From plans and their changes to rows. Rows depend on the log and its order alone.
+//! From plans and their changes to rows. Rows depend on the log alone, and which plan stands on `sync_core::plan` alone.
 
-use muster_sync_core::{DocumentName, document::Entry};
+use std::collections::BTreeMap;
+
+use muster_sync_core::{
+    DocumentId, DocumentName, Locator,
+    document::{Entry, PlanAction, PlanChange},
+    plan::{self, Claim, Settlement, Standing},
+};
 
 use super::queries::{self, Planned};
 use crate::db::{DbError, Tx};
+use crate::devices;
+use crate::ids::TenantId;
 use crate::log::Appended;
 
-/// Projects a plan or a change of a plan. The first plan in the log counts; a later one is only counted, whoever wrote
-/// it, so that nobody can move a session under the records that were captured for it.
+/// Projects a plan or a change of a plan. `attendance::follow_session` then moves the records.
 ///
 /// # Errors
 /// When the database fails.
 pub fn project(tx: &Tx<'_>, appended: &Appended) -> Result<(), DbError> {
     let DocumentName::ClassSession { locator } = &appended.name else { return Ok(()) };
-    let document = appended.document();
+    let (tenant, document) = (&appended.tenant, appended.document());
     match &appended.valid.entry {
         Entry::Plan(plan) => {
+            let writer = &appended.valid.writer;
+            let planner = match &plan.by {
+                Some(by) => by.as_str().to_owned(),
+                None => devices::owner_of(tx, tenant, writer)?
+                    .map_or_else(|| writer.to_string(), |owner| owner.user.to_string()),
+            };
             let planned = Planned {
                 document,
-                locator,
-                writer: &appended.valid.writer,
+                hash: appended.hash(),
+                planner: &planner,
+                writer,
                 log_index: appended.log_index,
                 received_at_ms: appended.received_at_ms,
             };
-            match queries::insert_plan(tx, &appended.tenant, &planned, plan)? {
-                true => queries::refresh(tx, document),
-                false => queries::count_rival(tx, document),
-            }
+            queries::insert_plan(tx, &planned, plan)?;
+            stand(tx, tenant, locator, document)
+        }
+        Entry::PlanChanges(change) if change.action == PlanAction::Settle => {
+            settle(tx, appended, change)?;
+            stand(tx, tenant, locator, document)
         }
         Entry::PlanChanges(change) => {
-            queries::insert_change(tx, document, appended.log_index, change)?;
+            let course = queries::course(tx, tenant, locator)?;
+            queries::insert_change(tx, document, appended.log_index, change, course.as_deref())?;
             queries::refresh(tx, document)
         }
         _ => Ok(()),
     }
+}
+
+fn settle(tx: &Tx<'_>, appended: &Appended, change: &PlanChange) -> Result<(), DbError> {
+    let Some(plan) = change.plan else { return Ok(()) };
+    let settlement = Settlement {
+        writer: appended.valid.writer,
+        by: change.by.as_ref().map(|by| by.as_str().to_owned()).unwrap_or_default(),
+        place: appended.log_index.unsigned_abs(),
+        plan,
+        after: change.after().collect(),
+    };
+    queries::insert_settlement(tx, appended, &settlement)
+}
+
+/// Computes anew which plan stands, and what follows from it.
+fn stand(tx: &Tx<'_>, tenant: &TenantId, locator: &Locator, document: DocumentId) -> Result<(), DbError> {
+    let plans = queries::plans(tx, document)?;
+    let claim = |row: &queries::PlanRow| Claim { planner: row.planner.clone(), course: row.course.clone() };
+    let claims: BTreeMap<_, _> = plans.iter().map(|row| (row.hash, claim(row))).collect();
+    let settlements = queries::settlements(tx, document)?;
+    let (shown, contested) = match plan::standing(&claims, &settlements) {
+        Standing::Unknown => return Ok(()),
+        Standing::Plan(hash) => (plans.iter().find(|row| row.hash == hash), false),
+        Standing::Contested => (plans.iter().min_by_key(|row| row.hash), true),
+    };
+    let Some(shown) = shown else { return Ok(()) };
+    let own = plans.iter().filter(|row| claim(row) == claim(shown)).count();
+    let rivals = plans.len() - if contested { 1 } else { own };
+    let row = queries::Shown { log_index: shown.log_index, contested, course: &shown.course, rivals: rivals as i64 };
+    queries::show_plan(tx, tenant, locator, document, &row)?;
+    queries::refresh(tx, document)
 }

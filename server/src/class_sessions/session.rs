@@ -44,6 +44,8 @@ pub struct ClassSession {
     pub planned_at_ms: i64,
     /// What people call it.
     pub title: Option<String>,
+    /// Whether several people planned it and no admin has settled whose plan stands; then it has no course.
+    pub contested: bool,
 }
 
 /// A circle on the ground.
@@ -100,7 +102,7 @@ impl ClassSession {
         match self.ended {
             Some(ended) if ended.at_ms <= now_ms && ended.at_ms < self.closes_at_ms => match ended.action {
                 PlanAction::Expire => SessionStatus::Expired,
-                PlanAction::Close | PlanAction::Regenerate => SessionStatus::Closed,
+                PlanAction::Close | PlanAction::Regenerate | PlanAction::Settle => SessionStatus::Closed,
             },
             _ if now_ms >= self.closes_at_ms => SessionStatus::Expired,
             _ if now_ms < self.opens_at_ms => SessionStatus::Planned,
@@ -138,6 +140,7 @@ mod tests {
             epochs: Vec::new(),
             planned_at_ms: 0,
             title: None,
+            contested: false,
         }
     }
 

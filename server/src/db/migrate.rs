@@ -52,6 +52,7 @@ pub const SERVER_MIGRATIONS: &[Migration] = migrations![
     22 "0022_counters",
     23 "0023_text_forms",
     24 "0024_records_newest",
+    25 "0025_session_plans",
 ];
 
 const TABLE: &str = "

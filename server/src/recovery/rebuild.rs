@@ -257,11 +257,10 @@ fn project(
     match appended.valid.container {
         Container::Plan | Container::PlanChanges => {
             class_sessions::project(tx, &appended)?;
-            match (&row.name, &row.valid.entry) {
+            match &row.name {
                 // Nobody captured for a session that the server planned: its locator was made just then.
-                (DocumentName::ClassSession { locator }, Entry::Plan(plan)) if !by_server => {
-                    let course = plan.course.as_str();
-                    attendance::session_appeared(tx, tenant, locator, course, row.received_at_ms)
+                DocumentName::ClassSession { locator } if !(by_server && matches!(row.valid.entry, Entry::Plan(_))) => {
+                    attendance::follow_session(tx, tenant, locator, row.received_at_ms)
                 }
                 _ => Ok(()),
             }

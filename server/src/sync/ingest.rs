@@ -8,7 +8,7 @@ use std::sync::Arc;
 use muster_sync_core::{
     ChangeHash, DeviceKey, DocumentId, DocumentName, Locator,
     change::{SignedChange, Valid},
-    document::{ChainStep, Container, Entry, Role, Writer, may_write},
+    document::{ChainStep, Container, Entry, PlanAction, Role, Writer, may_write},
 };
 
 use super::prepare::{Checked, Prepared};
@@ -23,7 +23,7 @@ use crate::evidence;
 use crate::forks::{self, Rival};
 use crate::ids::{TenantId, UserId};
 use crate::log::{self, Appended, Channel, ServerKey};
-use crate::{attendance, class_sessions, courses};
+use crate::{attendance, audit, class_sessions, courses};
 
 /// Who sent a request. Changes are judged by their author; the sender matters only for a device that is not bound yet.
 #[derive(Debug, Clone)]
@@ -231,8 +231,11 @@ impl<'a> Admission<'a> {
                 if is_of_other_user(&change.name, valid.container, &user) {
                     return self.quarantine(change, signed, "device_of_other_user").map(Some);
                 }
-                let Some(teaches) = self.teaches(change, owner.user)? else {
-                    return self.quarantine(change, signed, "session_unknown").map(Some);
+                let teaches = match self.teaches(change, owner.user)? {
+                    Ok(teaches) => teaches,
+                    // Whose it is matters to nobody above those who contest it.
+                    Err("session_contested") if matches!(role, Role::Admin | Role::Reviewer) => false,
+                    Err(reason) => return self.quarantine(change, signed, reason).map(Some),
                 };
                 // A place stays when a role changes, and does not count meanwhile.
                 let teaches = teaches && matches!(role, Role::Lecturer | Role::Admin);
@@ -260,21 +263,24 @@ impl<'a> Admission<'a> {
         Ok(witnessed)
     }
 
-    /// Whether the author teaches the course that the entry belongs to; `None` while that course is not known.
-    fn teaches(&self, change: &Checked, user: UserId) -> Result<Option<bool>, DbError> {
+    /// Whether the author teaches the course that the entry belongs to, or why nobody knows that course.
+    fn teaches(&self, change: &Checked, user: UserId) -> Result<Result<bool, &'static str>, DbError> {
         let course = match (&change.valid.entry, &change.name) {
             (Entry::Plan(plan), _) => Some(plan.course.as_str().to_owned()),
             (Entry::PlanChanges(_), DocumentName::ClassSession { locator })
             | (Entry::Decisions(_) | Entry::Marks(_), DocumentName::Attendance { locator, .. }) => {
                 match self.course_of(locator)? {
                     Some(course) => Some(course),
-                    None => return Ok(None),
+                    None if class_sessions::is_contested(self.tx, &self.sender.tenant, locator)? => {
+                        return Ok(Err("session_contested"));
+                    }
+                    None => return Ok(Err("session_unknown")),
                 }
             }
             _ => None,
         };
-        let Some(Ok(course)) = course.map(|course| course.parse()) else { return Ok(Some(false)) };
-        courses::teaches(self.tx, &self.sender.tenant, course, user).map(Some)
+        let Some(Ok(course)) = course.map(|course| course.parse()) else { return Ok(Ok(false)) };
+        courses::teaches(self.tx, &self.sender.tenant, course, user).map(Ok)
     }
 
     fn owner_of(&self, key: &DeviceKey) -> Result<Option<Owner>, DbError> {
@@ -376,14 +382,31 @@ impl<'a> Admission<'a> {
 
     /// A plan may come after what it explains: submissions get their course, and what waited for it is judged again.
     fn session_appeared(&self, appended: &Appended) -> Result<(), DbError> {
-        let (DocumentName::ClassSession { locator }, Entry::Plan(plan)) = (&appended.name, &appended.valid.entry)
-        else {
+        let DocumentName::ClassSession { locator } = &appended.name else { return Ok(()) };
+        let is_plan = matches!(appended.valid.entry, Entry::Plan(_));
+        let settles =
+            matches!(&appended.valid.entry, Entry::PlanChanges(change) if change.action == PlanAction::Settle);
+        if !is_plan && !settles {
             return Ok(());
-        };
+        }
         self.courses.borrow_mut().remove(locator);
-        let course = plan.course.as_str();
-        attendance::session_appeared(self.tx, &self.sender.tenant, locator, course, self.now_ms)?;
+        attendance::follow_session(self.tx, &self.sender.tenant, locator, self.now_ms)?;
+        if is_plan && class_sessions::is_contested(self.tx, &self.sender.tenant, locator)? {
+            self.note_contest(appended, locator)?;
+        }
         quarantine::note(self, quarantine::Which::Session(locator))
+    }
+
+    /// Whoever makes a session contested is named: anybody who teaches can, and an admin has to look.
+    fn note_contest(&self, appended: &Appended, locator: &Locator) -> Result<(), DbError> {
+        let Some(owner) = self.owner_of(&appended.valid.writer)? else { return Ok(()) };
+        let id = owner.user.to_string();
+        let (tenant, role) = (self.sender.tenant.clone(), owner.role.as_str().to_owned());
+        // A request carries many changes of many people; the log names this one.
+        let actor = audit::Actor { tenant, id, role, request_id: appended.hash().to_string() };
+        let (action, kind) = (audit::Action::ClassSessionContest, "class_session");
+        let event = audit::Event { action, kind, id: locator.as_str(), reason: None, result: "contested" };
+        audit::record(self.tx, &actor, &event, self.now_ms)
     }
 
     fn keep_evidence(&self, change: &Checked) -> Result<(), DbError> {

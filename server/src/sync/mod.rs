@@ -4,6 +4,7 @@
 //! [`quarantine`] keeps and releases what waits, [`pull`] pages the channels, [`live`] says that a channel moved.
 //! For admins, [`list`], [`inspect`] and [`settle`] are the doors to quarantine, [`forks`] shows equivocation.
 
+mod contest;
 mod entry_view;
 mod exchange;
 mod forks;
@@ -50,6 +51,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(log_state::log_state))
         .routes(routes!(list::list))
         .routes(routes!(inspect::inspect))
+        .routes(routes!(contest::settle))
         .routes(routes!(settle::release))
         .routes(routes!(settle::discard))
         .routes(routes!(settle::release_many))

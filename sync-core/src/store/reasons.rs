@@ -22,6 +22,10 @@ const SENTENCES: &[(&str, &str)] = &[
         "session_unknown",
         "The server does not know this class session yet. It waits until the lecturer's phone has synced.",
     ),
+    (
+        "session_contested",
+        "Several people say that this class session is theirs. It waits until the administration has decided.",
+    ),
     ("chain_gap", "An earlier record of this phone is missing. It is sent again by itself."),
     ("chain_broken", "The server has other records of this phone. It is signed and sent again by itself."),
     ("chain_fork", "Two copies of this phone's data exist. Use one phone only, and ask the administration."),

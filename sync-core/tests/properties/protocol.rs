@@ -76,7 +76,10 @@ fn full_entries() -> Vec<(DocumentName, Entry)> {
     for (_, entry) in &mut all {
         match entry {
             Entry::Plan(plan) => plan.by = by.clone(),
-            Entry::PlanChanges(change) => change.by = by.clone(),
+            Entry::PlanChanges(change) => {
+                (change.by, change.reason) = (by.clone(), reason.clone());
+                (change.plan, change.after) = (Some(hash(1)), Some(Vec::new()));
+            }
             Entry::Submissions(submission) => submission.by = by.clone(),
             Entry::Appeals(appeal) => (appeal.by, appeal.note_hash) = (by.clone(), digest),
             Entry::Verdicts(verdict) => verdict.model = reason.clone(),

@@ -164,6 +164,7 @@ fn session() -> ClassSession {
         epochs: Vec::new(),
         planned_at_ms: 0,
         title: None,
+        contested: false,
     }
 }
 

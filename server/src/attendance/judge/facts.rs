@@ -68,6 +68,9 @@ fn gather_one(
 ) -> Result<Option<Facts>, DbError> {
     let Some(record) = queries::record_of(tx, tenant, document)? else { return Ok(None) };
     let Some(session) = class_sessions::find(tx, tenant, &record.locator)? else { return Ok(None) };
+    if session.contested {
+        return Ok(None);
+    }
     let enrolled = match (session.course.parse(), record.student.parse()) {
         (Ok(course), Ok(student)) => courses::is_enrolled(tx, tenant, course, student)?,
         _ => false,

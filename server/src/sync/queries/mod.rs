@@ -208,7 +208,8 @@ pub(in crate::sync) fn waiting_session(
 ) -> Result<Vec<Waiting>, DbError> {
     tx.query(
         select_waiting!(
-            "WHERE tenant_id = ?1 AND key1 = ?2 AND reason = 'session_unknown' AND state = 'waiting'
+            "WHERE tenant_id = ?1 AND key1 = ?2 AND state = 'waiting'
+             AND reason IN ('session_unknown', 'session_contested')
          ORDER BY document_id, seq"
         ),
         params![tenant.as_str(), locator.as_str()],

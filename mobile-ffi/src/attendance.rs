@@ -33,8 +33,8 @@ pub struct GeoPosition {
     pub latitude: f64,
     /// Degrees.
     pub longitude: f64,
-    /// Radius of 68 % confidence in metres; 0 if the platform did not say.
-    pub accuracy_m: u32,
+    /// Radius of 68 % confidence in metres; missing, or whatever the platform gives for it, if that is not known.
+    pub accuracy_m: Option<f64>,
     /// Whether the platform says that it is simulated.
     pub mocked: bool,
 }
@@ -159,7 +159,7 @@ impl MusterClient {
             locator: claim.locator,
             code: Code::new(&claim.code),
             step: claim.step,
-            position: request.position.as_ref().map(position),
+            position: request.position.as_ref().and_then(position),
             images: images.collect(),
             clocks: self.clocks()?,
             device: DeviceFacts {
@@ -193,15 +193,9 @@ impl MusterClient {
     }
 }
 
-/// Degrees as a platform gives them; what is no number becomes a place that no document holds, and is refused.
-fn position(position: &GeoPosition) -> Position {
-    let e7 = |degrees: f64| if degrees.is_finite() { (degrees * 1e7).round() as i64 } else { i64::MAX };
-    Position {
-        latitude_e7: e7(position.latitude),
-        longitude_e7: e7(position.longitude),
-        accuracy_m: position.accuracy_m,
-        mocked: position.mocked,
-    }
+/// Degrees as a platform gives them. What is no place on earth is none: the capture is kept without it, and flagged.
+fn position(position: &GeoPosition) -> Option<Position> {
+    Position::measured(position.latitude, position.longitude, position.accuracy_m, position.mocked)
 }
 
 fn record(view: RecordView) -> Record {

@@ -118,14 +118,30 @@ impl Stopwatch {
     }
 }
 
-/// A time in Unix milliseconds as ISO 8601 in UTC, such as `2026-11-20T14:05:00Z`; empty for a time beyond the year 9999.
+/// The one form in which a time leaves us: Unix milliseconds as ISO 8601 in UTC with three digits of milliseconds,
+/// always, such as `2026-11-20T14:05:00.000Z`, so that times sort as texts and no reader meets a second form. Empty for a
+/// time beyond the year 9999.
 pub fn iso_utc(time_ms: i64) -> String {
-    jiff::Timestamp::from_millisecond(time_ms).map(|time| time.to_string()).unwrap_or_default()
+    jiff::Timestamp::from_millisecond(time_ms).map(|time| format!("{time:.3}")).unwrap_or_default()
 }
 
-/// The same with three digits of milliseconds, always, so that lines sort as texts.
-pub fn iso_utc_ms(time_ms: i64) -> String {
-    jiff::Timestamp::from_millisecond(time_ms).map(|time| format!("{time:.3}")).unwrap_or_default()
+/// Writes a time in Unix milliseconds into JSON, as [`iso_utc`] says.
+///
+/// # Errors
+/// When the writer fails.
+pub fn as_iso<S: serde::Serializer>(time_ms: &i64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&iso_utc(*time_ms))
+}
+
+/// The same for a time that may be missing.
+///
+/// # Errors
+/// When the writer fails.
+pub fn as_iso_or_null<S: serde::Serializer>(time_ms: &Option<i64>, serializer: S) -> Result<S::Ok, S::Error> {
+    match time_ms {
+        Some(time_ms) => as_iso(time_ms, serializer),
+        None => serializer.serialize_none(),
+    }
 }
 
 /// Reads ISO 8601 with an offset into Unix milliseconds.

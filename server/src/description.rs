@@ -3,11 +3,13 @@
 
 use std::collections::HashSet;
 
-use utoipa::openapi::path::{HttpMethod, Operation, OperationBuilder, PathItem};
+use utoipa::openapi::path::{
+    HttpMethod, Operation, OperationBuilder, Parameter, ParameterBuilder, ParameterIn, PathItem,
+};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{
-    ComponentsBuilder, Content, ContentBuilder, InfoBuilder, Object, OpenApi, OpenApiBuilder, Ref, Response,
-    ResponseBuilder, SecurityRequirement, Type,
+    ComponentsBuilder, Content, ContentBuilder, HeaderBuilder, InfoBuilder, Object, ObjectBuilder, OpenApi,
+    OpenApiBuilder, Ref, RefOr, Required, Response, ResponseBuilder, Schema, SecurityRequirement, Type,
 };
 
 /// The security scheme of every operation that does not say otherwise.
@@ -98,9 +100,49 @@ fn name_operations(openapi: &mut OpenApi, canonical_prefix: &str) {
                     taken.insert(id.clone());
                 }
                 operation.responses.responses.entry("default".to_owned()).or_insert_with(|| failure().into());
+                tell_headers(operation);
             }
         }
     }
+}
+
+/// The name of a request, which it may bring along.
+const REQUEST_ID: &str = "X-Request-ID";
+/// The headers of an answer, whatever the operation: with which status, which one, and what it says.
+const REPLY_HEADERS: [(&str, &str, &str); 4] = [
+    ("401", "WWW-Authenticate", "how to sign in"),
+    ("415", "Accept-Encoding", "what the body may be encoded in, where it came with a Content-Encoding"),
+    ("429", "Retry-After", "seconds after which to come back"),
+    ("503", "Retry-After", "seconds after which to come back"),
+];
+
+/// Every request may name itself, and every answer says under which name it is in the log.
+fn tell_headers(operation: &mut Operation) {
+    let header = |text: &str| HeaderBuilder::new().schema(Some(text_schema())).description(Some(text)).build();
+    operation.parameters.get_or_insert_with(Vec::new).push(RefOr::T(request_id()));
+    for (status, response) in &mut operation.responses.responses {
+        let RefOr::T(response) = response else { continue };
+        for (_, name, text) in REPLY_HEADERS.iter().filter(|(of, ..)| status == of || status == "default") {
+            response.headers.insert((*name).to_owned(), RefOr::T(header(text)));
+        }
+        let names = header("the name of the request in the log and in the envelope");
+        response.headers.insert(REQUEST_ID.to_owned(), RefOr::T(names));
+    }
+}
+
+fn request_id() -> Parameter {
+    let text = "names the request in the log; one that is no plain name of at most 64 characters is replaced";
+    ParameterBuilder::new()
+        .name(REQUEST_ID)
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some(text))
+        .schema(Some(text_schema()))
+        .build()
+}
+
+fn text_schema() -> Schema {
+    ObjectBuilder::new().schema_type(Type::String).build().into()
 }
 
 /// Letters and digits of a text, with `_` for everything between them.

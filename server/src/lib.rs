@@ -15,10 +15,11 @@ pub mod face_engine;
 pub mod app;
 pub mod http;
 pub mod log;
+pub mod jobs;
+pub mod budgets;
 pub mod evidence;
 pub mod forks;
 
-pub mod jobs;
 pub mod audit;
 pub mod mail;
 

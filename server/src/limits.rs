@@ -129,3 +129,49 @@ pub const PAGE_ROWS_DEFAULT: u32 = 50;
 
 /// The least and the most that a `Retry-After` asks for when the server is full, in seconds.
 pub const RETRY_AFTER_S: std::ops::RangeInclusive<u32> = 1..=8;
+
+/// A number of things, and their bytes together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    /// How many.
+    pub rows: i64,
+    /// Their bytes.
+    pub bytes: i64,
+}
+
+const MIB: i64 = 1024 * 1024;
+
+/// Rows of the log that a student's devices and forms may add on one day. Six records and twelve pictures of a day are six
+/// rows; two weeks without a network are 84.
+pub const STUDENT_LOG_PER_DAY: Share = Share { rows: 2_000, bytes: 4 * MIB };
+/// The same for those who teach, review or administer: a decision about each of 400 students in six lectures is 2,400.
+pub const STAFF_LOG_PER_DAY: Share = Share { rows: 20_000, bytes: 40 * MIB };
+/// Changes that may come to wait on a student's account on one day.
+pub const STUDENT_WAITING_PER_DAY: Share = Share { rows: 4_000, bytes: 12 * MIB };
+/// The same for those who teach, review or administer, whose phones carry what their students' phones signed.
+pub const STAFF_WAITING_PER_DAY: Share = Share { rows: 20_000, bytes: 96 * MIB };
+/// Changes that a person may have waiting about themselves: a phone that nobody approved yet.
+pub const OWN_WAITING: Share = Share { rows: 2_000, bytes: 4 * MIB };
+/// Changes about others that a student may have waiting.
+pub const STUDENT_RELAYED_WAITING: Share = Share { rows: 200, bytes: MIB };
+/// The same for those who teach, review or administer: as much as a relay carries.
+pub const STAFF_RELAYED_WAITING: Share = Share { rows: 16_000, bytes: 64 * MIB };
+/// Changes about one other person that a student may have waiting.
+pub const STUDENT_WAITING_ABOUT_ONE_MAX: i64 = 20;
+/// The same for those who teach, review or administer.
+pub const STAFF_WAITING_ABOUT_ONE_MAX: i64 = 400;
+/// Changes about one person that all others may have waiting, those who teach, review or administer not counted: no room
+/// of theirs, nor of the person's own phone, is taken by strangers.
+pub const STRANGERS_WAITING_ABOUT_ONE_MAX: i64 = 200;
+/// Copies of refused changes that are kept of one sender.
+pub const REFUSALS_KEPT: Share = Share { rows: 1_000, bytes: MIB };
+/// Requests for a device that one person may add on one day: each stays in the log.
+pub const BINDING_REQUESTS_PER_DAY_MAX: i64 = 12;
+/// Requests for a device that one person may add at all.
+pub const BINDING_REQUESTS_MAX: i64 = 200;
+/// Bytes of a request for a device, unknown fields included: its key is accepted before anybody knows it.
+pub const BINDING_REQUEST_BYTES_MAX: usize = 2 * 1024;
+/// Pictures that are stored for one person on one day: two weeks of six sessions a day with two pictures are 168.
+pub const IMAGES_PER_DAY: Share = Share { rows: 600, bytes: 512 * MIB };
+/// Pictures of a person that are taken for changes in quarantine; the rest is taken when the changes are admitted.
+pub const IMAGES_WAITING: Share = Share { rows: 200, bytes: 40 * MIB };

@@ -21,11 +21,13 @@ pub fn router(app: App) -> Router {
     description::complete(&mut openapi, CANONICAL_PREFIX);
     let router = router.merge(auth::pages());
     let router = router.merge(docs::routes(openapi_json(&openapi))).merge(health::metrics_route());
+    // Inside of the limit, so that what it refuses is counted, too.
+    let router = router.layer(middleware::from_fn(http::check_content));
     let router = router.layer(middleware::from_fn_with_state(app.clone(), auth::limit_traffic));
     // Outside of the limit, so that what it refuses is counted by route, too.
     let router = router.route_layer(middleware::from_fn(http::note_route));
     // Checked before the app was built: a setting that cannot be read did not come this far.
-    let router = match http::cors(&app.config.web) {
+    let router = match http::cors(&app.config.web, &http::CrossOrigin::of(&openapi)) {
         Ok(Some(cors)) => router.layer(cors),
         _ => router,
     };

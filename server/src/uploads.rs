@@ -7,9 +7,8 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use futures_util::StreamExt;
-use muster_sync_core::DocumentId;
-use serde::Serialize;
-use utoipa::ToSchema;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -20,7 +19,7 @@ use crate::auth::permission::AttendanceSubmit;
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::evidence;
-use crate::http::{Binary, Json, Path};
+use crate::http::{Binary, Json, Path, Query};
 
 /// Missing images that are listed at once.
 const MISSING_LISTED_MAX: usize = 200;
@@ -46,6 +45,18 @@ struct Uploaded {
 struct Missing {
     /// SHA-256 of each file, 64 hexadecimal digits; at most 200.
     missing: Vec<String>,
+    /// Where the next page begins, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+/// Which of them.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Page {
+    /// The `next` of the page before.
+    after: Option<String>,
 }
 
 /// Uploads an image that one of the user's submissions names. Repeating it changes nothing.
@@ -59,7 +70,9 @@ struct Missing {
         (status = 404, description = "IMAGE_NOT_EXPECTED: no submission of the user names it", body = ErrorEnvelope),
         (status = 413, description = "larger than UPLOAD_MAX_IMAGE_MB", body = ErrorEnvelope),
         (status = 415, description = "neither JPEG nor PNG", body = ErrorEnvelope),
-        (status = 422, description = "HASH_MISMATCH or IMAGE_INVALID", body = ErrorEnvelope)
+        (status = 422, description = "HASH_MISMATCH or IMAGE_INVALID", body = ErrorEnvelope),
+        (status = 507, description = "WAITING_IMAGES_FULL: it is taken once the phone is approved; \
+          IMAGES_OF_TODAY_FULL: it is taken tomorrow", body = ErrorEnvelope)
     )
 )]
 async fn upload(
@@ -69,38 +82,51 @@ async fn upload(
     headers: HeaderMap,
     body: Body,
 ) -> AppResult<Response> {
-    let sha256 = parse_sha256(&sha256)?;
+    let sha256 = parse_sha256("sha256", &sha256)?;
     let bytes = read_body(&headers, body, app.config.image_bytes_max()).await?;
     let student = allowed.id.to_string();
     let stored = evidence::receive_image(&app, &allowed.tenant, &student, sha256, bytes).await?;
-    let (tenant, document, now_ms) = (allowed.tenant.clone(), stored.document.map(DocumentId), app.now_ms());
+    let (tenant, now_ms) = (allowed.tenant.clone(), app.now_ms());
     // Also after a repeated upload: the first one may have been cut off before this.
     let written =
-        app.db.write(move |tx: &Tx<'_>| attendance::image_arrived(tx, &tenant, &student, document, now_ms)).await;
+        app.db.write(move |tx: &Tx<'_>| attendance::image_arrived(tx, &tenant, &student, &sha256, now_ms)).await;
     written.map_err(|error: DbError| AppError::from(error))?;
     app.wake_jobs();
     let status = if stored.is_new { StatusCode::CREATED } else { StatusCode::OK };
     let uploaded = Uploaded {
         sha256: HEXLOWER.encode(&sha256),
-        size_bytes: stored.image.size_bytes,
-        media_type: evidence::media_type(stored.image.image_type),
+        size_bytes: stored.size_bytes,
+        media_type: evidence::media_type(stored.image_type),
     };
     Ok((status, Json(uploaded)).into_response())
 }
 
 /// Lists the images that the server waits for from the user.
-#[utoipa::path(get, path = "/blobs/missing", tag = "blobs", responses((status = 200, body = Missing)))]
-async fn missing(State(app): State<App>, allowed: Allowed<AttendanceSubmit>) -> AppResult<Json<Missing>> {
+#[utoipa::path(
+    get, path = "/blobs/missing", tag = "blobs", params(Page),
+    responses((status = 200, body = Missing), (status = 422, body = ErrorEnvelope))
+)]
+async fn missing(
+    State(app): State<App>,
+    allowed: Allowed<AttendanceSubmit>,
+    Query(page): Query<Page>,
+) -> AppResult<Json<Missing>> {
     let (tenant, student) = (allowed.tenant.clone(), allowed.id.to_string());
-    let read = app.db.read(move |tx: &Tx<'_>| evidence::wanted_by(tx, &tenant, &student, MISSING_LISTED_MAX)).await;
-    let wanted = read.map_err(|error: DbError| AppError::from(error))?;
-    Ok(Json(Missing { missing: wanted.iter().map(|sha256| HEXLOWER.encode(sha256)).collect() }))
+    let after = page.after.as_deref().map(|text| parse_sha256("after", text)).transpose()?;
+    let read = app
+        .db
+        .read(move |tx: &Tx<'_>| evidence::wanted_after(tx, &tenant, &student, after.as_ref(), MISSING_LISTED_MAX + 1));
+    let mut wanted = read.await.map_err(|error: DbError| AppError::from(error))?;
+    let more = wanted.len() > MISSING_LISTED_MAX;
+    wanted.truncate(MISSING_LISTED_MAX);
+    let missing: Vec<_> = wanted.iter().map(|sha256| HEXLOWER.encode(sha256)).collect();
+    Ok(Json(Missing { next: missing.last().filter(|_| more).cloned(), missing }))
 }
 
-fn parse_sha256(text: &str) -> AppResult<[u8; 32]> {
+fn parse_sha256(field: &'static str, text: &str) -> AppResult<[u8; 32]> {
     let decoded = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok();
     let sha256 = decoded.and_then(|bytes| bytes.try_into().ok());
-    sha256.ok_or_else(|| AppError::field("sha256", "expected 64 hexadecimal digits"))
+    sha256.ok_or_else(|| AppError::field(field, "expected 64 hexadecimal digits"))
 }
 
 /// Reads the body as it comes, and never more of it than an image may have.

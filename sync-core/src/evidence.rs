@@ -3,8 +3,8 @@
 //! Documents cannot forget, people must be able to be forgotten: everything personal is in here, is kept encrypted
 //! outside the documents, and can be erased while the signed history still verifies.
 
-use crate::{Refusal, limits, time::CaptureClocks};
-use minicbor::{Decode, Encode};
+use crate::{Refusal, limits, reading, time::CaptureClocks};
+use minicbor::{Decode, Decoder, Encode, data::Type, decode::Error};
 use sha2::{Digest, Sha256};
 
 /// Version of the manifest that this code writes.
@@ -67,8 +67,9 @@ pub struct ImageRef {
     pub image_type: ImageType,
 }
 
-/// A position as the phone's platform gave it.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+/// A position as the phone's platform gave it. It is read from whatever a client writes where it does not know: see
+/// [`reading`].
+#[derive(Debug, Clone, PartialEq, Eq, Encode)]
 #[cbor(map)]
 pub struct Position {
     /// Degrees of latitude times 10^7.
@@ -77,7 +78,7 @@ pub struct Position {
     /// Degrees of longitude times 10^7.
     #[n(1)]
     pub longitude_e7: i64,
-    /// Radius of 68 % confidence in metres; 0 if the platform did not say.
+    /// Radius of 68 % confidence in metres; 0 if it is not known, see [`Position::known_accuracy_m`].
     #[n(2)]
     pub accuracy_m: u32,
     /// Whether the platform says that the position is a mock.
@@ -90,13 +91,13 @@ pub struct Position {
 #[cbor(map)]
 pub struct DeviceFacts {
     /// Platform, such as `android 16`.
-    #[n(0)]
+    #[cbor(n(0), default)]
     pub platform: String,
     /// Model.
-    #[n(1)]
+    #[cbor(n(1), default)]
     pub model: String,
     /// Version of the app.
-    #[n(2)]
+    #[cbor(n(2), default)]
     pub app_version: String,
     /// A legacy identifier such as an IMEI, if an online client sent one; kept only here, encrypted.
     #[n(3)]
@@ -143,7 +144,8 @@ impl Manifest {
         if bytes.len() > limits::MANIFEST_SIZE_BYTES_MAX {
             return refused("larger than 4096 bytes");
         }
-        let Ok(manifest) = minicbor::decode::<Self>(bytes) else { return refused("not a manifest in CBOR") };
+        let Ok(mut manifest) = minicbor::decode::<Self>(bytes) else { return refused("not a manifest in CBOR") };
+        manifest.position = manifest.position.filter(Position::says_where);
         if manifest.version < MANIFEST_VERSION {
             return refused("unknown version");
         }
@@ -169,9 +171,61 @@ impl Manifest {
     }
 }
 
+/// What stands for degrees that are not known.
+const NO_DEGREES: i64 = i64::MAX;
+
 impl Position {
+    /// What a platform gave, in degrees and metres; `None` if that is no place on earth.
+    #[must_use]
+    pub fn measured(latitude: f64, longitude: f64, accuracy_m: Option<f64>, mocked: bool) -> Option<Self> {
+        let (latitude, longitude) = (reading::known(latitude)?, reading::known(longitude)?);
+        let position = Self {
+            latitude_e7: reading::e7(latitude),
+            longitude_e7: reading::e7(longitude),
+            accuracy_m: reading::accuracy_m(accuracy_m),
+            mocked,
+        };
+        position.is_on_earth().then_some(position)
+    }
+
+    /// The radius of 68 % confidence in metres; `None` if nobody knows it, which is not the same as no error.
+    #[must_use]
+    pub fn known_accuracy_m(&self) -> Option<u32> {
+        Some(self.accuracy_m).filter(|metres| *metres > 0)
+    }
+
+    fn says_where(&self) -> bool {
+        self.latitude_e7 != NO_DEGREES && self.longitude_e7 != NO_DEGREES
+    }
+
     fn is_on_earth(&self) -> bool {
         self.latitude_e7.unsigned_abs() <= 900_000_000 && self.longitude_e7.unsigned_abs() <= 1_800_000_000
+    }
+}
+
+impl<'b, Ctx> Decode<'b, Ctx> for Position {
+    fn decode(decoder: &mut Decoder<'b>, _: &mut Ctx) -> Result<Self, Error> {
+        let mut position = Self { latitude_e7: NO_DEGREES, longitude_e7: NO_DEGREES, accuracy_m: 0, mocked: false };
+        let mut left = decoder.map()?;
+        loop {
+            match &mut left {
+                Some(0) => return Ok(position),
+                Some(left) => *left -= 1,
+                None if decoder.datatype()? == Type::Break => {
+                    decoder.skip()?;
+                    return Ok(position);
+                }
+                None => {}
+            }
+            let e7 = |degrees: Option<f64>| degrees.map_or(NO_DEGREES, |degrees| degrees.round() as i64);
+            match decoder.i64()? {
+                0 => position.latitude_e7 = e7(reading::from_cbor(decoder)?),
+                1 => position.longitude_e7 = e7(reading::from_cbor(decoder)?),
+                2 => position.accuracy_m = reading::accuracy_m(reading::from_cbor(decoder)?),
+                3 if decoder.datatype()? == Type::Bool => position.mocked = decoder.bool()?,
+                _ => decoder.skip()?,
+            }
+        }
     }
 }
 

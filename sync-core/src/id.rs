@@ -1,6 +1,9 @@
 //! Names of things: documents, changes, device keys and the locator of a class session.
 
-use crate::{Refusal, limits};
+use crate::{
+    Refusal, limits,
+    typed::{self, CROCKFORD},
+};
 use minicbor::{Decode, Encode};
 use sha2::{Digest, Sha256};
 use std::fmt;
@@ -63,12 +66,12 @@ byte_id!(
     32
 );
 
-/// The alphabet of a locator: Crockford's base 32, without I, L, O and U.
-const CROCKFORD: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+/// Characters of a locator.
+pub const LOCATOR_CHARS: usize = 6;
 
 /// The 6 characters (30 bits, Crockford base 32) that name a class session within a tenant.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Locator([u8; 6]);
+pub struct Locator([u8; LOCATOR_CHARS]);
 
 impl Locator {
     /// From 4 random bytes; the upper 30 bits are used.
@@ -78,23 +81,10 @@ impl Locator {
         Self(std::array::from_fn(|index| CROCKFORD[(value >> (25 - 5 * index) & 31) as usize]))
     }
 
-    /// Reads what a person typed: any case, with O as 0 and I or L as 1; `None` if it is not 6 such characters.
+    /// Reads what a person typed, as [`typed`] reads it; `None` if it is not 6 characters of the alphabet.
     #[must_use]
-    pub fn parse(typed: &str) -> Option<Self> {
-        let mut characters = [0; 6];
-        let bytes = typed.as_bytes();
-        if bytes.len() != characters.len() {
-            return None;
-        }
-        for (character, byte) in characters.iter_mut().zip(bytes) {
-            let upper = match byte.to_ascii_uppercase() {
-                b'O' => b'0',
-                b'I' | b'L' => b'1',
-                other => other,
-            };
-            *character = CROCKFORD.contains(&upper).then_some(upper)?;
-        }
-        Some(Self(characters))
+    pub fn parse(text: &str) -> Option<Self> {
+        typed::code(text)?.as_bytes().try_into().ok().map(Self)
     }
 
     /// The six characters.
@@ -223,7 +213,9 @@ mod tests {
 
     #[test]
     fn a_locator_is_read_as_people_type_it() {
-        assert_eq!(Locator::parse("k7m2qo").map(|l| l.to_string()), Some("K7M2Q0".into()));
+        for typed in ["k7m2qo", "K7M-2QO", " K7M\u{2013}2Q0", "к7м2qо"] {
+            assert_eq!(Locator::parse(typed).map(|l| l.to_string()), Some("K7M2Q0".into()), "{typed}");
+        }
         assert_eq!(Locator::parse("K7M2Q"), None);
         assert_eq!(Locator::parse("K7M2Q!"), None);
         assert_eq!(Locator::parse("K7M2QU"), None);

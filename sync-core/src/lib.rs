@@ -6,6 +6,7 @@
 pub mod limits;
 
 pub mod error;
+pub mod typed;
 pub mod id;
 
 pub mod signing;
@@ -13,6 +14,7 @@ pub mod signing;
 pub mod change;
 pub mod document;
 
+pub mod reading;
 pub mod evidence;
 pub mod sealing;
 pub mod time;

@@ -65,7 +65,7 @@ async fn an_admin_finds_rows_by_any_of_their_columns_newest_first() {
     let row = &page(&admin, "request_id=request-41").await["items"][0];
     assert_eq!(
         (&row["action"], &row["object_id"], &row["at"]),
-        (&Value::from("course.create"), &Value::from("thing-41"), &Value::from("2025-11-20T12:00:41Z"))
+        (&Value::from("course.create"), &Value::from("thing-41"), &Value::from("2025-11-20T12:00:41.000Z"))
     );
     for wrong in ["from=yesterday", "after=4000", "after=x", "offset=1", "limit=many"] {
         admin.get(&format!("{AUDIT}?{wrong}")).await.expect_error(422, "VALIDATION_ERROR");
@@ -108,7 +108,7 @@ async fn looking_at_the_audit_log_is_noted_in_it_once_per_search() {
     assert!(lines[0].starts_with("number,at,actor_id,"), "{text}");
     assert_eq!(lines.len(), 8, "{text}");
     assert!(
-        lines[1].starts_with("10,2025-11-20T12:00:09Z,person-0,admin,device.revoke,device,thing-9,test,"),
+        lines[1].starts_with("10,2025-11-20T12:00:09.000Z,person-0,admin,device.revoke,device,thing-9,test,"),
         "{text}"
     );
     let noted = page(&admin, "action=audit.").await;

@@ -43,12 +43,12 @@ async fn a_lecturer_opens_a_session_and_shows_its_code() {
     let session = reply.expect(201);
     assert_eq!(session["title"], "Week 3");
     assert_eq!(session["status"], "open");
-    assert_eq!(session["opens_at"], "2025-11-20T12:00:00Z");
-    assert_eq!(session["closes_at"], "2025-11-20T12:45:00Z");
-    assert_eq!(session["late_after"], "2025-11-20T12:10:00Z");
+    assert_eq!(session["opens_at"], "2025-11-20T12:00:00.000Z");
+    assert_eq!(session["closes_at"], "2025-11-20T12:45:00.000Z");
+    assert_eq!(session["late_after"], "2025-11-20T12:10:00.000Z");
     assert_eq!(session["geofence"], json!({"latitude": 40.7128, "longitude": -74.006, "radius_m": 80}));
     assert_eq!((&session["code_mode"], &session["step_seconds"]), (&json!("rotating"), &json!(15)));
-    assert_eq!(session["code_valid_until"], "2025-11-20T12:00:15Z");
+    assert_eq!(session["code_valid_until"], "2025-11-20T12:00:15.000Z");
     let typed = CodeClaim::parse(session["session_code"].as_str().unwrap()).unwrap();
     let scanned = CodeClaim::parse(session["qr_payload"].as_str().unwrap()).unwrap();
     assert_eq!((typed.locator, &typed.code), (scanned.locator, &scanned.code));
@@ -86,11 +86,11 @@ async fn a_session_ends_once() {
         (open(&lecturer, &course).await, open(&lecturer, &course).await, open(&lecturer, &course).await);
     server.clock().set(NOON_MS + 60_000);
     let reply = lecturer.post(&path(&closed, "/close"), &json!({})).await.expect(200);
-    assert_eq!((&reply["status"], &reply["ends_at"]), (&json!("closed"), &json!("2025-11-20T12:01:00Z")));
+    assert_eq!((&reply["status"], &reply["ends_at"]), (&json!("closed"), &json!("2025-11-20T12:01:00.000Z")));
     assert!(reply.get("session_code").is_none(), "an ended session shows no code: {reply}");
     server.clock().set(NOON_MS + 90_000);
     let again = lecturer.post(&path(&closed, "/close"), &json!({})).await.expect(200);
-    assert_eq!(again["ends_at"], "2025-11-20T12:01:00Z");
+    assert_eq!(again["ends_at"], "2025-11-20T12:01:00.000Z");
     lecturer.post(&path(&closed, "/expire"), &json!({})).await.expect_error(409, "SESSION_ENDED");
     lecturer.post(&path(&closed, "/regenerate"), &json!({})).await.expect_error(409, "SESSION_ENDED");
     let reply = lecturer.post(&path(&expired, "/expire"), &json!({})).await.expect(200);
@@ -231,7 +231,7 @@ async fn a_second_plan_contests_the_session_and_whoever_planned_it_sees_both() {
     plan(&server, &mut first, locator, &mine, NOON_MS).await;
     let shown = lecturer.get(&format!("{SESSIONS}/k7m2qx")).await.expect(200);
     assert_eq!((&shown["course_id"], &shown["contested"]), (&json!(mine), &json!(false)));
-    assert_eq!((&shown["opens_at"], &shown["planned_for"]), (&json!("2025-11-20T12:00:00Z"), &Value::Null));
+    assert_eq!((&shown["opens_at"], &shown["planned_for"]), (&json!("2025-11-20T12:00:00.000Z"), &Value::Null));
     // This phone never shared its code key, so the server cannot show its code; it can still end the session.
     assert!(shown.get("session_code").is_none());
     let closed = lecturer.post(&format!("{SESSIONS}/K7M2QX/close"), &json!({})).await.expect(200);

@@ -14,6 +14,8 @@ use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 use std::io::Cursor;
 
+use super::evidence::files_below;
+
 const ENROLL: &str = "/api/v1/students/enroll-face";
 const FACE: &str = "/api/v1/students/face";
 
@@ -164,6 +166,10 @@ async fn withdrawing_erases_photo_and_template_and_another_face_cannot_slip_in()
     student.delete(FACE).await.expect(204);
     student.delete(FACE).await.expect(204);
     assert_eq!(kept(&lecture).await, (0, 0));
+    let blobs = lecture.server.data().path().join("blobs");
+    while !files_below(&blobs).is_empty() {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
     let status = student.get(FACE).await.expect(200);
     assert_eq!((&status["enrolled"], &status["reenrolment"]), (&json!(false), &json!("withdrawn")));
     enroll(&student, bella()).await.expect_error(409, "REENROLMENT_NEEDS_APPROVAL");
@@ -174,7 +180,7 @@ async fn withdrawing_erases_photo_and_template_and_another_face_cannot_slip_in()
     assert_eq!(kept(&lecture).await, (1, 1));
 }
 
-/// How many references and reference photos are kept.
+/// How many references and photos are kept, of students without records.
 async fn kept(lecture: &Lecture) -> (i64, i64) {
     let count = |tx: &Tx<'_>, sql: &str| tx.query_one(sql, &[], |row| row.get::<i64>(0)).map(Option::unwrap);
     let read: Result<_, DbError> = lecture
@@ -182,7 +188,7 @@ async fn kept(lecture: &Lecture) -> (i64, i64) {
         .app()
         .db
         .read(move |tx: &Tx<'_>| {
-            let photos = "SELECT COUNT(*) FROM images WHERE purpose = 'reference'";
+            let photos = "SELECT COUNT(*) FROM images";
             Ok((count(tx, "SELECT COUNT(*) FROM face_references")?, count(tx, photos)?))
         })
         .await;
@@ -222,4 +228,20 @@ async fn without_models_nothing_is_made_up() {
     assert_eq!((&verdict["outcome"], &verdict["model"]), (&json!("flagged"), &Value::Null));
     assert_eq!(check(&verdict, "selfie_match")["outcome"], "unavailable");
     assert_eq!(attempts(&lecture).await, ["unavailable"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reference_photo_that_was_submitted_too_is_flagged_and_stays_evidence_after_the_withdrawal() {
+    let lecture = lecture().await;
+    let mut phone = lecture.student(1).await;
+    enroll(&phone.client, anna()).await.expect(201);
+    let id = capture(&lecture, &mut phone, &anna()).await;
+    assert_eq!(flags(&lecture.verdict(&id, 1).await), ["selfie_match:selfie_is_reference"]);
+    let sha256 = data_encoding::HEXLOWER.encode(&muster_tests::lecture::image_ref(&anna()).sha256);
+    let path = format!("/api/v1/lecturers/attendance/{id}/images/{sha256}");
+    let shown = || async { Reply::of(lecture.lecturer.request(Method::GET, &path)).await.status.as_u16() };
+    assert_eq!(shown().await, 200);
+    phone.client.delete(FACE).await.expect(204);
+    assert_eq!(shown().await, 200);
+    upload(&phone.client, &anna()).await.expect(200);
 }

@@ -98,7 +98,7 @@ async fn a_notice_arrives_encrypted_from_a_known_sender_with_every_field() {
         assert!(header("Message-ID").ends_with("@uni.example>"), "{}", header("Message-ID"));
         let body = mail.body();
         assert!(body.contains("Content-Type: text/plain") && body.contains("Content-Type: text/html"), "{body}");
-        assert!(body.contains("When: 2025-11-20T12:00:00Z."), "{body}");
+        assert!(body.contains("When: 2025-11-20T12:00:00.000Z."), "{body}");
         assert!(body.contains("https://muster.uni.example/reset-password"), "{body}");
         until_empty(&server).await;
     }

@@ -115,7 +115,7 @@ async fn enrolling_shows_a_qr_code_that_says_what_an_app_needs() {
     let reply = client.post(CONFIRM, &json!({ "code": code(&app, &server, 0) })).await.expect(200);
     assert_eq!(reply["backup_codes"].as_array().unwrap().len(), 10);
     let status = client.get(STATUS).await.expect(200);
-    assert_eq!(status, json!({ "enabled": true, "enabled_at_ms": NOW_MS, "backup_codes_left": 10 }));
+    assert_eq!(status, json!({ "enabled": true, "enabled_at": "2025-11-20T12:00:00.000Z", "backup_codes_left": 10 }));
 }
 
 /// What a phone's camera sees in a `data:` address.

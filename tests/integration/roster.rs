@@ -82,7 +82,7 @@ async fn a_oneroster_set_becomes_people_courses_and_places() {
         (&ada["external_id"], &ada["username"], &ada["role"]),
         (&json!("u-ada"), &json!("ada"), &json!("student"))
     );
-    assert_eq!((&ada["section"], &ada["email_confirmed_at_ms"]), (&json!("_"), &Value::Null));
+    assert_eq!((&ada["section"], &ada["email_confirmed_at"]), (&json!("_"), &Value::Null));
     let bo = user(&admin, "bo@uni.example").await;
     assert_eq!((&bo["family_name"], &bo["username"]), (&json!("Ångström, Jr."), &Value::Null));
     assert_eq!(user(&admin, "cy@uni.example").await["role"], "lecturer");

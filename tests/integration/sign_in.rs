@@ -104,7 +104,7 @@ async fn the_answer_to_a_sign_up_does_not_tell_whether_the_address_is_taken() {
     let (mut taken, mut fresh) = (taken.expect(201), fresh.expect(201));
     assert_ne!(taken["id"], json!(owner));
     for user in [&mut taken, &mut fresh] {
-        for own in ["id", "email", "created_at_ms"] {
+        for own in ["id", "email", "created_at"] {
             user[own] = Value::Null;
         }
     }
@@ -428,7 +428,7 @@ async fn a_profile_may_be_sent_back_as_it_was_read() {
     ada.put(path, &two).await.expect_error(422, "VALIDATION_ERROR");
     ada.put(path, &json!({"name": "One", "full_name": "One"})).await.expect(200);
     let read = ada.get(path).await.expect(200);
-    for (field, value) in [("role", json!("admin")), ("email", json!("eve@x.example")), ("created_at_ms", json!(1))] {
+    for (field, value) in [("role", json!("admin")), ("email", json!("eve@x.example")), ("created_at", json!(1))] {
         let mut changed = read.clone();
         changed[field] = value;
         let error = ada.put(path, &changed).await.expect_error(422, "VALIDATION_ERROR");

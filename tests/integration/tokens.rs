@@ -432,7 +432,7 @@ async fn verifying_a_token_says_whose_it_is_and_how_long_it_is_good() {
     for path in ["/auth/verify", "/v1/auth/verify", "/api/v1/auth/verify"] {
         let reply = server.with_token(&tokens.access).get(path).await.expect(200);
         assert_eq!((&reply["valid"], &reply["user_id"], &reply["role"]), (&json!(true), &json!(id), &json!("student")));
-        assert_eq!((&reply["expires_in"], &reply["expires_at"]), (&json!(840), &json!("2025-11-20T12:15:00Z")));
+        assert_eq!((&reply["expires_in"], &reply["expires_at"]), (&json!(840), &json!("2025-11-20T12:15:00.000Z")));
         server.anonymous().get(path).await.expect_error(401, "UNAUTHORIZED");
         server.with_token(&tokens.refresh).get(path).await.expect_error(401, "TOKEN_INVALID");
     }

@@ -159,7 +159,7 @@ fn populate(tx: &Tx<'_>) -> Result<(Vec<User>, [CourseId; 2]), DbError> {
     let course_ids = [0, 1].map(|index| CourseId::from_bytes(numbered(2, index)));
     for (index, id) in course_ids.into_iter().enumerate() {
         let code = format!("CS10{index}");
-        let course = Course { id, code, title: "A course".to_owned(), created_at_ms: NOON_MS };
+        let course = Course { id, code, title: "A course".to_owned(), external_id: None, created_at_ms: NOON_MS };
         courses::insert(tx, &tenant, &course, people[ADMIN].id)?;
         for (person, user) in people.iter().enumerate() {
             match (index, person) {

@@ -116,7 +116,13 @@ async fn add_course(
 ) -> Result<()> {
     let students: Vec<UserId> = students.collect();
     let now_ms = server.app().now_ms();
-    let row = Course { id: course, code: "LOAD1".to_owned(), title: "Load".to_owned(), created_at_ms: now_ms };
+    let row = Course {
+        id: course,
+        code: "LOAD1".to_owned(),
+        title: "Load".to_owned(),
+        external_id: None,
+        created_at_ms: now_ms,
+    };
     let written = server.app().db.write(move |tx: &Tx<'_>| {
         let tenant = TenantId::default_tenant();
         courses::insert(tx, &tenant, &row, lecturer)?;

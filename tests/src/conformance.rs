@@ -16,6 +16,27 @@ use serde_json::{Map, Value, json};
 
 use crate::Reply;
 
+/// Headers that HTTP, or the guard of every answer, puts there: programs read them and pages do not.
+const EVERYWHERE: [&str; 18] = [
+    "allow",
+    "cache-control",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-security-policy",
+    "content-type",
+    "cross-origin-opener-policy",
+    "date",
+    "permissions-policy",
+    "referrer-policy",
+    "set-cookie",
+    "strict-transport-security",
+    "transfer-encoding",
+    "vary",
+    "x-accel-buffering",
+    "x-content-type-options",
+    "x-frame-options",
+];
 /// What an address may answer that takes no such request: nothing is there, too many asked, or the server is busy.
 const NOTHING_HERE: [u16; 4] = [404, 405, 429, 503];
 
@@ -90,6 +111,7 @@ impl Description {
             return if is_head { Ok(()) } else { self.compare_body(&envelope(), reply, is_read) };
         };
         let response = response(operation, reply.status)?;
+        compare_headers(response, &reply.headers)?;
         match response.get("content").and_then(Value::as_object) {
             _ if is_head => Ok(()),
             None => expect(reply.bytes.is_empty(), || "there is a body".to_owned()),
@@ -143,6 +165,16 @@ impl Description {
         validators.insert(key, Arc::clone(&validator));
         Ok(validator)
     }
+}
+
+/// What a page of another origin may read is made from the description, so a header that is not there cannot be read.
+fn compare_headers(response: &Value, headers: &HeaderMap) -> Result<(), String> {
+    let described = response.get("headers").and_then(Value::as_object);
+    let is_described =
+        |name: &str| described.is_some_and(|all| all.keys().any(|known| known.eq_ignore_ascii_case(name)));
+    let is_everywhere = |name: &str| EVERYWHERE.contains(&name) || name.starts_with("access-control-");
+    let stray = headers.keys().map(header::HeaderName::as_str).find(|name| !is_everywhere(name) && !is_described(name));
+    stray.map_or(Ok(()), |name| Err(format!("nobody described the header {name}")))
 }
 
 /// The description of this status. Only a failure may be told as "any other".

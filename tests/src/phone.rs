@@ -106,7 +106,11 @@ impl Phone {
 
     /// A submission with this manifest.
     pub fn submission_with(&mut self, locator: Locator, code: &str, captured_at_ms: i64, manifest: &Manifest) -> Item {
-        let bytes = manifest.to_bytes();
+        self.submission_of(locator, code, captured_at_ms, manifest.to_bytes())
+    }
+
+    /// A submission with a manifest as another program wrote it.
+    pub fn submission_of(&mut self, locator: Locator, code: &str, captured_at_ms: i64, bytes: Vec<u8>) -> Item {
         let submission = Submission {
             captured_at_ms,
             code: Code::new(code),

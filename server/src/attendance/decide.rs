@@ -1,6 +1,5 @@
 //! `POST /lecturers/attendance/{id}/confirm`: a person decides about a record.
 
-use axum::body::Bytes;
 use axum::extract::State;
 use muster_sync_core::{ChangeHash, document::DecisionAction};
 use serde::Deserialize;
@@ -8,13 +7,13 @@ use utoipa::ToSchema;
 
 use super::decision_entry::{self, Wish};
 use super::views::RecordView;
-use super::{access, limits, roster};
+use super::{access, roster};
 use crate::app::App;
 use crate::auth::permission::AttendanceReview;
 use crate::auth::{Allowed, CurrentUser};
 use crate::db::DbError;
 use crate::error::{AppError, AppResult, ErrorEnvelope};
-use crate::http::{Json, Path, RequestId};
+use crate::http::{Json, OptionalJson, Path, RequestId};
 
 /// The decision. An empty body confirms.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -67,9 +66,9 @@ pub(super) async fn decide(
     allowed: Allowed<AttendanceReview>,
     request: RequestId,
     Path(id): Path<String>,
-    body: Bytes,
+    OptionalJson(body): OptionalJson<NewDecision>,
 ) -> AppResult<Json<RecordView>> {
-    let new: NewDecision = if body.trim_ascii().is_empty() { NewDecision::default() } else { parse(&body)? };
+    let new = body.unwrap_or_default();
     let action = match new.action.unwrap_or(ActionName::Confirm) {
         ActionName::Confirm => DecisionAction::Confirm,
         ActionName::Late => DecisionAction::Late,
@@ -82,17 +81,6 @@ pub(super) async fn decide(
     wish.of = new.of.as_deref().map(|id| hash("of", id)).transpose()?;
     wish.seen = new.seen.map(|seen| seen.iter().map(|id| hash("seen", id)).collect()).transpose()?;
     carry_out(&app, &allowed.user, &request, id, wish).await.map(Json)
-}
-
-/// A body that may be missing altogether: the system that this endpoint comes from sent none.
-fn parse(body: &[u8]) -> AppResult<NewDecision> {
-    if body.len() > limits::DECISION_BYTES_MAX {
-        return Err(AppError::too_large("a decision has at most 16 KiB"));
-    }
-    serde_json::from_slice(body).map_err(|error| match error.classify() {
-        serde_json::error::Category::Data => AppError::validation(error.to_string()),
-        _ => AppError::new(axum::http::StatusCode::BAD_REQUEST, "MALFORMED_JSON", error.to_string()),
-    })
 }
 
 fn hash(field: &'static str, id: &str) -> AppResult<ChangeHash> {

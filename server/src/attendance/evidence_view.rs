@@ -46,8 +46,8 @@ pub(super) struct EvidenceView {
 struct PositionView {
     latitude: f64,
     longitude: f64,
-    /// Metres; 0 if the platform did not say.
-    accuracy_m: u32,
+    /// Metres; missing if nobody knows.
+    accuracy_m: Option<u32>,
     /// Whether the platform says that it is a mock.
     mocked: bool,
 }
@@ -80,7 +80,7 @@ impl EvidenceView {
         let position = manifest.position.as_ref().map(|position| PositionView {
             latitude: degrees(position.latitude_e7),
             longitude: degrees(position.longitude_e7),
-            accuracy_m: position.accuracy_m,
+            accuracy_m: position.known_accuracy_m(),
             mocked: position.mocked,
         });
         Self {
@@ -129,7 +129,8 @@ pub(super) async fn note(app: &App, actor: Actor, action: Action, kind: &'static
     params(("id" = String, Path, description = "the record's id"), ("sha256" = String, Path, description = "the picture's id")),
     responses(
         (status = 200, description = "in the format that it came in",
-         content((Binary = "image/jpeg"), (Binary = "image/png"))),
+         content((Binary = "image/jpeg"), (Binary = "image/png")),
+         headers(("Content-Disposition" = String, description = "always `inline`"))),
         (status = 403, body = ErrorEnvelope),
         (status = 404, description = "no such record or picture, or the picture has not arrived", body = ErrorEnvelope)
     )

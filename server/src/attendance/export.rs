@@ -36,7 +36,8 @@ pub(super) struct Filter {
     bom: Option<bool>,
 }
 
-const HEADER: [&str; 18] = [
+/// `student_id` is what an import calls so: the id in the registry. The account has another name.
+const HEADER: [&str; 21] = [
     "name",
     "email",
     "student_id",
@@ -50,6 +51,9 @@ const HEADER: [&str; 18] = [
     "not_before",
     "not_after",
     "risk",
+    "section",
+    "user_id",
+    "course_id",
     "decided_by",
     "decided_at",
     "decision",
@@ -67,7 +71,10 @@ struct ExportRow {
 #[utoipa::path(
     get, path = "/lecturers/sessions/{id}/export", tag = "attendance",
     params(("id" = String, Path, description = "the locator, or the document's id in hexadecimal"), Filter),
-    responses((status = 200, content_type = "text/csv", body = String), (status = 404, body = ErrorEnvelope))
+    responses(
+        (status = 200, content_type = "text/csv", body = String, headers(("Content-Disposition" = String, description = "the file's name"))),
+        (status = 404, body = ErrorEnvelope)
+    )
 )]
 pub(super) async fn export(
     State(app): State<App>,
@@ -81,7 +88,11 @@ pub(super) async fn export(
     let read = app.db.read(move |tx| {
         let session = access::session(tx, &user, &id)?;
         let course = match session.course.parse() {
-            Ok(course) => courses::find(tx, &user.tenant, course)?.map(|course| course.code),
+            // The name that the course had then: the file is about that day.
+            Ok(course) => {
+                let then_ms = session.ends_at_ms().min(now_ms);
+                courses::find_at(tx, &user.tenant, course, then_ms)?.map(|course| course.code)
+            }
             Err(_) => None,
         };
         let rows = roster::wanted(roster::read(tx, &user.tenant, &session, now_ms)?, &wanted);
@@ -134,7 +145,7 @@ fn cells(session: &ClassSession, course: &str, row: &ExportRow) -> [String; HEAD
     [
         text(&view.name),
         text(&view.email),
-        view.student_id.clone(),
+        text(&view.student_id),
         course.to_owned(),
         session.locator.to_string(),
         iso_utc(session.opens_at_ms),
@@ -145,6 +156,9 @@ fn cells(session: &ClassSession, course: &str, row: &ExportRow) -> [String; HEAD
         time(verdict.and_then(|verdict| verdict.not_before_ms)),
         time(verdict.and_then(|verdict| verdict.not_after_ms)),
         view.risk.map(|risk| risk.to_string()).unwrap_or_default(),
+        text(&view.section),
+        view.user_id.clone(),
+        session.course.clone(),
         text(&view.decided_by),
         text(&view.decided_at),
         text(&view.decision),

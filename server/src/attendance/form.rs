@@ -3,7 +3,7 @@
 use axum::extract::Multipart;
 use axum::extract::multipart::{Field, MultipartError};
 use axum::http::{HeaderMap, StatusCode};
-use muster_sync_core::{evidence::Position, time::session_code::CodeClaim};
+use muster_sync_core::{evidence::Position, reading, time::session_code::CodeClaim};
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
@@ -19,11 +19,11 @@ pub(super) struct SubmissionForm {
     session_code: String,
     /// A legacy identifier of the device; kept encrypted.
     imei: Option<String>,
-    /// Degrees.
+    /// Degrees. What is no number, such as `NaN` or `null`, is unknown: the capture is kept, and flagged where it matters.
     latitude: Option<f64>,
-    /// Degrees.
+    /// Degrees, likewise.
     longitude: Option<f64>,
-    /// Radius of the position's uncertainty in metres.
+    /// Radius of the position's uncertainty in metres. Missing, 0, less, or no number: unknown.
     accuracy: Option<f64>,
     /// Whether the platform says that the position is a mock.
     mocked: Option<bool>,
@@ -120,32 +120,19 @@ impl Raw {
     }
 
     fn position(&self) -> AppResult<Option<Position>> {
-        let (latitude, longitude) = match (&self.latitude, &self.longitude) {
-            (Some(latitude), Some(longitude)) => (latitude, longitude),
-            (None, None) => return Ok(None),
-            (None, _) => return Err(AppError::field("latitude", "stands beside a longitude")),
-            (_, None) => return Err(AppError::field("longitude", "stands beside a latitude")),
-        };
-        let degrees = |field, text: &str, most: f64| {
-            let value = text.parse::<f64>().ok().filter(|value| value.is_finite() && value.abs() <= most);
-            value.map(|value| (value * 1e7).round() as i64).ok_or_else(|| AppError::field(field, "is not on earth"))
-        };
-        let accuracy_m = match self.accuracy.as_deref().map(str::parse::<f64>) {
-            None => 0,
-            Some(Ok(metres)) if (0.0..=1e9).contains(&metres) => metres.ceil() as u32,
-            Some(_) => return Err(AppError::field("accuracy", "expected metres")),
-        };
+        let number = |text: &Option<String>| text.as_deref().and_then(reading::number);
         let mocked = match self.mocked.as_deref().map(str::to_ascii_lowercase).as_deref() {
-            None | Some("false" | "0" | "no" | "off") => false,
+            None | Some("false" | "0" | "no" | "off" | "null" | "undefined") => false,
             Some("true" | "1" | "yes" | "on") => true,
             Some(_) => return Err(AppError::field("mocked", "expected true or false")),
         };
-        Ok(Some(Position {
-            latitude_e7: degrees("latitude", latitude, 90.0)?,
-            longitude_e7: degrees("longitude", longitude, 180.0)?,
-            accuracy_m,
-            mocked,
-        }))
+        // A client that does not know where it is says so in many ways, and none of them loses the capture.
+        let (Some(latitude), Some(longitude)) = (number(&self.latitude), number(&self.longitude)) else {
+            return Ok(None);
+        };
+        let position = Position::measured(latitude, longitude, number(&self.accuracy), mocked);
+        let wrong = || AppError::field(if latitude.abs() > 90.0 { "latitude" } else { "longitude" }, "is not on earth");
+        position.map(Some).ok_or_else(wrong)
     }
 }
 

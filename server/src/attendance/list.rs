@@ -84,7 +84,7 @@ async fn answer(app: &App, user: CurrentUser, id: String, filter: Filter, in_rev
     let wanted = Wanted { state: filter.state, flag: filter.flag, in_review };
     let limit = filter.limit.unwrap_or(limits::PAGE_ROWS_DEFAULT).clamp(1, limits::PAGE_ROWS_MAX);
     let rows = after(roster::wanted(rows, &wanted), filter.after.as_deref())?;
-    let next = (rows.len() > limit as usize).then(|| rows[limit as usize - 1].view.student_id.clone());
+    let next = (rows.len() > limit as usize).then(|| rows[limit as usize - 1].view.user_id.clone());
     let items = rows.into_iter().take(limit as usize).map(|row| row.view).collect();
     Ok(Json(Roster { items, counts, next }))
 }
@@ -92,7 +92,7 @@ async fn answer(app: &App, user: CurrentUser, id: String, filter: Filter, in_rev
 /// The rows behind that of a student.
 fn after(mut rows: Vec<RosterRow>, student: Option<&str>) -> AppResult<Vec<RosterRow>> {
     let Some(student) = student else { return Ok(rows) };
-    let place = rows.iter().position(|row| row.view.student_id == student);
+    let place = rows.iter().position(|row| row.view.user_id == student);
     let place = place.ok_or_else(|| AppError::field("after", "this is not the next of a page"))?;
     Ok(rows.split_off(place + 1))
 }

@@ -35,6 +35,7 @@ use utoipa_axum::routes;
 
 use crate::app::App;
 use crate::db::{DbError, Tx};
+use crate::evidence;
 use crate::ids::TenantId;
 use crate::jobs;
 
@@ -44,13 +45,12 @@ pub use project::{JUDGE_JOB, NOT_AFTER, NOT_BEFORE, follow_session, project};
 pub use rows::{DecisionRow, RecordRow, SubmissionBy, SubmissionRow, VerdictRow, flags_of};
 pub use share::Share;
 
-/// Records of one student that an image has judged again: more do not wait at once on one phone.
-const AWAITING_MAX: u32 = 200;
-
 /// `/students/attendance`, `/attendance`, and what those who teach and review see of it.
 pub fn routes() -> OpenApiRouter<App> {
     let forms =
         OpenApiRouter::new().routes(routes!(submit::submit)).layer(DefaultBodyLimit::max(limits::FORM_BYTES_MAX));
+    let decisions =
+        OpenApiRouter::new().routes(routes!(decide::decide)).layer(DefaultBodyLimit::max(limits::DECISION_BYTES_MAX));
     OpenApiRouter::new()
         .routes(routes!(mine::list))
         .routes(routes!(list::of_session))
@@ -58,10 +58,10 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(export::export))
         .routes(routes!(detail::show))
         .routes(routes!(evidence_view::image))
-        .routes(routes!(decide::decide))
         .routes(routes!(admin::flagged))
         .routes(routes!(admin::set_status))
         .merge(forms)
+        .merge(decisions)
 }
 
 /// The row of a record.
@@ -110,8 +110,7 @@ pub fn set_awaiting_media(tx: &Tx<'_>, document: DocumentId, awaiting: bool, now
     queries::set_awaiting_media(tx, document, awaiting, now_ms)
 }
 
-/// An image arrived that `document` named: it is judged again, and so is every record of the student that waits for an
-/// image, because two records may name the same one.
+/// An image of a student arrived: every record whose manifest names it is judged again.
 ///
 /// # Errors
 /// When the database fails.
@@ -119,11 +118,10 @@ pub fn image_arrived(
     tx: &Tx<'_>,
     tenant: &TenantId,
     student: &str,
-    document: Option<DocumentId>,
+    sha256: &[u8; 32],
     now_ms: i64,
 ) -> Result<(), DbError> {
-    let waiting = queries::awaiting_media(tx, tenant, student, AWAITING_MAX)?;
-    for document in document.into_iter().filter(|document| !waiting.contains(document)).chain(waiting.clone()) {
+    for document in evidence::records_naming(tx, tenant, student, sha256)? {
         jobs::enqueue(tx, tenant, JUDGE_JOB, &document.0, now_ms)?;
     }
     Ok(())

@@ -399,23 +399,6 @@ pub(super) fn leave_channel(tx: &Tx<'_>, tenant: &TenantId, locator: &Locator, c
     )
 }
 
-/// The student's records that wait for an image.
-pub(super) fn awaiting_media(
-    tx: &Tx<'_>,
-    tenant: &TenantId,
-    student: &str,
-    limit: u32,
-) -> Result<Vec<DocumentId>, DbError> {
-    tx.query(
-        "SELECT document_id
-         FROM records
-         WHERE tenant_id = ?1 AND student_id = ?2 AND awaiting_media = 1
-         LIMIT ?3",
-        params![tenant.as_str(), student, limit],
-        |row| Ok(DocumentId(row.get(0)?)),
-    )
-}
-
 /// The student's flagged records whose flags contain `part`, by their id from `after` on.
 pub(super) fn flagged_with(
     tx: &Tx<'_>,

@@ -1,4 +1,4 @@
-//! The roster of a session: its records, and everybody who is enrolled and has none.
+//! The roster of a session: its records, and everybody who was enrolled at its time and has none.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -45,7 +45,12 @@ impl Wanted {
 pub(super) fn person(tx: &Tx<'_>, tenant: &TenantId, student: &str) -> Result<Person, DbError> {
     let Ok(id) = student.parse() else { return Ok(Person::default()) };
     let found = auth::find(tx, tenant, id)?;
-    Ok(found.map_or_else(Person::default, |user| Person { name: Some(user.display_name), email: Some(user.email) }))
+    Ok(found.map_or_else(Person::default, |user| Person {
+        name: Some(user.display_name),
+        email: Some(user.email),
+        external_id: user.person.external_id,
+        section: user.person.section,
+    }))
 }
 
 /// Every row of a session's roster, by name.
@@ -58,7 +63,8 @@ pub(super) fn read(
     let records = listing::of_session(tx, tenant, &session.locator)?;
     let mut students: HashMap<String, Option<RecordRow>> = HashMap::new();
     if let Ok(course) = session.course.parse() {
-        students.extend(courses::students_of(tx, tenant, course)?.iter().map(|id| (id.to_string(), None)));
+        let enrolled = courses::students_at(tx, tenant, course, session.ends_at_ms(), now_ms)?;
+        students.extend(enrolled.iter().map(|id| (id.to_string(), None)));
     }
     students.extend(records.into_iter().map(|record| (record.student.clone(), Some(record))));
     let missing = match session.status_at(now_ms) {
@@ -77,7 +83,7 @@ pub(super) fn read(
             }
         });
     }
-    rows.sort_by(|a, b| (&a.view.name, &a.view.student_id).cmp(&(&b.view.name, &b.view.student_id)));
+    rows.sort_by(|a, b| (&a.view.name, &a.view.user_id).cmp(&(&b.view.name, &b.view.user_id)));
     Ok(rows)
 }
 

@@ -27,12 +27,14 @@ use crate::app::App;
 use crate::audit::{self, Action, Actor, Event};
 use crate::auth::permission::AttendanceSubmit;
 use crate::auth::{Allowed, CurrentUser};
+use crate::budgets::{self, Amounts};
 use crate::class_sessions;
 use crate::clock::iso_utc;
-use crate::db::Tx;
+use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
-use crate::evidence;
+use crate::evidence::{self, SealedManifest, Sending};
 use crate::http::{Json, RequestId};
+use crate::ids::TenantId;
 use crate::log::{self, Appended, Channel, ServerKey};
 
 /// Forms in memory at once: each may hold two images.
@@ -82,9 +84,11 @@ struct SubmissionReceipt {
     params(("Idempotency-Key" = Option<String>, Header, description = "at most 128 bytes; names the request")),
     request_body(content = SubmissionForm, content_type = "multipart/form-data"),
     responses(
-        (status = 201, body = Submitted),
+        (status = 201, body = Submitted, headers(("Idempotency-Replayed" = String, description = "`true` if this was sent before"))),
         (status = 409, description = "the key was used for another form, or there are too many", body = ErrorEnvelope),
         (status = 413, body = ErrorEnvelope),
+        (status = 429, description = "DAY_FULL: as many submissions as one person may send on a day", body = ErrorEnvelope),
+        (status = 507, description = "IMAGES_OF_TODAY_FULL", body = ErrorEnvelope),
         (status = 415, description = "an image is neither JPEG nor PNG", body = ErrorEnvelope),
         (status = 422, description = "a field or an image is wrong", body = ErrorEnvelope)
     )
@@ -107,13 +111,15 @@ pub(super) async fn submit(
         return Ok(replayed(before));
     }
     check_load(&app, &user, &request).await?;
-    let submission = keep_evidence(&app, &user, form).await?;
-    let written = append(&app, &actor, &request, submission).await;
-    match written {
-        Ok(()) => {}
-        // The same request was faster on another connection.
-        Err(error) if error.code() == SENT_BEFORE => {}
-        Err(error) => return Err(error),
+    let (seen, submission) = keep_images(&app, &user, form).await?;
+    let written = append(&app, &actor, &request, &seen, submission).await;
+    if let Err(error) = written {
+        let gone = let_go(&app, &user, seen).await;
+        // Otherwise the same request was faster on another connection.
+        if error.code() != SENT_BEFORE {
+            return Err(error);
+        }
+        gone?;
     }
     let answer = answer(&app, &user, &request).await?;
     let answer = answer.ok_or_else(|| AppError::internal("a submission that was stored is not there"))?;
@@ -179,15 +185,22 @@ impl Submitted {
 
 /// What a student may pile up: many submissions of one record, or records of sessions that nobody knows.
 async fn check_load(app: &App, user: &CurrentUser, request: &Request) -> AppResult<()> {
-    let (tenant, student) = (user.tenant.clone(), user.id.to_string());
+    let (tenant, student, now_ms) = (user.tenant.clone(), user.id.to_string(), app.now_ms());
     let document = request.name.id(tenant.as_str());
     let DocumentName::Attendance { locator, .. } = request.name else { return Ok(()) };
     let read = app.db.read(move |tx| {
         Share::Submissions.check(tx, document, &student, 1)?;
         let known = class_sessions::course_of(tx, &tenant, &locator)?.is_some();
-        Ok::<_, AppError>((known, listing::unknown_sessions(tx, &tenant, &student)?))
+        let used = budgets::used(tx, &tenant, &student, now_ms)?.unwrap_or_default();
+        Ok::<_, AppError>((known, listing::unknown_sessions(tx, &tenant, &student)?, used))
     });
-    let (known, unknown) = read.await?;
+    let (known, unknown, used) = read.await?;
+    let row = Amounts::log_row(0);
+    if !used.leaves_room_for(&row, &budgets::per_day(u64::from(user.role.rank()))) {
+        let sentence = "you have submitted as often today as one person may; send it again tomorrow";
+        return Err(AppError::new(StatusCode::TOO_MANY_REQUESTS, "DAY_FULL", sentence)
+            .retry_after(budgets::until_tomorrow_s(app.now_ms())));
+    }
     if !known && unknown >= limits::UNKNOWN_SESSIONS_MAX {
         let sentence = "there is no such class session, and too many of your records name such a one";
         return Err(AppError::conflict("SESSION_UNKNOWN", sentence));
@@ -195,8 +208,32 @@ async fn check_load(app: &App, user: &CurrentUser, request: &Request) -> AppResu
     Ok(())
 }
 
-/// Stores images and manifest before the change that commits to them, and words that change.
-async fn keep_evidence(app: &App, user: &CurrentUser, form: Form) -> AppResult<Submission> {
+/// What a form showed, until its record is written.
+#[derive(Debug, Clone)]
+struct Seen {
+    images: Vec<Sending>,
+    manifest: SealedManifest,
+}
+
+impl Seen {
+    /// Makes it the record's evidence, or, without a record, lets it go.
+    fn settle(
+        &self,
+        tx: &Tx<'_>,
+        tenant: &TenantId,
+        student: &str,
+        record: Option<DocumentId>,
+        now_ms: i64,
+    ) -> Result<(), DbError> {
+        if let Some(record) = record {
+            evidence::keep(tx, tenant, student, record, &self.manifest, now_ms)?;
+        }
+        self.images.iter().try_for_each(|image| image.settle(tx, tenant, student, None, now_ms))
+    }
+}
+
+/// Stores the images before the change that commits to them, and words that change.
+async fn keep_images(app: &App, user: &CurrentUser, form: Form) -> AppResult<(Seen, Submission)> {
     let student = user.id.to_string();
     let captured_at_ms = form.captured_at_ms.unwrap_or_else(|| app.now_ms());
     let mut images = Vec::new();
@@ -207,40 +244,54 @@ async fn keep_evidence(app: &App, user: &CurrentUser, form: Form) -> AppResult<S
     }
     let mut salt = [0; 32];
     app.entropy.fill(&mut salt);
+    let named: Vec<_> = images.iter().map(|sent: &Sending| sent.image.clone()).collect();
     let manifest = Manifest {
         version: MANIFEST_VERSION,
         salt,
-        images,
+        images: named.clone(),
         position: form.position,
         clocks: CaptureClocks { wall_ms: captured_at_ms, monotonic_ms: 0, boot_id: [0; 16], anchor: None },
         device: DeviceFacts { platform: "online client".to_owned(), legacy_id: form.imei, ..DeviceFacts::default() },
     };
-    let commitment = evidence::store_manifest(app, &user.tenant, &student, &manifest).await?;
-    Ok(Submission {
+    let manifest = evidence::seal_manifest(app, &user.tenant, &student, &manifest.to_bytes(), named).await?;
+    let submission = Submission {
         captured_at_ms,
         code: Code::new(&form.claim.code),
         step: form.claim.step,
-        commitment,
+        commitment: manifest.commitment,
         schema: 1,
         source: Source::Gateway,
         by: Label::new(&student),
-    })
+    };
+    Ok((Seen { images, manifest }, submission))
 }
 
-async fn append(app: &App, actor: &Actor, request: &Request, submission: Submission) -> AppResult<()> {
+/// No record came of it.
+async fn let_go(app: &App, user: &CurrentUser, seen: Seen) -> AppResult<()> {
+    let (tenant, student, now_ms) = (user.tenant.clone(), user.id.to_string(), app.now_ms());
+    let written = app.db.write(move |tx: &Tx<'_>| seen.settle(tx, &tenant, &student, None, now_ms));
+    written.await.map_err(|error: DbError| AppError::from(error))?;
+    app.wake_jobs();
+    Ok(())
+}
+
+async fn append(app: &App, actor: &Actor, request: &Request, seen: &Seen, submission: Submission) -> AppResult<()> {
     let DocumentName::Attendance { locator, student } = request.name.clone() else { return Ok(()) };
     let (tenant, now_ms) = (actor.tenant.clone(), app.now_ms());
     let read = app.db.read(move |tx| class_sessions::course_of(tx, &tenant, &locator).map_err(AppError::from));
     let drafted_course = read.await?;
     let channels = log::channels_of(&request.name, drafted_course.as_deref());
     let entries = vec![(request.name.clone(), channels, submission.into())];
-    let (request, by) = (request.clone(), actor.clone());
+    let (request, by, seen) = (request.clone(), actor.clone(), seen.clone());
     log::append_as_server(app, &actor.tenant, entries, move |tx, appended| {
         for submission in appended {
             let course = class_sessions::course_of(tx, &submission.tenant, &locator)?;
             remember(tx, submission, &student, &request, submission.document())?;
             // Asked before the images were kept, and once more here: other requests were faster, perhaps.
             Share::Submissions.check(tx, submission.document(), &student, 1)?;
+            let used = budgets::used(tx, &submission.tenant, &student, now_ms)?;
+            budgets::spend(tx, &submission.tenant, &student, used.as_ref(), &Amounts::log_row(0), now_ms)?;
+            seen.settle(tx, &submission.tenant, &student, Some(submission.document()), now_ms)?;
             if let Some(course) = course.as_ref().filter(|_| drafted_course.is_none()) {
                 // The plan arrived between drafting and writing.
                 let staff = Channel::CourseStaff(course.clone());

@@ -16,8 +16,12 @@ pub(super) struct RecordView {
     pub(super) session: String,
     /// The course, once the session's plan is known.
     pub(super) course_id: Option<String>,
-    /// The student.
-    pub(super) student_id: String,
+    /// The student's account.
+    pub(super) user_id: String,
+    /// The student's id in the university's registry, as imports and `POST /students` take it under this name.
+    pub(super) student_id: Option<String>,
+    /// The group in which the student is taught.
+    pub(super) section: Option<String>,
     /// The student's name.
     pub(super) name: Option<String>,
     /// The student's e-mail address.
@@ -69,6 +73,10 @@ pub(super) struct Person {
     pub(super) name: Option<String>,
     /// The address.
     pub(super) email: Option<String>,
+    /// The id in the registry's own system.
+    pub(super) external_id: Option<String>,
+    /// The group.
+    pub(super) section: Option<String>,
 }
 
 /// The state of a record of which nothing is known; only a document that was opened by an appeal has none.
@@ -80,7 +88,9 @@ impl RecordView {
             id: Some(row.document.to_string()),
             session: row.locator.to_string(),
             course_id: row.course.clone(),
-            student_id: row.student.clone(),
+            user_id: row.student.clone(),
+            student_id: person.external_id.clone(),
+            section: person.section.clone(),
             name: person.name.clone(),
             email: person.email.clone(),
             state: row.state.clone().unwrap_or_else(|| NO_STATE.to_owned()),
@@ -105,7 +115,9 @@ impl RecordView {
             id: None,
             session: session.to_owned(),
             course_id: Some(course.to_owned()),
-            student_id: student.to_owned(),
+            user_id: student.to_owned(),
+            student_id: person.external_id.clone(),
+            section: person.section.clone(),
             name: person.name.clone(),
             email: person.email.clone(),
             state: state.to_owned(),

@@ -3,7 +3,7 @@
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use futures_util::stream::{self, Stream};
 
 use super::queries::{self, Place, Wanted};
@@ -15,7 +15,7 @@ use crate::auth::permission::SystemAdmin;
 use crate::clock::iso_utc;
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
-use crate::http::{Query, RequestId, csv_cell};
+use crate::http::{Query, RequestId, csv_cell, streamed};
 use crate::ids::TenantId;
 
 /// Rows in one file.
@@ -29,7 +29,7 @@ const HEADER: &str = "number,at,actor_id,actor_role,action,object_kind,object_id
 #[utoipa::path(
     get, path = "/admin/audit/export", tag = "audit", params(Filter),
     responses(
-        (status = 200, content_type = "text/csv", body = String),
+        (status = 200, content_type = "text/csv", body = String, headers(("Content-Disposition" = String, description = "the file's name"))),
         (status = 403, body = ErrorEnvelope),
         (status = 422, body = ErrorEnvelope)
     )
@@ -51,7 +51,7 @@ pub(super) async fn export_audit(
         (header::CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8; header=present")),
         (header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment; filename=\"audit.csv\"")),
     ];
-    Ok((headers, Body::from_stream(pages)).into_response())
+    Ok(streamed((headers, Body::from_stream(pages)), "no-store, no-transform"))
 }
 
 /// Where an export is.

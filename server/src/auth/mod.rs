@@ -57,7 +57,7 @@ pub use state::AuthState;
 pub use traffic::{Traffic, limit as limit_traffic};
 pub use users::{
     Filter, NO_SECTION, NewUser, Person, Profile, Status, Updated, User, UserChange, Users, find, find_by_any_name,
-    find_by_email, insert, list, none_exists, update,
+    find_by_email, find_by_external_id, insert, list, none_exists, update,
 };
 
 pub(crate) use auth_session::{ClientClass, Tokens, begin_on_phone, end_on_phones, is_revoked, look_again};

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::hashing::check_password;
 use super::users::User;
 use crate::error::{AppError, AppResult};
+use crate::text;
 
 /// Common passwords of at least 8 characters that the rules below would let through, in lower case.
 const COMMON: &str = include_str!("common_passwords.txt");
@@ -53,7 +54,7 @@ pub(crate) fn about(user: &User) -> Vec<&str> {
 }
 
 fn is_guessable(password: &str, about: &[&str]) -> bool {
-    let lower = password.to_lowercase();
+    let lower = text::alike(password);
     let plain: String = lower.chars().map(unmasked).collect();
     // At the end of a word a digit or a sign is one, and no letter.
     let stem = lower.trim_matches(|c: char| !c.is_alphabetic() && !matches!(c, '@' | '$'));
@@ -136,7 +137,7 @@ fn is_date(text: &str) -> bool {
 
 /// What is known about the person or the site, with less than a few characters of one's own.
 fn is_about(text: &str, about: &[&str]) -> bool {
-    let lower: Vec<String> = about.iter().map(|known| known.to_lowercase()).collect();
+    let lower: Vec<String> = about.iter().map(|known| text::alike(known)).collect();
     let mut parts: Vec<&str> = lower.iter().flat_map(|known| known.split(|c: char| !c.is_alphanumeric())).collect();
     parts.extend(lower.iter().map(String::as_str));
     parts.extend(SITE_WORDS);

@@ -78,9 +78,9 @@ pub(super) struct UpdateProfile {
     #[schema(ignore)]
     external_id: Option<Value>,
     #[schema(ignore)]
-    email_confirmed_at_ms: Option<Value>,
+    email_confirmed_at: Option<Value>,
     #[schema(ignore)]
-    created_at_ms: Option<Value>,
+    created_at: Option<Value>,
 }
 
 /// Shows one's own account.
@@ -125,8 +125,8 @@ impl UpdateProfile {
             ("status", &self.status, by_admin),
             ("section", &self.section, "the university's registry or an admin changes this"),
             ("external_id", &self.external_id, "the university's registry or an admin changes this"),
-            ("email_confirmed_at_ms", &self.email_confirmed_at_ms, "the link of POST /auth/confirm-email/request does"),
-            ("created_at_ms", &self.created_at_ms, "this never changes"),
+            ("email_confirmed_at", &self.email_confirmed_at, "the link of POST /auth/confirm-email/request does"),
+            ("created_at", &self.created_at, "this never changes"),
         ];
         let changed =
             sent.into_iter().find(|(field, sent, _)| sent.as_ref().is_some_and(|sent| *sent != stored[*field]));

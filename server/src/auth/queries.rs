@@ -106,6 +106,11 @@ pub(super) fn by_email(tx: &Tx<'_>, tenant: &TenantId, email: &str) -> Result<Op
     tx.query_one(&sql, params![tenant.as_str(), email], user)
 }
 
+pub(super) fn by_external_id(tx: &Tx<'_>, tenant: &TenantId, id: &str) -> Result<Option<User>, DbError> {
+    let sql = format!("SELECT {COLUMNS} FROM users WHERE tenant_id = ?1 AND external_id = ?2");
+    tx.query_one(&sql, params![tenant.as_str(), id], user)
+}
+
 pub(super) fn by_username(tx: &Tx<'_>, tenant: &TenantId, username: &str) -> Result<Option<User>, DbError> {
     let sql = format!("SELECT {COLUMNS} FROM users WHERE tenant_id = ?1 AND username = ?2");
     tx.query_one(&sql, params![tenant.as_str(), username], user)

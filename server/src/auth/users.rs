@@ -53,12 +53,16 @@ pub struct User {
     /// What the registry knows.
     #[serde(flatten)]
     pub person: Person,
-    /// When somebody proved that they read mail at the address, milliseconds since the Unix epoch.
+    /// When somebody proved that they read mail at the address.
+    #[serde(rename = "email_confirmed_at", serialize_with = "crate::clock::as_iso_or_null")]
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub email_confirmed_at_ms: Option<i64>,
     /// Goes up with every change that ends tokens.
     #[serde(skip)]
     pub epoch: i64,
-    /// Milliseconds since the Unix epoch.
+    /// When it was made.
+    #[serde(rename = "created_at", serialize_with = "crate::clock::as_iso")]
+    #[schema(value_type = String, format = DateTime)]
     pub created_at_ms: i64,
 }
 
@@ -265,6 +269,11 @@ pub fn find(tx: &Tx<'_>, tenant: &TenantId, id: UserId) -> Result<Option<User>, 
 /// A user of the tenant, by e-mail address.
 pub fn find_by_email(tx: &Tx<'_>, tenant: &TenantId, email: &Email) -> Result<Option<User>, DbError> {
     queries::by_email(tx, tenant, email.as_str())
+}
+
+/// A user of the tenant, by the id in the registry's own system.
+pub fn find_by_external_id(tx: &Tx<'_>, tenant: &TenantId, id: &str) -> Result<Option<User>, DbError> {
+    queries::by_external_id(tx, tenant, id)
 }
 
 /// Notes that somebody reads mail at the user's address.

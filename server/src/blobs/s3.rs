@@ -21,6 +21,7 @@ use data_encoding::BASE64;
 use sha2::{Digest, Sha256};
 
 use super::{BlobError, BlobFuture, BlobKey, BlobStore, check_size};
+use crate::config::address;
 
 /// The longest life of a pre-signed address.
 pub const PRESIGNED_LIFE_MAX: Duration = Duration::from_secs(15 * 60);
@@ -293,7 +294,8 @@ fn client(config: &S3Config) -> Client {
         // We give a SHA-256 ourselves; the SDK's own CRC trailers are not understood everywhere.
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
-    builder.set_endpoint_url(config.endpoint.clone());
+    // The SDK puts the bucket right behind the path of the address, so that path must end with its slash.
+    builder.set_endpoint_url(config.endpoint.as_deref().map(|endpoint| address::below(endpoint, "")));
     Client::from_conf(builder.build())
 }
 

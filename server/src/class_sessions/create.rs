@@ -81,7 +81,7 @@ enum CodeModeName {
 #[utoipa::path(
     post, path = "/lecturers/sessions", tag = "sessions", request_body = NewSession,
     responses(
-        (status = 201, body = SessionView),
+        (status = 201, body = SessionView, headers(("Location" = String, description = "where it is shown"))),
         (status = 404, description = "no such course, or not one's own", body = ErrorEnvelope),
         (status = 422, body = ErrorEnvelope)
     )

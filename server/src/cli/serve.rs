@@ -17,7 +17,7 @@ use crate::config::{Config, Environment, Secret, StorageBackend};
 use crate::db::Db;
 use crate::devices::LegacyIds;
 use crate::error::AppError;
-use crate::evidence::Vault;
+use crate::evidence::{self, Vault};
 use crate::face::Faces;
 use crate::health::{ImageStoreHealth, StorageHealth};
 use crate::jobs::{self, Handlers};
@@ -143,7 +143,7 @@ fn s3_config(config: &Config) -> S3Config {
     let bucket = config.s3_bucket.as_deref().unwrap_or_default();
     let mut s3 =
         S3Config::new(&config.s3_region, bucket, &reveal(&config.s3_access_key), &reveal(&config.s3_secret_key));
-    s3.endpoint.clone_from(&config.s3_endpoint);
+    s3.endpoint = config.s3_endpoint().map(str::to_owned);
     s3
 }
 
@@ -236,6 +236,8 @@ async fn accounts_that_everybody_knows(app: &App) -> Result<(), StartError> {
 /// Which slice does which kind of work after a commit.
 pub fn handlers() -> Handlers {
     Handlers::new()
+        .on(evidence::ERASE_JOB, evidence::ERASE_BATCH_MAX, evidence::erase_batch)
+        .on(sync::IMAGE_USES_JOB, 16, sync::read_image_uses)
         .on(devices::RELEASE_JOB, 16, sync::release_batch)
         .on(devices::FORK_JOB, 16, attendance::device_forked)
         .on(attendance::JUDGE_JOB, attendance::JUDGE_BATCH_MAX, attendance::judge_batch)

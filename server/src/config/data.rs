@@ -43,7 +43,8 @@ pub struct DataConfig {
     #[arg(long, env = "DATA_DIR", default_value = "muster-data")]
     pub data_dir: PathBuf,
 
-    /// `sqlite:///path/to/file` or `postgresql://user:password@host/database`. Default: a file in DATA_DIR.
+    /// `sqlite:///path/to/file` or `postgresql://user:password@host/database`. Default: a file in DATA_DIR. A pooler that
+    /// shares sessions, such as PgBouncer with pool_mode=transaction, is refused: give the direct address.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<Secret>,
 

@@ -6,6 +6,7 @@ use axum::http::Uri;
 use clap::{Args, ValueEnum};
 use lettre::message::Mailbox;
 
+use super::address::without_slash;
 use super::{ConfigError, Environment, Secret, require};
 
 /// How mail leaves.
@@ -83,12 +84,12 @@ impl MailConfig {
 
     /// The mail server; an empty text is none.
     pub fn host(&self) -> Option<&str> {
-        self.smtp_host.as_deref().map(str::trim).filter(|host| !host.is_empty())
+        self.smtp_host.as_deref().map(without_slash).filter(|host| !host.is_empty())
     }
 
     /// PUBLIC_URL without a slash at its end; an empty text is none.
-    pub(super) fn public_url(&self) -> Option<&str> {
-        self.public_url.as_deref().map(|url| url.trim().trim_end_matches('/')).filter(|url| !url.is_empty())
+    pub fn public_url(&self) -> Option<&str> {
+        self.public_url.as_deref().map(without_slash).filter(|url| !url.is_empty())
     }
 
     /// Refuses settings with which mail would not leave, or would leave in the wrong hands.

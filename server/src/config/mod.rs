@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, ValueEnum};
 use thiserror::Error;
 
+pub mod address;
 mod data;
 mod dot_env;
 mod idle;
@@ -242,6 +243,11 @@ impl Config {
         }
     }
 
+    /// Address of an S3 server that is not Amazon's, without a slash at its end; an empty text is none.
+    pub fn s3_endpoint(&self) -> Option<&str> {
+        self.s3_endpoint.as_deref().map(address::without_slash).filter(|url| !url.is_empty())
+    }
+
     /// Bytes of the largest image.
     pub fn image_bytes_max(&self) -> usize {
         self.upload_max_image_mb as usize * 1024 * 1024
@@ -285,7 +291,7 @@ impl Config {
         let has_keys = self.s3_access_key.is_some() && self.s3_secret_key.is_some();
         let keys_needed = "needed with STORAGE_BACKEND=s3, together with S3_SECRET_KEY";
         let known_types = self.image_types().all(|word| matches!(word, "image/jpeg" | "image/png"));
-        let endpoint = self.s3_endpoint.as_deref().filter(|text| !text.is_empty());
+        let endpoint = self.s3_endpoint();
         ConfigError::all([
             require((1..=IMAGE_MB_MAX).contains(&self.upload_max_image_mb), "UPLOAD_MAX_IMAGE_MB", "expected 1 to 20"),
             require(

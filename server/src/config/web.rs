@@ -2,6 +2,7 @@
 
 use clap::{ArgAction, Args};
 
+use super::address::without_slash;
 use super::{ConfigError, Environment, Secret, require};
 
 /// Fewest bytes of a METRICS_TOKEN.
@@ -75,7 +76,7 @@ impl WebConfig {
 
     /// A further prefix under which every route answers, with a slash before it and none behind.
     pub fn prefix(&self) -> Option<&str> {
-        let prefix = self.api_prefix.as_deref()?.trim_end_matches('/');
+        let prefix = without_slash(self.api_prefix.as_deref()?);
         (!prefix.is_empty()).then_some(prefix)
     }
 
@@ -130,7 +131,7 @@ pub(super) fn list(text: &str) -> Result<Vec<String>, String> {
         None => text.split(',').map(str::to_owned).collect(),
     };
     // A browser never sends the slash that people copy along.
-    let trimmed = parts.iter().map(|part| part.trim().trim_end_matches('/').to_owned());
+    let trimmed = parts.iter().map(|part| without_slash(part).to_owned());
     Ok(trimmed.filter(|part| !part.is_empty()).collect())
 }
 

@@ -43,6 +43,7 @@ pub(super) async fn create_course(
         id: CourseId::generate(&*app.clock, &*app.entropy),
         code: code(&body.code)?,
         title: title(&body.title)?,
+        external_id: None,
         created_at_ms: app.now_ms(),
     };
     let actor = allowed.actor(&request);

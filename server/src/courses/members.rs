@@ -200,7 +200,7 @@ pub(super) async fn remove_student(
     let (actor, user, now_ms) = (allowed.actor(&request), allowed.user, app.now_ms());
     let written = app.db.write(move |tx| {
         check_manages(tx, &user, course)?;
-        let was_there = queries::remove(tx, &user.tenant, course, student)?;
+        let was_there = queries::remove(tx, &user.tenant, course, student, now_ms)?;
         if was_there {
             note(tx, &actor, Action::CourseUnenrol, (course, student), now_ms)?;
         }

@@ -2,6 +2,7 @@
 
 mod create;
 mod forms;
+mod history;
 mod limits;
 mod list;
 mod members;
@@ -25,6 +26,7 @@ use queries::Places;
 
 pub use create::is_code_text;
 pub use forms::{FORMS_JOB, forms_batch};
+pub use history::{find_at, students_at, was_enrolled};
 pub use limits::{CODE_CHARS_MAX, STUDENTS_PER_COURSE_MAX};
 pub use registry::{
     KnownCourse, Member, add_members, change_known, insert_known, known_courses, may_be_member, members_of,
@@ -51,7 +53,11 @@ pub struct Course {
     pub code: String,
     /// In words.
     pub title: String,
-    /// Milliseconds since the Unix epoch.
+    /// The id of the class in the registry's own system, if it came from there.
+    pub external_id: Option<String>,
+    /// When it was made.
+    #[serde(rename = "created_at", serialize_with = "crate::clock::as_iso")]
+    #[schema(value_type = String, format = DateTime)]
     pub created_at_ms: i64,
 }
 

@@ -7,7 +7,13 @@ use crate::ids::{CourseId, TenantId, UserId, UuidText};
 use crate::params;
 
 fn course(row: &Row<'_>) -> Result<Course, DbError> {
-    Ok(Course { id: row.get(0)?, code: row.get(1)?, title: row.get(2)?, created_at_ms: row.get(3)? })
+    Ok(Course {
+        id: row.get(0)?,
+        code: row.get(1)?,
+        title: row.get(2)?,
+        created_at_ms: row.get(3)?,
+        external_id: row.get(4)?,
+    })
 }
 
 pub(super) fn insert(tx: &Tx<'_>, tenant: &TenantId, course: &Course, created_by: UserId) -> Result<bool, DbError> {
@@ -20,12 +26,12 @@ pub(super) fn insert(tx: &Tx<'_>, tenant: &TenantId, course: &Course, created_by
 }
 
 pub(super) fn by_id(tx: &Tx<'_>, tenant: &TenantId, id: CourseId) -> Result<Option<Course>, DbError> {
-    let sql = "SELECT id, code, title, created_at FROM courses WHERE tenant_id = ?1 AND id = ?2";
+    let sql = "SELECT id, code, title, created_at, external_id FROM courses WHERE tenant_id = ?1 AND id = ?2";
     tx.query_one(sql, params![tenant.as_str(), &id.to_string()], course)
 }
 
 pub(super) fn by_code(tx: &Tx<'_>, tenant: &TenantId, code: &str) -> Result<Option<Course>, DbError> {
-    let sql = "SELECT id, code, title, created_at FROM courses WHERE tenant_id = ?1 AND code = ?2";
+    let sql = "SELECT id, code, title, created_at, external_id FROM courses WHERE tenant_id = ?1 AND code = ?2";
     tx.query_one(sql, params![tenant.as_str(), code], course)
 }
 
@@ -36,7 +42,7 @@ pub(super) fn page(
     after: Option<CourseId>,
     limit: u32,
 ) -> Result<Vec<Course>, DbError> {
-    let sql = "SELECT id, code, title, created_at FROM courses
+    let sql = "SELECT id, code, title, created_at, external_id FROM courses
         WHERE tenant_id = ?1 AND id > ?2
         ORDER BY id
         LIMIT ?3";
@@ -59,7 +65,7 @@ pub(super) fn page_of(
     after: Option<CourseId>,
     limit: u32,
 ) -> Result<Vec<Course>, DbError> {
-    let sql = "SELECT id, code, title, created_at FROM courses
+    let sql = "SELECT id, code, title, created_at, external_id FROM courses
         WHERE tenant_id = ?1 AND id > ?3 AND id IN (
             SELECT course_id FROM course_lecturers WHERE user_id = ?2 AND ?5 = 1
             UNION
@@ -135,9 +141,84 @@ pub(super) fn enrol(
     Ok(tx.execute(sql, params![tenant.as_str(), &course.to_string(), &user.to_string(), now_ms])? == 1)
 }
 
-pub(super) fn remove(tx: &Tx<'_>, tenant: &TenantId, course: CourseId, user: UserId) -> Result<bool, DbError> {
+/// Ends an enrolment, which from then on is one of the past.
+pub(super) fn remove(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    course: CourseId,
+    user: UserId,
+    now_ms: i64,
+) -> Result<bool, DbError> {
+    let (course, user) = (course.to_string(), user.to_string());
+    let sql = "INSERT INTO past_enrolments (tenant_id, course_id, user_id, enrolled_at, left_at)
+        SELECT tenant_id, course_id, user_id, enrolled_at, CAST(?4 AS BIGINT)
+        FROM enrolments
+        WHERE tenant_id = ?1 AND course_id = ?2 AND user_id = ?3
+        ON CONFLICT (course_id, user_id, enrolled_at) DO UPDATE
+        SET left_at = excluded.left_at";
+    tx.send(sql, params![tenant.as_str(), &course, &user, now_ms])?;
     let sql = "DELETE FROM enrolments WHERE tenant_id = ?1 AND course_id = ?2 AND user_id = ?3";
-    Ok(tx.execute(sql, params![tenant.as_str(), &course.to_string(), &user.to_string()])? == 1)
+    Ok(tx.execute(sql, params![tenant.as_str(), &course, &user])? == 1)
+}
+
+/// Who was enrolled at a time, in order.
+pub(super) fn students_at(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    course: CourseId,
+    time_ms: i64,
+) -> Result<Vec<UserId>, DbError> {
+    let sql = "SELECT user_id FROM enrolments
+        WHERE tenant_id = ?1 AND course_id = ?2 AND enrolled_at <= ?3
+        UNION
+        SELECT user_id FROM past_enrolments
+        WHERE tenant_id = ?1 AND course_id = ?2 AND enrolled_at <= ?3 AND left_at >= ?3
+        ORDER BY user_id
+        LIMIT ?4";
+    let course = course.to_string();
+    let params = params![tenant.as_str(), &course, time_ms, limits::STUDENTS_PER_COURSE_MAX];
+    tx.query(sql, params, |row| row.get(0))
+}
+
+pub(super) fn was_enrolled(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    course: CourseId,
+    user: UserId,
+    (from_ms, until_ms): (i64, i64),
+) -> Result<bool, DbError> {
+    let sql = "SELECT 1 FROM enrolments
+        WHERE tenant_id = ?1 AND course_id = ?2 AND user_id = ?3 AND enrolled_at <= ?5
+        UNION
+        SELECT 1 FROM past_enrolments
+        WHERE tenant_id = ?1 AND course_id = ?2 AND user_id = ?3 AND enrolled_at <= ?5 AND left_at >= ?4";
+    let (course, user) = (course.to_string(), user.to_string());
+    let params = params![tenant.as_str(), &course, &user, from_ms, until_ms];
+    Ok(tx.query_one(sql, params, |row| row.get::<i64>(0))?.is_some())
+}
+
+/// Notes the name that the course has until now; of several changes at one moment the first one's counts.
+pub(super) fn keep_name(tx: &Tx<'_>, tenant: &TenantId, course: CourseId, now_ms: i64) -> Result<(), DbError> {
+    let sql = "INSERT INTO past_course_names (tenant_id, course_id, until_at, code, title)
+        SELECT tenant_id, id, CAST(?3 AS BIGINT), code, title
+        FROM courses
+        WHERE tenant_id = ?1 AND id = ?2
+        ON CONFLICT (course_id, until_at) DO NOTHING";
+    tx.send(sql, params![tenant.as_str(), &course.to_string(), now_ms])
+}
+
+/// The code and the title that the course had at a time, if they are not today's.
+pub(super) fn name_at(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    course: CourseId,
+    time_ms: i64,
+) -> Result<Option<(String, String)>, DbError> {
+    let sql = "SELECT code, title FROM past_course_names
+        WHERE tenant_id = ?1 AND course_id = ?2 AND until_at > ?3
+        ORDER BY until_at
+        LIMIT 1";
+    tx.query_one(sql, params![tenant.as_str(), &course.to_string(), time_ms], |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
 pub(super) fn count_students(tx: &Tx<'_>, tenant: &TenantId, course: CourseId) -> Result<u32, DbError> {
@@ -271,7 +352,8 @@ pub(super) fn insert_known(
 }
 
 /// Nothing happens when another course has the registry's id.
-pub(super) fn change_known(tx: &Tx<'_>, tenant: &TenantId, course: &KnownCourse) -> Result<bool, DbError> {
+pub(super) fn change_known(tx: &Tx<'_>, tenant: &TenantId, course: &KnownCourse, now_ms: i64) -> Result<bool, DbError> {
+    keep_name(tx, tenant, course.id, now_ms)?;
     let sql = "UPDATE courses
         SET title = ?3, external_id = ?4
         WHERE tenant_id = ?1 AND id = ?2

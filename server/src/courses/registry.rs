@@ -60,8 +60,8 @@ pub fn insert_known(
 }
 
 /// Changes the title and the registry's id of a course; false when there is no such course, or the id is another one's.
-pub fn change_known(tx: &Tx<'_>, tenant: &TenantId, course: &KnownCourse) -> Result<bool, DbError> {
-    queries::change_known(tx, tenant, course)
+pub fn change_known(tx: &Tx<'_>, tenant: &TenantId, course: &KnownCourse, now_ms: i64) -> Result<bool, DbError> {
+    queries::change_known(tx, tenant, course, now_ms)
 }
 
 /// Gives people their places; those who have theirs already keep them. Fastest in the order of courses and people.
@@ -80,9 +80,9 @@ pub fn add_members(tx: &Tx<'_>, tenant: &TenantId, members: &[Member], now_ms: i
 }
 
 /// Ends a place.
-pub fn remove_member(tx: &Tx<'_>, tenant: &TenantId, member: &Member) -> Result<bool, DbError> {
+pub fn remove_member(tx: &Tx<'_>, tenant: &TenantId, member: &Member, now_ms: i64) -> Result<bool, DbError> {
     if member.teaches {
         return queries::remove_lecturer(tx, tenant, member.course, member.user);
     }
-    queries::remove(tx, tenant, member.course, member.user)
+    queries::remove(tx, tenant, member.course, member.user, now_ms)
 }

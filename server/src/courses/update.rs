@@ -60,6 +60,7 @@ pub(super) async fn update_course(
         if queries::by_code(tx, &user.tenant, &after.code)?.is_some_and(|other| other.id != id) {
             return Ok(None);
         }
+        queries::keep_name(tx, &user.tenant, id, now_ms)?;
         queries::rename(tx, &user.tenant, &after)?;
         let (action, text) = (Action::CourseUpdate, id.to_string());
         let event = Event { action, kind: "course", id: &text, reason: None, result: "changed" };

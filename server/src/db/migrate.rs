@@ -52,7 +52,10 @@ pub const SERVER_MIGRATIONS: &[Migration] = migrations![
     22 "0022_counters",
     23 "0023_text_forms",
     24 "0024_records_newest",
-    25 "0025_session_plans",
+    25 "0025_image_uses",
+    26 "0026_budgets",
+    27 "0027_past_enrolments",
+    28 "0028_session_plans",
 ];
 
 const TABLE: &str = "

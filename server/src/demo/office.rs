@@ -134,7 +134,7 @@ impl Roll {
         let flags = item["flags"].as_array().map(Vec::as_slice).unwrap_or_default();
         let reasons: BTreeSet<&str> = flags.iter().filter_map(|flag| flag["reason"].as_str()).collect();
         Ok(Self {
-            student: text(item, "student_id")?.to_owned(),
+            student: text(item, "user_id")?.to_owned(),
             state: state.to_owned(),
             reasons: reasons.into_iter().map(str::to_owned).collect(),
             submissions: item["submissions"].as_u64().unwrap_or(0),

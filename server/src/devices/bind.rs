@@ -20,12 +20,14 @@ use crate::app::App;
 use crate::audit::{self, Action, Actor, Event};
 use crate::auth::permission::DevicesBind;
 use crate::auth::{Allowed, CurrentUser};
+use crate::budgets;
 use crate::config::Secret;
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::forks::Rival;
 use crate::http::{Json, RequestId};
-use crate::ids::TenantId;
+use crate::ids::{TenantId, UserId};
+use crate::limits;
 use crate::log::{self, ServerKey};
 use crate::text;
 
@@ -76,6 +78,8 @@ pub(super) struct BindReceipt {
         (status = 202, description = "an admin has to decide", body = Bound),
         (status = 200, description = "decided already", body = Bound),
         (status = 409, description = "`KEY_BOUND_ELSEWHERE`, `EQUIVOCATION` or `CHAIN_GAP`", body = ErrorEnvelope),
+        (status = 413, description = "a request is larger than it may be", body = ErrorEnvelope),
+        (status = 429, description = "`DEVICE_REQUESTS_FULL`", body = ErrorEnvelope),
         (status = 422, description = "`CHANGE_REFUSED`: `details.reason` says why", body = ErrorEnvelope)
     )
 )]
@@ -109,6 +113,8 @@ enum Admitted {
     Refused(Refusal),
     /// The key belongs to somebody else.
     Elsewhere,
+    /// The user has asked as often as anybody may.
+    Full,
 }
 
 async fn signed(
@@ -123,6 +129,10 @@ async fn signed(
     let signature = BASE64.decode(signature.as_bytes()).map_err(|_| not_base64("signature"))?;
     let signature = signature.try_into().map_err(|_| AppError::field("signature", "a signature has 64 bytes"))?;
     let name = DocumentName::DeviceBinding { user: user.id.to_string() };
+    if bytes.len() > limits::BINDING_REQUEST_BYTES_MAX {
+        let sentence = format!("a request for a device has at most {} bytes", limits::BINDING_REQUEST_BYTES_MAX);
+        return Err(AppError::too_large(sentence).with_details(json!({ "reason": "change_too_large" })));
+    }
     let valid = validate(user.tenant.as_str(), &name, &bytes, &signature).map_err(refused)?;
     let applicant = Writer::Applicant { user: &user.id.to_string(), key: valid.writer };
     may_write(&name, &valid.entry, applicant).map_err(refused)?;
@@ -149,6 +159,7 @@ async fn signed(
         }
         Admitted::Refused(refusal) => Err(refused(refusal)),
         Admitted::Elsewhere => Err(conflict(Obstacle::BoundElsewhere)),
+        Admitted::Full => Err(too_many_requests()),
     }
 }
 
@@ -186,7 +197,7 @@ fn admit(
         if hash == valid.hash {
             return in_log(log_index, received_at_ms);
         }
-        let sender = name.key()[0].parse().map_err(|_| DbError::Other("a user id is malformed".to_owned()))?;
+        let sender = name_of(name.key()[0])?;
         owner::flag_fork(tx, tenant, &Rival { name, valid, signed, sender }, received_at_ms)?;
         return Ok(Admitted::Equivocation);
     }
@@ -201,11 +212,26 @@ fn admit(
         Ok(ChainStep::Gap | ChainStep::Behind) => return Ok(Admitted::Gap),
         Err(refusal) => return Ok(Admitted::Refused(refusal)),
     }
+    if !owner::has_room_for_request(tx, tenant, name_of(user)?, received_at_ms)? {
+        return Ok(Admitted::Full);
+    }
     let channels = log::channels_of(name, None);
     let appended = log::append(tx, tenant, name, valid, signed, received_at_ms, &channels)?;
     project::project(tx, &appended, sealed_code_key)?;
     note(tx, actor, &valid.hash.0, received_at_ms)?;
     in_log(appended.log_index, received_at_ms)
+}
+
+fn name_of(user: &str) -> Result<UserId, DbError> {
+    user.parse().map_err(|_| DbError::Other("a user id is malformed".to_owned()))
+}
+
+/// 429: every request stays for ever, so a person has a number of them.
+fn too_many_requests() -> AppError {
+    let sentence =
+        "you have asked for devices as often as one person may; ask the administration, or try again tomorrow";
+    AppError::new(StatusCode::TOO_MANY_REQUESTS, "DEVICE_REQUESTS_FULL", sentence)
+        .retry_after((budgets::DAY_MS / 1000) as u32)
 }
 
 /// Notes that somebody asked.
@@ -243,15 +269,18 @@ async fn identified(app: &App, user: &CurrentUser, actor: Actor, imei: &str, bin
     };
     let written = app.db.write(move |tx: &Tx<'_>| {
         let before = queries::request(tx, &actor.tenant, &new.hash)?;
+        if before.is_none() && !owner::has_room_for_request(tx, &actor.tenant, new.user, new.now_ms)? {
+            return Err(too_many_requests());
+        }
         queries::ask_with_legacy_id(tx, &actor.tenant, &new)?;
         let row = queries::request(tx, &actor.tenant, &new.hash)?;
         let is_news = before.is_none_or(|before| Some(before.status) != row.as_ref().map(|row| row.status));
         if is_news {
             note(tx, &actor, &new.hash, new.now_ms)?;
         }
-        Ok(row)
+        Ok::<_, AppError>(row)
     });
-    let row: Option<RequestRow> = written.await.map_err(|error: DbError| AppError::from(error))?;
+    let row: Option<RequestRow> = written.await?;
     let row = row.ok_or_else(|| AppError::internal("a request that was just written is not there"))?;
     tracing::info!(user.id = %user.id, request = HEXLOWER.encode(&row.hash), "Asked for a device without a key");
     Ok(Bound { request: row.into(), receipt: None })

@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult};
 use crate::ids::{TenantId, UserId};
-use crate::keys;
+use crate::{keys, text};
 
 /// Longest legacy identifier.
 const LEGACY_ID_BYTES_MAX: usize = 64;
@@ -57,7 +57,7 @@ pub enum LegacyMatch {
 /// # Errors
 /// 422 when it is empty, too long, or not printable.
 pub fn legacy_hash(app: &App, tenant: &TenantId, legacy_id: &str) -> AppResult<[u8; 32]> {
-    let legacy_id = legacy_id.trim();
+    let legacy_id = text::shown(legacy_id);
     let printable = legacy_id.bytes().all(|byte| byte.is_ascii_graphic());
     if legacy_id.is_empty() || legacy_id.len() > LEGACY_ID_BYTES_MAX || !printable {
         return Err(AppError::field("imei", "an identifier has 1 to 64 printable characters"));

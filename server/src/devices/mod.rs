@@ -24,7 +24,8 @@ use crate::app::App;
 
 pub use legacy::{LegacyIds, LegacyMatch, legacy_hash, legacy_match};
 pub use owner::{
-    BindingFacts, DeviceStatus, Owner, binding_at, code_key, flag_fork, owner_of, revoked_at, seal_code_key,
+    BindingFacts, DeviceStatus, Owner, binding_at, code_key, flag_fork, has_room_for_request, owner_of, revoked_at,
+    seal_code_key,
 };
 pub use project::project;
 

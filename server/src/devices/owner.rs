@@ -8,9 +8,10 @@ use muster_sync_core::{
 };
 use zeroize::Zeroizing;
 
-use super::queries;
+use super::{queries, rules};
 use crate::app::App;
 use crate::blobs::crypt::Purpose;
+use crate::budgets;
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult};
 use crate::evidence;
@@ -67,6 +68,15 @@ pub struct BindingFacts {
 /// When the database fails.
 pub fn binding_at(tx: &Tx<'_>, tenant: &TenantId, key: &DeviceKey) -> Result<Option<BindingFacts>, DbError> {
     queries::binding(tx, tenant, key)
+}
+
+/// Whether a user may add one more request for a device today.
+///
+/// # Errors
+/// When the database fails.
+pub fn has_room_for_request(tx: &Tx<'_>, tenant: &TenantId, user: UserId, now_ms: i64) -> Result<bool, DbError> {
+    let (of_a_day, at_all) = queries::count_requests(tx, tenant, user, now_ms - budgets::DAY_MS)?;
+    Ok(rules::may_ask_again(of_a_day, at_all))
 }
 
 /// Keeps a change whose place in its writer's chain another one has, flags the key as copied, and has its records judged

@@ -11,7 +11,7 @@ use super::rules::RequestStatus;
 use super::view::DeviceRequest;
 use crate::app::App;
 use crate::auth::permission::DevicesApprove;
-use crate::auth::{self, Allowed, Email};
+use crate::auth::{self, Allowed, Email, User};
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::http::{Json, RequestId};
@@ -20,15 +20,16 @@ use crate::ids::UserId;
 /// Waiting requests of one user that are looked at, newest first.
 const REQUESTS_SEEN_MAX: u32 = 20;
 
-/// One of `request_id`, `user_id` and `email`; a user's newest reset request is meant.
+/// One of `request_id`, `user_id`, `student_id` and `email`; a user's newest reset request is meant.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ApproveReset {
     /// The request, in hexadecimal.
     request_id: Option<String>,
     /// The user who asks.
-    #[serde(alias = "student_id")]
     user_id: Option<UserId>,
+    /// The student who asks, by the id in the university's registry; one of the replaced systems sends `user_id` as this.
+    student_id: Option<String>,
     /// The user who asks, by address.
     #[serde(alias = "student_email")]
     email: Option<String>,
@@ -54,18 +55,31 @@ pub(super) async fn approve_reset(
     Json(body): Json<ApproveReset>,
 ) -> AppResult<Json<DeviceRequest>> {
     let reason = body.reason.as_deref().map(parse_reason).transpose()?;
-    let hash = match (&body.request_id, body.user_id, &body.email) {
-        (Some(hash), None, None) => parse_hash(hash)?,
-        (None, Some(user), None) => pending_of(&app, &allowed, user).await?,
-        (None, None, Some(email)) => {
-            let (tenant, email) = (allowed.tenant.clone(), Email::parse(email)?);
-            let found = app.db.read(move |tx: &Tx<'_>| auth::find_by_email(tx, &tenant, &email)).await;
-            let user = found.map_err(|error: DbError| AppError::from(error))?;
-            pending_of(&app, &allowed, user.ok_or_else(|| AppError::not_found("the user"))?.id).await?
+    let hash = match (&body.request_id, body.user_id, &body.student_id, &body.email) {
+        (Some(hash), None, None, None) => parse_hash(hash)?,
+        (None, Some(user), None, None) => pending_of(&app, &allowed, user).await?,
+        (None, None, Some(id), None) => {
+            let user = match id.parse() {
+                Ok(user) => user,
+                Err(_) => {
+                    let (tenant, id) = (allowed.tenant.clone(), id.trim().to_owned());
+                    found(app.db.read(move |tx: &Tx<'_>| auth::find_by_external_id(tx, &tenant, &id)).await)?
+                }
+            };
+            pending_of(&app, &allowed, user).await?
         }
-        _ => return Err(AppError::validation("send one of request_id, user_id and email")),
+        (None, None, None, Some(email)) => {
+            let (tenant, email) = (allowed.tenant.clone(), Email::parse(email)?);
+            let user = found(app.db.read(move |tx: &Tx<'_>| auth::find_by_email(tx, &tenant, &email)).await)?;
+            pending_of(&app, &allowed, user).await?
+        }
+        _ => return Err(AppError::validation("send one of request_id, user_id, student_id and email")),
     };
     decide(&app, &allowed.actor(&request), &allowed, hash, Answer::Reset, reason).await.map(Json)
+}
+
+fn found(user: Result<Option<User>, DbError>) -> AppResult<UserId> {
+    Ok(user?.ok_or_else(|| AppError::not_found("the user"))?.id)
 }
 
 /// The user's newest waiting request, preferring one that is a reset.

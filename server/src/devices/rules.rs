@@ -2,6 +2,8 @@
 
 use muster_sync_core::document::Role;
 
+use crate::limits;
+
 /// Most keys that a lecturer, reviewer, member of staff or admin may have bound at once.
 pub(super) const STAFF_DEVICES_MAX: u64 = 8;
 /// Most keys that a student may have bound at once.
@@ -10,6 +12,11 @@ pub(super) const STUDENT_DEVICES_MAX: u64 = 1;
 pub(super) const STAFF_REQUESTS_MAX: u64 = 8;
 /// Most requests of a student that wait at once: the newest is the phone that the student has now.
 pub(super) const STUDENT_REQUESTS_MAX: u64 = 1;
+
+/// Whether somebody with so many requests within a day, and so many at all, may add one more: none is ever removed.
+pub(super) fn may_ask_again(of_a_day: i64, at_all: i64) -> bool {
+    of_a_day < limits::BINDING_REQUESTS_PER_DAY_MAX && at_all < limits::BINDING_REQUESTS_MAX
+}
 
 /// How many keys a role may have bound at once.
 pub(super) fn devices_max(role: Role) -> u64 {

@@ -15,6 +15,8 @@ pub(super) struct DeviceOwner {
     id: UserId,
     email: String,
     display_name: String,
+    /// The id in the university's registry.
+    external_id: Option<String>,
 }
 
 /// A request to be bound.
@@ -45,7 +47,13 @@ pub(super) struct DeviceRequest {
     other_devices: u64,
     /// How many devices of the user are no longer bound.
     earlier_devices: u64,
+    /// When it was asked.
+    #[serde(rename = "requested_at", serialize_with = "crate::clock::as_iso")]
+    #[schema(value_type = String, format = DateTime)]
     requested_at_ms: i64,
+    /// When an admin decided.
+    #[serde(rename = "decided_at", serialize_with = "crate::clock::as_iso_or_null")]
+    #[schema(value_type = Option<String>, format = DateTime)]
     decided_at_ms: Option<i64>,
     /// The admin.
     decided_by: Option<String>,
@@ -81,7 +89,12 @@ impl From<RequestRow> for DeviceRequest {
             kind: if row.key.is_some() { "key" } else { "legacy" },
             key: row.key.map(|key| key.to_string()),
             purpose: if resets { "reset" } else { "bind" },
-            user: DeviceOwner { id: row.user, email: row.email, display_name: row.display_name },
+            user: DeviceOwner {
+                id: row.user,
+                email: row.email,
+                display_name: row.display_name,
+                external_id: row.external_id,
+            },
             level: row.level,
             // Signed as bytes, and shown as people may see them.
             platform: text::shown(&row.platform),
@@ -118,9 +131,15 @@ pub(super) struct Device {
     has_code_key: bool,
     /// Whether two different changes of this key claimed one place in a chain: a copied key.
     chain_fork: bool,
+    /// Since when it is bound.
+    #[serde(rename = "bound_at", serialize_with = "crate::clock::as_iso")]
+    #[schema(value_type = String, format = DateTime)]
     bound_at_ms: i64,
     /// The admin.
     bound_by: String,
+    /// Since when it is no longer bound.
+    #[serde(rename = "revoked_at", serialize_with = "crate::clock::as_iso_or_null")]
+    #[schema(value_type = Option<String>, format = DateTime)]
     revoked_at_ms: Option<i64>,
     /// The admin.
     revoked_by: Option<String>,
@@ -137,7 +156,12 @@ impl From<DeviceRow> for Device {
         };
         Self {
             key: row.key.to_string(),
-            user: DeviceOwner { id: row.user, email: row.email, display_name: row.display_name },
+            user: DeviceOwner {
+                id: row.user,
+                email: row.email,
+                display_name: row.display_name,
+                external_id: row.external_id,
+            },
             status: if row.bound { "bound" } else { "revoked" },
             state,
             level: row.level,

@@ -1,14 +1,17 @@
 //! Images: checked, sealed, kept in the blob store, and noted in the table of images.
 
 use image::RgbImage;
+use muster_sync_core::document::Role;
 use muster_sync_core::evidence::{ImagePurpose, ImageRef, ImageType};
 use sha2::{Digest, Sha256};
 
-use super::{queries, subject_key, vault};
+use super::uses::{self, Use};
+use super::{erase, limits, queries, subject_key, vault};
 use crate::app::App;
 use crate::blobs::crypt::{Context, Purpose};
 use crate::blobs::picture::{self, PictureError, PictureLimits, PictureType};
 use crate::blobs::{BLOB_BYTES_MAX, BlobError, BlobKey};
+use crate::budgets::{self, Amounts};
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult};
 use crate::ids::TenantId;
@@ -16,12 +19,40 @@ use crate::ids::TenantId;
 /// An image that is durable now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredImage {
-    /// What a manifest says about it.
-    pub image: ImageRef,
-    /// The attendance document that waited for it.
-    pub document: Option<[u8; 16]>,
+    /// Its type.
+    pub image_type: ImageType,
+    /// The size of its file.
+    pub size_bytes: u64,
     /// Whether it was missing before.
     pub is_new: bool,
+}
+
+/// An image of a request that is not answered yet. Whoever stored it ends this use in the transaction that answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sending {
+    /// What a manifest says about it.
+    pub image: ImageRef,
+    token: [u8; 32],
+}
+
+impl Sending {
+    /// Makes the image what it was sent for.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn settle(
+        &self,
+        tx: &Tx<'_>,
+        tenant: &TenantId,
+        subject: &str,
+        used: Option<Use>,
+        now_ms: i64,
+    ) -> Result<(), DbError> {
+        if let Some(used) = used {
+            uses::begin(tx, tenant, subject, &self.image, used, now_ms)?;
+        }
+        uses::end(tx, tenant, subject, &self.image.sha256, Use::Sending(self.token), now_ms)
+    }
 }
 
 /// The media type to send an image with.
@@ -50,31 +81,94 @@ pub async fn receive_image(
             "the bytes are not those that the address names; send the file again",
         ));
     }
-    let (asked_tenant, asked) = (tenant.clone(), subject.to_owned());
-    let expected = app.db.read(move |tx: &Tx<'_>| queries::image(tx, &asked_tenant, &asked, &sha256)).await;
-    let Some(row) = expected.map_err(|error: DbError| AppError::from(error))? else {
-        return Err(AppError::new(
-            axum::http::StatusCode::NOT_FOUND,
-            "IMAGE_NOT_EXPECTED",
-            "no submission of yours names this image; sync the submission first",
-        ));
-    };
-    let purpose = match row.purpose.as_str() {
-        "selfie" => ImagePurpose::Selfie,
-        "presence" => ImagePurpose::Presence,
-        _ => ImagePurpose::Reference,
-    };
+    let (asked_tenant, asked, now_ms) = (tenant.clone(), subject.to_owned(), app.now_ms());
+    let expected = app.db.read(move |tx: &Tx<'_>| expected(tx, &asked_tenant, &asked, &sha256, now_ms)).await;
+    let row = expected?;
     let (image_type, _) = decode_image(app, &bytes).await?;
-    let image = ImageRef { purpose, sha256, size_bytes: bytes.len() as u64, image_type };
     let is_new = row.stored_at_ms.is_none();
     if is_new {
-        keep(app, tenant, subject, sha256, &bytes).await?;
-        mark_stored(app, tenant, subject, sha256).await?;
+        put(app, tenant, subject, sha256, &bytes).await?;
+        let (tenant, subject, size_bytes, now_ms) = (tenant.clone(), subject.to_owned(), bytes.len(), app.now_ms());
+        app.db.write(move |tx: &Tx<'_>| stored(tx, &tenant, &subject, (&sha256, size_bytes), now_ms)).await?;
     }
-    Ok(StoredImage { image, document: row.document, is_new })
+    Ok(StoredImage { image_type, size_bytes: bytes.len() as u64, is_new })
 }
 
-/// Checks and keeps an image that came beside its claim, and says what the manifest has to say about it.
+/// The row of an image that may be taken now. Who has used up the pictures of a day is told so for a missing one only.
+fn expected(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    subject: &str,
+    sha256: &[u8; 32],
+    now_ms: i64,
+) -> AppResult<queries::ImageRow> {
+    if erase::is_asked(tx, tenant, subject, sha256)? {
+        return Err(being_erased());
+    }
+    if let Some(row) = queries::image(tx, tenant, subject, sha256)? {
+        if row.stored_at_ms.is_none() {
+            check_day(tx, tenant, subject, &row, now_ms)?;
+        }
+        return Ok(row);
+    }
+    let later = Use::Later(muster_sync_core::ChangeHash([0; 32]));
+    if queries::is_used_as(tx, tenant, subject, sha256, later.kind())? {
+        return Err(AppError::new(
+            axum::http::StatusCode::INSUFFICIENT_STORAGE,
+            "WAITING_IMAGES_FULL",
+            "as many pictures as may wait for the approval of your phone are here; this one is taken after it",
+        )
+        .retry_after(limits::LATER_RETRY_AFTER_S));
+    }
+    Err(not_expected())
+}
+
+fn not_expected() -> AppError {
+    AppError::new(
+        axum::http::StatusCode::NOT_FOUND,
+        "IMAGE_NOT_EXPECTED",
+        "no submission of yours names this image; sync the submission first",
+    )
+}
+
+/// Every picture counts as what its manifest says, before it is read, and as what it is, once it is stored. Whoever sends
+/// several at once may be over the budget by these.
+fn check_day(tx: &Tx<'_>, tenant: &TenantId, subject: &str, row: &queries::ImageRow, now_ms: i64) -> AppResult<()> {
+    let used = budgets::used(tx, tenant, subject, now_ms)?.unwrap_or_default();
+    let wanted = Amounts::image(usize::try_from(row.size_bytes).unwrap_or(0));
+    // Pictures have one limit for every role.
+    if used.leaves_room_for(&wanted, &budgets::per_day(Role::Student.level())) {
+        return Ok(());
+    }
+    Err(AppError::new(
+        axum::http::StatusCode::INSUFFICIENT_STORAGE,
+        "IMAGES_OF_TODAY_FULL",
+        "you have sent as many pictures today as one person may; this one is taken tomorrow",
+    )
+    .retry_after(budgets::until_tomorrow_s(now_ms)))
+}
+
+/// Notes that the bytes are there, unless nothing wants them any more.
+fn stored(tx: &Tx<'_>, tenant: &TenantId, subject: &str, image: (&[u8; 32], usize), now_ms: i64) -> AppResult<()> {
+    let (sha256, size_bytes) = image;
+    if erase::is_asked(tx, tenant, subject, sha256)? {
+        return Err(being_erased());
+    }
+    if queries::mark_stored(tx, tenant, subject, sha256, now_ms)? {
+        let used = budgets::used(tx, tenant, subject, now_ms)?;
+        budgets::spend(tx, tenant, subject, used.as_ref(), &Amounts::image(size_bytes), now_ms)?;
+        return Ok(());
+    }
+    // Stored by another request meanwhile, or let go of.
+    queries::image(tx, tenant, subject, sha256)?.map(|_| ()).ok_or_else(not_expected)
+}
+
+fn being_erased() -> AppError {
+    let sentence = "an older copy of this picture is being erased; send it again";
+    AppError::unavailable("IMAGE_BEING_ERASED", sentence, limits::ERASING_RETRY_AFTER_S)
+}
+
+/// Checks and keeps an image that came beside its claim, for as long as the request lasts.
 ///
 /// # Errors
 /// As [`receive_image`], but for 404.
@@ -84,18 +178,26 @@ pub async fn store_image(
     subject: &str,
     purpose: ImagePurpose,
     bytes: &[u8],
-) -> AppResult<ImageRef> {
+) -> AppResult<Sending> {
     let (image_type, _) = decode_image(app, bytes).await?;
     let sha256 = Sha256::digest(bytes).into();
-    keep(app, tenant, subject, sha256, bytes).await?;
     let image = ImageRef { purpose, sha256, size_bytes: bytes.len() as u64, image_type };
-    let (tenant, subject, noted, now_ms) = (tenant.clone(), subject.to_owned(), image.clone(), app.now_ms());
+    let mut token = [0; 32];
+    app.entropy.fill(&mut token);
+    let sending = Sending { image, token };
+    let (of, whose, noted, now_ms) = (tenant.clone(), subject.to_owned(), sending.clone(), app.now_ms());
+    // The use goes first: what is cut off after it leaves a row that says so, and no bytes that nobody knows.
     let written = app.db.write(move |tx: &Tx<'_>| {
-        queries::expect_image(tx, &tenant, &subject, None, &noted, now_ms)?;
-        queries::mark_stored(tx, &tenant, &subject, &noted.sha256, now_ms)
+        uses::sweep(tx, &of, &whose, now_ms)?;
+        uses::begin(tx, &of, &whose, &noted.image, Use::Sending(noted.token), now_ms)?;
+        expected(tx, &of, &whose, &noted.image.sha256, now_ms)
     });
-    written.await.map_err(|error: DbError| AppError::from(error))?;
-    Ok(image)
+    if written.await?.stored_at_ms.is_none() {
+        put(app, tenant, subject, sha256, bytes).await?;
+        let (tenant, subject, size_bytes, now_ms) = (tenant.clone(), subject.to_owned(), bytes.len(), app.now_ms());
+        app.db.write(move |tx: &Tx<'_>| stored(tx, &tenant, &subject, (&sha256, size_bytes), now_ms)).await?;
+    }
+    Ok(sending)
 }
 
 /// The bytes of a stored image, as they came; `None` if it is not there.
@@ -105,29 +207,16 @@ pub async fn store_image(
 pub async fn load_image(app: &App, tenant: &TenantId, subject: &str, sha256: [u8; 32]) -> AppResult<Option<Vec<u8>>> {
     let key = BlobKey::new(tenant.as_str(), subject, sha256).map_err(AppError::internal)?;
     let sealed = vault(app)?.store.get(&key, BLOB_BYTES_MAX).await.map_err(blob_error)?;
-    let Some(sealed) = sealed else { return Ok(None) };
+    let Some(sealed) = sealed else {
+        // The store lost what the database says it has: its phone may have it still, and is asked.
+        let (tenant, subject) = (tenant.clone(), subject.to_owned());
+        let written = app.db.write(move |tx: &Tx<'_>| queries::mark_missing(tx, &tenant, &subject, &sha256));
+        return written.await.map(|()| None).map_err(|error: DbError| AppError::from(error));
+    };
     let name = key.sha256_hex();
     let subject_key = subject_key(app, tenant, subject).await?;
     let context = Context { purpose: Purpose::Blob, tenant: tenant.as_str(), subject, name: &name };
     subject_key.open(&context, &sealed).map(Some).map_err(AppError::internal)
-}
-
-/// Forgets a reference photo, its bytes first; what a submission names is evidence and stays.
-///
-/// # Errors
-/// When the store or the database fails; then it can be asked for again.
-pub async fn erase_reference(app: &App, tenant: &TenantId, subject: &str, sha256: [u8; 32]) -> AppResult<()> {
-    let (asked_tenant, asked) = (tenant.clone(), subject.to_owned());
-    let row = app.db.read(move |tx: &Tx<'_>| queries::image(tx, &asked_tenant, &asked, &sha256)).await;
-    let row = row.map_err(|error: DbError| AppError::from(error))?;
-    if row.is_none_or(|row| row.document.is_some() || row.purpose != ImagePurpose::Reference.as_str()) {
-        return Ok(());
-    }
-    let key = BlobKey::new(tenant.as_str(), subject, sha256).map_err(AppError::internal)?;
-    vault(app)?.store.delete(&key).await.map_err(blob_error)?;
-    let (tenant, subject) = (tenant.clone(), subject.to_owned());
-    let written = app.db.write(move |tx: &Tx<'_>| queries::delete_reference(tx, &tenant, &subject, &sha256));
-    written.await.map_err(|error: DbError| AppError::from(error))
 }
 
 /// The pixels of a JPEG or PNG within the limits; decoding runs beside the async threads.
@@ -149,21 +238,13 @@ pub async fn decode_image(app: &App, bytes: &[u8]) -> AppResult<(ImageType, RgbI
     Ok((image_type, pixels))
 }
 
-async fn keep(app: &App, tenant: &TenantId, subject: &str, sha256: [u8; 32], bytes: &[u8]) -> AppResult<()> {
+async fn put(app: &App, tenant: &TenantId, subject: &str, sha256: [u8; 32], bytes: &[u8]) -> AppResult<()> {
     let key = BlobKey::new(tenant.as_str(), subject, sha256).map_err(AppError::internal)?;
     let name = key.sha256_hex();
     let subject_key = subject_key(app, tenant, subject).await?;
     let context = Context { purpose: Purpose::Blob, tenant: tenant.as_str(), subject, name: &name };
     let sealed = subject_key.seal(&context, bytes, &|random| app.entropy.fill(random));
     vault(app)?.store.put(&key, sealed.into()).await.map_err(blob_error)
-}
-
-async fn mark_stored(app: &App, tenant: &TenantId, subject: &str, sha256: [u8; 32]) -> AppResult<()> {
-    let (tenant, subject, now_ms) = (tenant.clone(), subject.to_owned(), app.now_ms());
-    app.db
-        .write(move |tx: &Tx<'_>| queries::mark_stored(tx, &tenant, &subject, &sha256, now_ms))
-        .await
-        .map_err(|error: DbError| AppError::from(error))
 }
 
 /// Of what can be read, UPLOAD_ALLOWED_IMAGE_TYPES may name less.
@@ -189,7 +270,7 @@ fn picture_error(error: PictureError) -> AppError {
     }
 }
 
-fn blob_error(error: BlobError) -> AppError {
+pub(super) fn blob_error(error: BlobError) -> AppError {
     if error.is_retryable() {
         let sentence = "images cannot be stored or read now; the record is safe, try again";
         return AppError::unavailable("BLOB_STORE_UNAVAILABLE", sentence, 5).with_cause(error);

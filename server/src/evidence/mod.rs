@@ -2,14 +2,17 @@
 //!
 //! Manifests are rows, images are blobs; both open only for their subject. Who may look is for the slices to decide.
 
+mod erase;
 mod images;
+mod limits;
 mod queries;
 mod subject_keys;
+mod uses;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_sync_core::evidence::{Manifest, commitment};
+use muster_sync_core::evidence::{ImageRef, Manifest, commitment};
 
 use crate::app::App;
 use crate::blobs::{BlobStore, crypt::MasterKey, crypt::Purpose};
@@ -17,9 +20,12 @@ use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult};
 use crate::ids::TenantId;
 
-pub use images::{StoredImage, decode_image, erase_reference, load_image, media_type, receive_image, store_image};
-pub use queries::{ImageRow, expect_image, image, images_of, is_complete, missing_images, put_manifest, wanted_by};
+pub use erase::{ERASE_JOB, erase_batch};
+pub use images::{Sending, StoredImage, decode_image, load_image, media_type, receive_image, store_image};
+pub use limits::ERASE_BATCH_MAX;
+pub use queries::{ImageRow, image, wanted_after, wanted_from};
 pub use subject_keys::subject_key;
+pub use uses::{Use, begin, end, end_waiting, expect_for_waiting, forget_unread, keep, records_naming};
 
 /// What this module keeps in memory: the blob store, the master key, and recently used subject keys.
 pub struct Vault {
@@ -29,17 +35,23 @@ pub struct Vault {
     decoding: tokio::sync::Semaphore,
 }
 
-/// Subject keys kept open in memory.
-const SUBJECT_KEYS_CACHED_MAX: u64 = 20_000;
-/// Images decoded at once; each may take 128 MiB.
-const IMAGES_DECODED_AT_ONCE_MAX: usize = 4;
+/// What a submission saw, as it is kept: the manifest sealed for its student, and the images that it names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SealedManifest {
+    /// What the submission commits to.
+    pub commitment: [u8; 32],
+    /// The manifest, sealed.
+    pub sealed: Vec<u8>,
+    /// The images.
+    pub images: Vec<ImageRef>,
+}
 
 impl Vault {
     /// A vault over a store and a master key that keeps opened keys so long.
     pub fn new(store: Arc<dyn BlobStore>, master: MasterKey, keys_kept_for: Duration) -> Self {
         let builder = moka::sync::Cache::builder();
-        let keys = builder.max_capacity(SUBJECT_KEYS_CACHED_MAX).time_to_live(keys_kept_for).build();
-        Self { store, master, keys, decoding: tokio::sync::Semaphore::new(IMAGES_DECODED_AT_ONCE_MAX) }
+        let keys = builder.max_capacity(limits::SUBJECT_KEYS_CACHED_MAX).time_to_live(keys_kept_for).build();
+        Self { store, master, keys, decoding: tokio::sync::Semaphore::new(limits::IMAGES_DECODED_AT_ONCE_MAX) }
     }
 
     /// People's keys that are kept in memory now.
@@ -92,13 +104,24 @@ pub async fn open(
     key.open(&context, sealed).map_err(AppError::internal)
 }
 
-/// Seals a manifest's bytes; the row is for [`put_manifest`].
+/// Seals a manifest that was read from `bytes`, for [`keep`] or for the quarantine.
 ///
 /// # Errors
 /// As [`seal`].
-pub async fn seal_manifest(app: &App, tenant: &TenantId, subject: &str, manifest: &[u8]) -> AppResult<Vec<u8>> {
-    let name = data_encoding::HEXLOWER.encode(&commitment(manifest));
-    seal(app, tenant, subject, Purpose::Manifest, &name, manifest).await
+pub async fn seal_manifest(
+    app: &App,
+    tenant: &TenantId,
+    subject: &str,
+    bytes: &[u8],
+    images: Vec<ImageRef>,
+) -> AppResult<SealedManifest> {
+    let commitment = commitment(bytes);
+    let sealed = seal(app, tenant, subject, Purpose::Manifest, &manifest_name(&commitment), bytes).await?;
+    Ok(SealedManifest { commitment, sealed, images })
+}
+
+fn manifest_name(commitment: &[u8; 32]) -> String {
+    data_encoding::HEXLOWER.encode(commitment)
 }
 
 /// The manifest behind a commitment, or `None` if there is none or it was erased.
@@ -114,23 +137,20 @@ pub async fn manifest(
     let (asked, of) = (tenant.clone(), subject.to_owned());
     let sealed = app.db.read(move |tx: &Tx<'_>| queries::sealed_manifest(tx, &asked, &of, &commitment)).await;
     let Some(sealed) = sealed.map_err(|error: DbError| AppError::from(error))? else { return Ok(None) };
-    let name = data_encoding::HEXLOWER.encode(&commitment);
-    let bytes = open(app, tenant, subject, Purpose::Manifest, &name, &sealed).await?;
-    Manifest::from_bytes(&bytes).map(Some).map_err(AppError::internal)
+    open_manifest(app, tenant, subject, commitment, &sealed).await.map(Some)
 }
 
-/// Seals and stores a manifest that the server itself wrote; returns its commitment.
+/// Opens a sealed manifest, wherever it was kept.
 ///
 /// # Errors
-/// When it cannot be stored.
-pub async fn store_manifest(app: &App, tenant: &TenantId, subject: &str, manifest: &Manifest) -> AppResult<[u8; 32]> {
-    let bytes = manifest.to_bytes();
-    let sealed = seal_manifest(app, tenant, subject, &bytes).await?;
-    let commitment = commitment(&bytes);
-    let (tenant, subject, now_ms) = (tenant.clone(), subject.to_owned(), app.now_ms());
-    app.db
-        .write(move |tx: &Tx<'_>| queries::put_manifest(tx, &tenant, &subject, &commitment, &sealed, now_ms))
-        .await
-        .map_err(|error: DbError| AppError::from(error))?;
-    Ok(commitment)
+/// As [`open`].
+pub async fn open_manifest(
+    app: &App,
+    tenant: &TenantId,
+    subject: &str,
+    commitment: [u8; 32],
+    sealed: &[u8],
+) -> AppResult<Manifest> {
+    let bytes = open(app, tenant, subject, Purpose::Manifest, &manifest_name(&commitment), sealed).await?;
+    Manifest::from_bytes(&bytes).map_err(AppError::internal)
 }

@@ -19,7 +19,9 @@ use crate::ids::UserId;
 pub(super) struct Reenrolment {
     /// Who.
     user_id: UserId,
-    /// Since when, milliseconds since the Unix epoch.
+    /// Since when.
+    #[serde(rename = "asked_at", serialize_with = "crate::clock::as_iso")]
+    #[schema(value_type = String, format = DateTime)]
     asked_at_ms: i64,
 }
 

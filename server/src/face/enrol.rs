@@ -16,10 +16,11 @@ use crate::auth::permission::FacesEnroll;
 use crate::auth::{Allowed, CurrentUser};
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
+use crate::evidence::{self, Sending, Use};
 use crate::face_engine::{self, FACE_SIDE_MIN_PX, FaceError, Judgement, Reading, Template};
 use crate::http::{Json, RequestId};
 use crate::ids::{TenantId, uuid_text};
-use crate::{evidence, jobs, settings};
+use crate::{jobs, settings};
 
 /// When to look again for models that somebody has to fetch.
 const UNAVAILABLE_RETRY_AFTER_S: u32 = 600;
@@ -31,7 +32,9 @@ pub(super) struct Enrolled {
     replaced: bool,
     /// The version of the models that read it.
     model: String,
-    /// Milliseconds since the Unix epoch.
+    /// When it was enrolled.
+    #[serde(rename = "enrolled_at", serialize_with = "crate::clock::as_iso")]
+    #[schema(value_type = String, format = DateTime)]
     enrolled_at_ms: i64,
 }
 
@@ -54,7 +57,8 @@ pub(super) struct Photo {
         (status = 413, body = ErrorEnvelope),
         (status = 415, body = ErrorEnvelope),
         (status = 422, description = "NO_FACE, SEVERAL_FACES, FACE_TOO_SMALL, IMAGE_INVALID", body = ErrorEnvelope),
-        (status = 503, description = "FACE_UNAVAILABLE: no models are loaded", body = ErrorEnvelope)
+        (status = 503, description = "FACE_UNAVAILABLE: no models are loaded", body = ErrorEnvelope),
+        (status = 507, description = "IMAGES_OF_TODAY_FULL", body = ErrorEnvelope)
     )
 )]
 pub(super) async fn enroll_face(
@@ -160,22 +164,19 @@ async fn enrol(app: &App, user: &CurrentUser, actor: Actor, bytes: &[u8], templa
         None => false,
     };
     check_reenrolment(app, actor.clone(), matches_previous).await?;
-    let image = evidence::store_image(app, &user.tenant, &subject, ImagePurpose::Reference, bytes).await?;
+    let photo = evidence::store_image(app, &user.tenant, &subject, ImagePurpose::Reference, bytes).await?;
     let id = uuid_text(&app.new_uuid());
     let row = ReferenceRow {
         sealed_template: reference::seal(app, &user.tenant, &subject, &id, template).await?,
         id,
-        image_sha256: image.sha256,
+        image_sha256: photo.image.sha256,
         model: template.model_version().to_owned(),
         enrolled_at_ms: app.now_ms(),
     };
     let enrolled =
         Enrolled { replaced: matches_previous, model: row.model.clone(), enrolled_at_ms: row.enrolled_at_ms };
     let expected = previous.as_ref().map(|previous| previous.id.clone());
-    keep(app, actor, row, expected).await?;
-    if let Some(previous) = previous.filter(|previous| previous.image_sha256 != image.sha256) {
-        evidence::erase_reference(app, &user.tenant, &subject, previous.image_sha256).await?;
-    }
+    keep(app, actor, row, photo, expected).await?;
     Ok(enrolled)
 }
 
@@ -208,25 +209,32 @@ async fn check_reenrolment(app: &App, actor: Actor, matches_previous: bool) -> A
 }
 
 /// Puts the reference in its place, unless another one got there first, and has records without one judged again.
-async fn keep(app: &App, actor: Actor, row: ReferenceRow, expected: Option<String>) -> AppResult<()> {
+async fn keep(app: &App, actor: Actor, row: ReferenceRow, photo: Sending, expected: Option<String>) -> AppResult<()> {
     let kept = app.db.write(move |tx: &Tx<'_>| {
-        let (tenant, subject) = (&actor.tenant, actor.id.as_str());
-        let current = queries::reference(tx, tenant, subject)?.map(|current| current.id);
-        if expected.is_some() && current != expected {
+        let (tenant, subject, now_ms) = (&actor.tenant, actor.id.as_str(), row.enrolled_at_ms);
+        let current = queries::reference(tx, tenant, subject)?;
+        if expected.is_some() && current.as_ref().map(|current| &current.id) != expected.as_ref() {
+            photo.settle(tx, tenant, subject, None, now_ms)?;
             return Ok(false);
         }
         let result = if current.is_some() { "replaced" } else { "enrolled" };
         queries::put_reference(tx, tenant, subject, &row)?;
+        if let Some(before) = current.filter(|before| before.image_sha256 != row.image_sha256) {
+            // What a submission names is evidence of its record, and stays.
+            evidence::end(tx, tenant, subject, &before.image_sha256, Use::Reference, now_ms)?;
+        }
+        photo.settle(tx, tenant, subject, Some(Use::Reference), now_ms)?;
         queries::clear_reenrolment(tx, tenant, subject)?;
         jobs::enqueue(tx, tenant, REFERENCE_JOB, subject.as_bytes(), row.enrolled_at_ms)?;
         note(tx, &actor, Action::FaceEnrol, result, row.enrolled_at_ms)?;
         Ok(true)
     });
-    if !kept.await.map_err(|error: DbError| AppError::from(error))? {
+    let kept = kept.await.map_err(|error: DbError| AppError::from(error))?;
+    app.wake_jobs();
+    if !kept {
         let sentence = "the reference changed at the same moment; look at it and send the photo again if you must";
         return Err(AppError::conflict("REFERENCE_CHANGED", sentence));
     }
-    app.wake_jobs();
     Ok(())
 }
 

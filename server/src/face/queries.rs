@@ -61,13 +61,12 @@ pub(super) fn renew(
     )
 }
 
-pub(super) fn delete_reference(tx: &Tx<'_>, tenant: &TenantId, user: &str) -> Result<bool, DbError> {
-    let deleted = tx.execute(
+pub(super) fn delete_reference(tx: &Tx<'_>, tenant: &TenantId, user: &str) -> Result<(), DbError> {
+    tx.send(
         "DELETE FROM face_references
          WHERE tenant_id = ?1 AND user_id = ?2",
         params![tenant.as_str(), user],
-    )?;
-    Ok(deleted == 1)
+    )
 }
 
 /// How a person stands who wants another face than before.

@@ -22,7 +22,9 @@ pub(super) struct FaceStatus {
     available: bool,
     /// Whether a reference is enrolled, which is the consent to compare selfies with it.
     enrolled: bool,
-    /// Since when, milliseconds since the Unix epoch.
+    /// When it was enrolled.
+    #[serde(rename = "enrolled_at", serialize_with = "crate::clock::as_iso_or_null")]
+    #[schema(value_type = Option<String>, format = DateTime)]
     enrolled_at_ms: Option<i64>,
     /// The version of the models that read it.
     model: Option<String>,

@@ -23,6 +23,8 @@ pub enum FaceFacts {
     NoReference,
     /// There is no selfie, or it did not arrive in time.
     SelfieMissing,
+    /// It is the file of the reference photo itself, which every comparison matches and which shows nobody's presence.
+    SameAsReference,
     /// Nothing could be computed on this server.
     Unavailable,
     /// It was looked at.
@@ -113,6 +115,10 @@ pub async fn verify(app: &App, tenant: &TenantId, selfie: &Selfie) -> AppResult<
         log(app, tenant, selfie, Attempt::without_reading("", &model, "no_reference")).await?;
         return Ok((FaceFacts::NoReference, None));
     };
+    if selfie.sha256 == Some(reference.image_sha256) {
+        log(app, tenant, selfie, Attempt::without_reading(&reference.id, &model, "reference_itself")).await?;
+        return Ok((FaceFacts::SameAsReference, None));
+    }
     if let Some(facts) = known(app, tenant, selfie, &reference.id, &model).await? {
         return Ok((facts, Some(model)));
     }

@@ -1,17 +1,17 @@
-//! `DELETE /students/face`: the consent ends. Photo and template go; that there was one stays known, so that another
+//! `DELETE /students/face`: the consent ends. Photo and template go (but for a photo that is evidence of a record too); that there was one stays known, so that another
 //! face cannot take its place unseen.
 
 use axum::extract::State;
 use axum::http::StatusCode;
 
-use super::{Faces, queries, reference};
+use super::{Faces, queries};
 use crate::app::App;
 use crate::audit::{self, Action, Event};
 use crate::auth::Allowed;
 use crate::auth::permission::FacesEnroll;
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult};
-use crate::evidence;
+use crate::evidence::{self, Use};
 use crate::http::RequestId;
 
 /// Erases one's own reference. Works also while faces are off, and when nothing is enrolled.
@@ -23,18 +23,19 @@ pub(super) async fn withdraw_face(
 ) -> AppResult<StatusCode> {
     let (tenant, user, now_ms) = (allowed.tenant.clone(), allowed.id.to_string(), app.now_ms());
     let actor = allowed.actor(&request);
-    let Some(row) = reference::row(&app, &tenant, &user).await? else { return Ok(StatusCode::NO_CONTENT) };
-    // The photo first: if this is cut off, the row is still there to ask for it again.
-    evidence::erase_reference(&app, &tenant, &user, row.image_sha256).await?;
     let written = app.db.write(move |tx: &Tx<'_>| {
-        if queries::delete_reference(tx, &tenant, &user)? {
-            queries::set_reenrolment(tx, &tenant, &user, ("withdrawn", None), now_ms)?;
-            let (action, kind, id) = (Action::FaceWithdraw, "face", user.as_str());
-            audit::record(tx, &actor, &Event { action, kind, id, reason: None, result: "withdrawn" }, now_ms)?;
-        }
-        Ok(())
+        let Some(row) = queries::reference(tx, &tenant, &user)? else { return Ok(None) };
+        queries::delete_reference(tx, &tenant, &user)?;
+        // The photo goes with its last use: one that a submission named is evidence of its record, and stays as that.
+        evidence::end(tx, &tenant, &user, &row.image_sha256, Use::Reference, now_ms)?;
+        queries::set_reenrolment(tx, &tenant, &user, ("withdrawn", None), now_ms)?;
+        let (action, kind, id) = (Action::FaceWithdraw, "face", user.as_str());
+        audit::record(tx, &actor, &Event { action, kind, id, reason: None, result: "withdrawn" }, now_ms)?;
+        Ok(Some(row.id))
     });
-    written.await.map_err(|error: DbError| AppError::from(error))?;
-    Faces::of(&app)?.references.invalidate(&row.id);
+    if let Some(reference) = written.await.map_err(|error: DbError| AppError::from(error))? {
+        Faces::of(&app)?.references.invalidate(&reference);
+        app.wake_jobs();
+    }
     Ok(StatusCode::NO_CONTENT)
 }

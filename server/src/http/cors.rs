@@ -1,53 +1,82 @@
-//! Which pages of other origins may call us, by CORS_ORIGINS.
+//! Which pages of other origins may call us, by CORS_ORIGINS, and what they may send and read: what the description of the
+//! operations names, and nothing else.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use tower_http::cors::{AllowOrigin, CorsLayer};
+use utoipa::openapi::path::{Operation, ParameterIn};
+use utoipa::openapi::security::SecurityRequirement;
+use utoipa::openapi::{OpenApi, RefOr};
 
 use crate::config::{ConfigError, Origins, WebConfig};
 
 /// How long a browser remembers that it may ask.
 const MAX_AGE: Duration = Duration::from_secs(600);
 
-/// What a page may send beside the headers that every page may.
-const REQUEST_HEADERS: [HeaderName; 13] = [
-    header::ACCEPT,
-    header::AUTHORIZATION,
-    header::CONTENT_TYPE,
-    header::IF_MATCH,
-    header::IF_NONE_MATCH,
-    HeaderName::from_static("last-event-id"),
-    HeaderName::from_static("x-request-id"),
-    HeaderName::from_static("tus-resumable"),
-    HeaderName::from_static("upload-checksum"),
-    HeaderName::from_static("upload-length"),
-    HeaderName::from_static("upload-metadata"),
-    HeaderName::from_static("upload-offset"),
-    HeaderName::from_static("upload-defer-length"),
-];
+/// What the operations take and give, as a browser must be told.
+#[derive(Debug, Clone, Default)]
+pub struct CrossOrigin {
+    methods: Vec<Method>,
+    request_headers: BTreeSet<String>,
+    reply_headers: BTreeSet<String>,
+}
 
-/// What a page may read of a reply beside the headers that every page may.
-const REPLY_HEADERS: [HeaderName; 12] = [
-    header::CONTENT_DISPOSITION,
-    header::ETAG,
-    header::LOCATION,
-    header::RETRY_AFTER,
-    header::WWW_AUTHENTICATE,
-    HeaderName::from_static("x-request-id"),
-    HeaderName::from_static("tus-resumable"),
-    HeaderName::from_static("tus-version"),
-    HeaderName::from_static("tus-extension"),
-    HeaderName::from_static("tus-max-size"),
-    HeaderName::from_static("upload-offset"),
-    HeaderName::from_static("upload-expires"),
-];
+impl CrossOrigin {
+    /// Of every operation that is described.
+    pub fn of(openapi: &OpenApi) -> Self {
+        let mut found = Self::default();
+        for item in openapi.paths.paths.values() {
+            let operations = [
+                (Method::GET, &item.get),
+                (Method::POST, &item.post),
+                (Method::PUT, &item.put),
+                (Method::PATCH, &item.patch),
+                (Method::DELETE, &item.delete),
+            ];
+            for (method, operation) in operations {
+                let Some(operation) = operation else { continue };
+                // Whatever answers GET answers HEAD.
+                let head = (method == Method::GET).then_some(Method::HEAD);
+                for method in [Some(method), head].into_iter().flatten() {
+                    if !found.methods.contains(&method) {
+                        found.methods.push(method);
+                    }
+                }
+                found.add(operation, openapi.security.as_deref());
+            }
+        }
+        found
+    }
+
+    fn add(&mut self, operation: &Operation, usual: Option<&[SecurityRequirement]>) {
+        for parameter in operation.parameters.iter().flatten() {
+            if let RefOr::T(parameter) = parameter
+                && parameter.parameter_in == ParameterIn::Header
+            {
+                self.request_headers.insert(parameter.name.to_ascii_lowercase());
+            }
+        }
+        if operation.request_body.is_some() {
+            self.request_headers.insert(header::CONTENT_TYPE.to_string());
+        }
+        if operation.security.as_deref().or(usual).is_some_and(|schemes| !schemes.is_empty()) {
+            self.request_headers.insert(header::AUTHORIZATION.to_string());
+        }
+        for response in operation.responses.responses.values() {
+            if let RefOr::T(response) = response {
+                self.reply_headers.extend(response.headers.keys().map(|name| name.to_ascii_lowercase()));
+            }
+        }
+    }
+}
 
 /// The layer, or `None` where no other origin may call.
 ///
 /// # Errors
 /// When CORS_ORIGINS cannot be read.
-pub fn cors(web: &WebConfig) -> Result<Option<CorsLayer>, ConfigError> {
+pub fn cors(web: &WebConfig, operations: &CrossOrigin) -> Result<Option<CorsLayer>, ConfigError> {
     let origin = match web.origins()? {
         Origins::None => return Ok(None),
         Origins::Any => AllowOrigin::any(),
@@ -56,14 +85,17 @@ pub fn cors(web: &WebConfig) -> Result<Option<CorsLayer>, ConfigError> {
             HeaderValue::from_str(origin).ok()
         })),
     };
-    let methods = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
     Ok(Some(
         CorsLayer::new()
             .allow_origin(origin)
             .allow_credentials(web.cors_allow_credentials)
-            .allow_methods(methods)
-            .allow_headers(REQUEST_HEADERS)
-            .expose_headers(REPLY_HEADERS)
+            .allow_methods(operations.methods.clone())
+            .allow_headers(names(&operations.request_headers))
+            .expose_headers(names(&operations.reply_headers))
             .max_age(MAX_AGE),
     ))
+}
+
+fn names(described: &BTreeSet<String>) -> Vec<HeaderName> {
+    described.iter().filter_map(|name| name.parse().ok()).collect()
 }

@@ -1,15 +1,17 @@
 //! Extractors whose refusals come in the error envelope and say what is wrong.
 
+use axum::body::Bytes;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Request};
-use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use utoipa::ToSchema;
 
+use super::content::is_json;
 use super::gate::RequestId;
 use crate::error::AppError;
 
@@ -28,6 +30,33 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     }
 }
 
+/// A JSON body that may be missing altogether: clients of the systems that Muster replaces send none.
+#[derive(Debug, Clone, Copy)]
+pub struct OptionalJson<T>(pub Option<T>);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for OptionalJson<T> {
+    type Rejection = AppError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, AppError> {
+        // Who says nothing of a body that may be missing can mean nothing else by it.
+        let is_json = is_json(request.headers()) || !request.headers().contains_key(header::CONTENT_TYPE);
+        let body = Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => too_large(),
+            status => AppError::new(status, "BAD_REQUEST", rejection.body_text()),
+        })?;
+        if body.trim_ascii().is_empty() {
+            return Ok(Self(None));
+        }
+        if !is_json {
+            return Err(no_json());
+        }
+        match axum::Json::<T>::from_bytes(&body) {
+            Ok(axum::Json(value)) => Ok(Self(Some(value))),
+            Err(rejection) => Err(json_error(&rejection)),
+        }
+    }
+}
+
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
         axum::Json(self.0).into_response()
@@ -40,15 +69,19 @@ fn json_error(rejection: &JsonRejection) -> AppError {
         JsonRejection::JsonSyntaxError(_) => {
             AppError::new(StatusCode::BAD_REQUEST, "MALFORMED_JSON", without_values(&text))
         }
-        JsonRejection::MissingJsonContentType(_) => {
-            AppError::unsupported_media("send the body as Content-Type: application/json")
-        }
+        JsonRejection::MissingJsonContentType(_) => no_json(),
         JsonRejection::JsonDataError(_) => wrong_field(without_values(&text)),
-        other if other.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-            AppError::too_large("the body is larger than this address takes")
-        }
+        other if other.status() == StatusCode::PAYLOAD_TOO_LARGE => too_large(),
         _ => AppError::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", text),
     }
+}
+
+fn no_json() -> AppError {
+    AppError::unsupported_media("send the body as Content-Type: application/json")
+}
+
+fn too_large() -> AppError {
+    AppError::too_large("the body is larger than this address takes")
 }
 
 /// 422 that names the field where the parser's sentence does.
@@ -75,15 +108,6 @@ fn field_of(text: &str) -> Option<String> {
 
 fn is_path(path: &str) -> bool {
     path.split(['.', '[', ']']).all(|word| is_name(word) || word.bytes().all(|byte| byte.is_ascii_digit()))
-}
-
-/// What is wrong with a body that a handler reads itself, in the words of [`Json`].
-pub fn json_refusal(error: &serde_json::Error) -> AppError {
-    let text = without_values(&error.to_string());
-    match error.classify() {
-        serde_json::error::Category::Data => AppError::validation(text),
-        _ => AppError::new(StatusCode::BAD_REQUEST, "MALFORMED_JSON", text),
-    }
 }
 
 /// Longest word of a client that is told back.

@@ -5,10 +5,13 @@ use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
 
+use super::content::media_type;
 use super::extract::{Json, without_values};
 use crate::app::App;
 use crate::config::Origins;
 use crate::error::AppError;
+
+const FORM: &str = "application/x-www-form-urlencoded";
 
 /// A JSON body, or a form with the same fields.
 #[derive(Debug, Clone, Copy)]
@@ -18,7 +21,7 @@ impl<T: DeserializeOwned> FromRequest<App> for JsonOrForm<T> {
     type Rejection = AppError;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, AppError> {
-        if !is_form(request.headers()) {
+        if media_type(request.headers()) != FORM {
             return Json::<T>::from_request(request, app).await.map(|Json(value)| Self(value));
         }
         if is_from_a_foreign_page(app, request.headers()) {
@@ -32,12 +35,6 @@ impl<T: DeserializeOwned> FromRequest<App> for JsonOrForm<T> {
     }
 }
 
-fn is_form(headers: &HeaderMap) -> bool {
-    let sent = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let kind = sent.split(';').next().unwrap_or_default().trim();
-    kind.eq_ignore_ascii_case("application/x-www-form-urlencoded")
-}
-
 /// A browser asks us before a page of another origin sends JSON, and does not ask for a form: without this, any page could
 /// let its visitors guess passwords until the address of their campus is locked.
 fn is_from_a_foreign_page(app: &App, headers: &HeaderMap) -> bool {
@@ -45,7 +42,7 @@ fn is_from_a_foreign_page(app: &App, headers: &HeaderMap) -> bool {
     let text = |value: &axum::http::HeaderValue| value.to_str().unwrap_or_default().to_lowercase();
     let origin = text(origin);
     let own = headers.get(header::HOST).map(text).unwrap_or_default();
-    let public = app.config.mail.public_url.as_deref().unwrap_or_default().to_lowercase();
+    let public = app.config.mail.public_url().unwrap_or_default().to_lowercase();
     let is_public =
         !origin.is_empty() && public.strip_prefix(&origin).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     if is_public || origin.split_once("://").is_some_and(|(_, authority)| authority == own) {

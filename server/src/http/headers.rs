@@ -28,10 +28,10 @@ pub(super) struct Security {
 impl Security {
     /// From settings that were checked.
     pub(super) fn new(config: &Config) -> Self {
-        let public_url = config.mail.public_url.as_deref().unwrap_or_default();
+        let public_url = config.mail.public_url().unwrap_or_default();
         Self {
             is_prod: config.data.env == Environment::Prod,
-            is_public_https: public_url.trim().starts_with("https://"),
+            is_public_https: public_url.starts_with("https://"),
             proxies: config.web.trusted_proxies().unwrap_or_default(),
         }
     }

@@ -75,6 +75,11 @@ pub fn cancel(tx: &Tx<'_>, tenant: &TenantId, kind: &str, subject: &[u8]) -> Res
     queries::cancel(tx, tenant, kind, subject)
 }
 
+/// Whether work is asked for and not done; work that was given up is not.
+pub fn is_asked(tx: &Tx<'_>, tenant: &TenantId, kind: &str, subject: &[u8]) -> Result<bool, DbError> {
+    queries::is_asked(tx, tenant, kind, subject)
+}
+
 /// How the jobs of one kind stand, in all tenants.
 pub fn counts(tx: &Tx<'_>, kind: &str) -> Result<Counts, DbError> {
     queries::counts(tx, kind)

@@ -39,6 +39,12 @@ pub(super) fn cancel(tx: &Tx<'_>, tenant: &TenantId, kind: &str, subject: &[u8])
     Ok(tx.execute(sql, params![kind, tenant.as_str(), subject])? == 1)
 }
 
+pub(super) fn is_asked(tx: &Tx<'_>, tenant: &TenantId, kind: &str, subject: &[u8]) -> Result<bool, DbError> {
+    let sql = "SELECT 1 FROM jobs WHERE kind = ?1 AND tenant_id = ?2 AND subject = ?3 AND state <> 'dead'";
+    let found = tx.query_one(sql, params![kind, tenant.as_str(), subject], |row| row.get::<i64>(0))?;
+    Ok(found.is_some())
+}
+
 /// Takes the jobs whose time has come, also those whose worker was lost.
 pub(super) fn claim(tx: &Tx<'_>, kind: &str, now_ms: i64, limit: u32) -> Result<Vec<Job>, DbError> {
     let sql = "UPDATE jobs

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use lettre::message::Mailbox;
 
+use super::address::{normal_form, on_the_wire};
 use super::transport::Transport;
 use crate::app::{App, StartError};
 use crate::blobs::crypt::{Context, KEY_BYTES, OpenError, Purpose, SubjectKey};
@@ -32,11 +33,9 @@ impl Mailer {
         let stored = keys::load_or_create(&dir, "mail.key", KEY_BYTES, entropy).map_err(unreadable)?;
         let mut key = zeroize::Zeroizing::new([0; KEY_BYTES]);
         key.copy_from_slice(&stored);
-        let from = config.mail.mail_from.parse();
-        let from = from.map_err(|_| ConfigError::Invalid("MAIL_FROM", "expected an address".to_owned()))?;
         Ok(Self {
             key: SubjectKey::from_bytes(*key),
-            from,
+            from: sender(config)?,
             transport: Transport::open(config)?,
             fails: AtomicBool::new(false),
         })
@@ -47,6 +46,7 @@ impl Mailer {
     /// # Errors
     /// As `open`.
     pub fn check(config: &Config) -> Result<(), StartError> {
+        sender(config)?;
         Transport::open(config).map(drop)
     }
 
@@ -71,6 +71,15 @@ impl Mailer {
     pub(super) fn unseal(&self, id: &[u8], to: &str, sealed: &[u8]) -> Result<Vec<u8>, OpenError> {
         self.key.open(&context(&hex(id), to), sealed)
     }
+}
+
+/// Who sends our mail, by the parser that the addresses of people go through.
+fn sender(config: &Config) -> Result<Mailbox, ConfigError> {
+    let wrong =
+        || ConfigError::Invalid("MAIL_FROM", "expected an address such as Muster <muster@uni.example>".to_owned());
+    let named: Mailbox = config.mail.mail_from.parse().map_err(|_| wrong())?;
+    let email = normal_form(named.email.as_ref()).and_then(|email| on_the_wire(&email)).ok_or_else(wrong)?;
+    Ok(Mailbox::new(named.name, email))
 }
 
 /// The id as it stands in the Message-ID.

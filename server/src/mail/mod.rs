@@ -16,6 +16,7 @@ mod transport;
 mod wording;
 
 use crate::app::App;
+use crate::config;
 use crate::db::{DbError, Tx};
 use crate::ids::TenantId;
 use crate::jobs;
@@ -50,5 +51,5 @@ pub fn notify(tx: &Tx<'_>, tenant: &TenantId, to: &str, event: Notice, now_ms: i
 
 /// The address of a page with a token, which stands behind `#` so that no server and no proxy on the way sees it.
 pub fn link(app: &App, page: &str, token: &str) -> String {
-    format!("{}/{page}#token={token}", app.config.public_url())
+    format!("{}#token={token}", config::address::below(&app.config.public_url(), page))
 }

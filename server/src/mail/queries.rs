@@ -42,9 +42,13 @@ pub struct Troubled {
     pub attempts: u32,
     /// Why it failed the last time.
     pub last_error: String,
-    /// Milliseconds since the Unix epoch.
+    /// When it was made.
+    #[serde(rename = "created_at", serialize_with = "crate::clock::as_iso")]
+    #[schema(value_type = String, format = DateTime)]
     pub created_at_ms: i64,
     /// When it was given up, or will be.
+    #[serde(rename = "give_up_at", serialize_with = "crate::clock::as_iso")]
+    #[schema(value_type = String, format = DateTime)]
     pub give_up_at_ms: i64,
 }
 

@@ -3,6 +3,7 @@
 use super::letter::{Letter, Part};
 use super::message::{Content, Language, Notice, Template};
 use crate::clock;
+use crate::config::address;
 
 /// Writes a letter.
 pub(super) fn letter(content: &Content, public_url: &str) -> Letter {
@@ -12,7 +13,7 @@ pub(super) fn letter(content: &Content, public_url: &str) -> Letter {
 }
 
 fn english(content: &Content, public_url: &str) -> Letter {
-    let at = clock::iso_utc(whole_seconds(content.at_ms));
+    let at = clock::iso_utc(content.at_ms);
     let mut letter = match &content.template {
         Template::PasswordReset { link, expires_at_ms } => english_reset(link, *expires_at_ms, &at),
         Template::ConfirmEmail { link, expires_at_ms } => english_confirmation(link, *expires_at_ms),
@@ -24,7 +25,7 @@ fn english(content: &Content, public_url: &str) -> Letter {
 }
 
 fn english_reset(link: &str, expires_at_ms: i64, at: &str) -> Letter {
-    let until = clock::iso_utc(whole_seconds(expires_at_ms));
+    let until = clock::iso_utc(expires_at_ms);
     Letter {
         subject: "Set a new password".to_owned(),
         parts: vec![
@@ -40,7 +41,7 @@ fn english_reset(link: &str, expires_at_ms: i64, at: &str) -> Letter {
 }
 
 fn english_confirmation(link: &str, expires_at_ms: i64) -> Letter {
-    let until = clock::iso_utc(whole_seconds(expires_at_ms));
+    let until = clock::iso_utc(expires_at_ms);
     Letter {
         subject: "Confirm your e-mail address".to_owned(),
         parts: vec![
@@ -153,9 +154,5 @@ fn english_event(event: &Notice) -> (String, String) {
 }
 
 fn reset_page(public_url: &str) -> String {
-    format!("{public_url}/reset-password")
-}
-
-const fn whole_seconds(time_ms: i64) -> i64 {
-    time_ms.div_euclid(1000) * 1000
+    address::below(public_url, "reset-password")
 }

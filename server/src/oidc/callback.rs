@@ -59,7 +59,8 @@ struct Linked {
     responses(
         (status = 200, body = Ended, description = "`linked` where a link was asked for"),
         (status = 302, description = "to the given address, after `#`: `code`, or `linked`, or `error` with the code of the \
-            refusal, and with ACCOUNT_LINK_REQUIRED also `link_token`"),
+            refusal, and with ACCOUNT_LINK_REQUIRED also `link_token`",
+            headers(("Location" = String, description = "the given address"))),
         (status = 400, description = "OAUTH_STATE_INVALID: not begun in this browser, or used, or too old", body = ErrorEnvelope),
         (status = 401, description = "OAUTH_TOKEN_INVALID: the provider's answer proves nothing", body = ErrorEnvelope),
         (status = 403, description = "OAUTH_DENIED, OAUTH_EMAIL_UNPROVEN, OAUTH_SIGN_UP_CLOSED or ACCOUNT_DISABLED",

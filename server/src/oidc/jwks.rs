@@ -11,6 +11,7 @@ use tokio::sync::Mutex;
 use super::fetch::{self, FetchError};
 use super::limits;
 use super::providers::{Kind, Provider, is_many};
+use crate::config::address;
 
 /// In the place of the directory, where one document stands for many.
 const TEMPLATE: &str = "{tenantid}";
@@ -123,7 +124,7 @@ impl Provider {
             return Err(ProviderError::Resting);
         }
         kept.tried_at_ms = Some(now_ms);
-        let address = format!("{}/.well-known/openid-configuration", self.issuer.trim_end_matches('/'));
+        let address = address::below(&self.issuer, ".well-known/openid-configuration");
         let url = Url::parse(&address).map_err(|_| FetchError::Address)?;
         let metadata = Arc::new(self.checked(&self.document(&url).await?)?);
         kept.value = Some((Arc::clone(&metadata), now_ms));
@@ -190,10 +191,11 @@ impl Provider {
         })
     }
 
-    /// A document speaks for the issuer below which it was found. Microsoft's names the directory by its id, or stands
+    /// A document speaks for the issuer below which it was found, whether or not the settings have its slash at the end;
+    /// what tokens say is then compared with the document's own words, to the letter. Microsoft's names the directory by its id, or stands
     /// for all of them, whatever word the settings have in that place.
     fn may_be_issuer(&self, found: &str) -> bool {
-        if found == self.issuer {
+        if address::same(found, &self.issuer) {
             return true;
         }
         let (Kind::Entra, Some((before, tenant, after))) = (self.kind, around_tenant(&self.issuer)) else {

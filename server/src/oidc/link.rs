@@ -55,9 +55,13 @@ pub(super) struct Links {
 pub(super) struct Link {
     /// At which provider.
     provider: String,
-    /// Milliseconds since the Unix epoch.
+    /// When it was linked.
+    #[serde(rename = "linked_at", serialize_with = "crate::clock::as_iso")]
+    #[schema(value_type = String, format = DateTime)]
     linked_at_ms: i64,
     /// When somebody last signed in by it.
+    #[serde(rename = "used_at", serialize_with = "crate::clock::as_iso")]
+    #[schema(value_type = String, format = DateTime)]
     used_at_ms: i64,
 }
 

@@ -13,7 +13,7 @@ use super::fetch::{self, Fetcher};
 use super::jwks::Cache;
 use super::limits;
 use crate::app::StartError;
-use crate::config::{Config, Environment, OauthConfig, Secret};
+use crate::config::{Config, Environment, OauthConfig, Secret, address};
 
 /// Below which the callbacks are, after PUBLIC_URL.
 const CALLBACK_PREFIX: &str = "api/v1/auth/oauth";
@@ -179,9 +179,9 @@ fn provider(entry: Entry, config: &Config, tls: Option<tokio_rustls::TlsConnecto
     {
         return Err(wrong(&format!("the issuer of {name} must be an https address")));
     }
-    let redirect_uri = match (&entry.redirect_uri, &config.mail.public_url) {
+    let redirect_uri = match (&entry.redirect_uri, config.mail.public_url()) {
         (Some(uri), _) => uri.clone(),
-        (None, Some(public)) => format!("{}/{CALLBACK_PREFIX}/{name}/callback", public.trim_end_matches('/')),
+        (None, Some(public)) => address::below(public, &format!("{CALLBACK_PREFIX}/{name}/callback")),
         (None, None) => {
             let text = format!("PUBLIC_URL: sign-in through {name} needs it, or a redirect_uri of its own");
             return Err(StartError::Other(text));
@@ -197,7 +197,7 @@ fn provider(entry: Entry, config: &Config, tls: Option<tokio_rustls::TlsConnecto
     Ok(Provider {
         label: entry.label.unwrap_or_else(|| entry.name.clone()),
         name: entry.name,
-        issuer: entry.issuer,
+        issuer: address::without_slash(&entry.issuer).to_owned(),
         kind: entry.kind,
         client_id: ClientId::new(entry.client_id),
         client_secret: ClientSecret::new(entry.client_secret.reveal().to_owned()),

@@ -49,7 +49,7 @@ pub(super) struct Started {
     params(("provider" = String, Path, description = "as in `/auth/oauth/providers`"), Start),
     responses(
         (status = 200, body = Started, description = "with `Accept: application/json`"),
-        (status = 302, description = "to the provider"),
+        (status = 302, description = "to the provider", headers(("Location" = String, description = "the provider's page"))),
         (status = 404, description = "no such provider", body = ErrorEnvelope),
         (status = 422, description = "nobody is sent back to that address", body = ErrorEnvelope),
         (status = 503, description = "the provider does not answer", body = ErrorEnvelope)

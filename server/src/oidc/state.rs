@@ -11,7 +11,7 @@ use super::verify::Times;
 use super::{fetch, limits};
 use crate::app::{App, StartError};
 use crate::clock::Entropy;
-use crate::config::{Config, ConfigError, Environment};
+use crate::config::{Config, ConfigError, Environment, address};
 use crate::error::{AppError, AppResult};
 use crate::keys;
 
@@ -61,9 +61,9 @@ impl OidcState {
         self.providers.get(name).ok_or_else(|| AppError::not_found("the provider"))
     }
 
-    /// Byte for byte one of the allowed addresses.
+    /// Byte for byte one of the allowed addresses; a server alone is the same with and without its only slash.
     pub(super) fn allowed(&self, redirect_uri: &str) -> AppResult<()> {
-        if self.redirect_uris.contains(redirect_uri) {
+        if self.redirect_uris.contains(&with_root(redirect_uri)) {
             return Ok(());
         }
         Err(AppError::field("redirect_uri", "nobody is sent back to this address"))
@@ -82,17 +82,27 @@ pub(super) fn times(app: &App) -> Times {
 fn redirect_uris(config: &Config) -> Result<BTreeSet<String>, StartError> {
     let clear_loopback = config.data.env != Environment::Prod;
     let mut uris = BTreeSet::from([APP_REDIRECT_URI.to_owned()]);
-    if let Some(public) = &config.mail.public_url {
-        uris.insert(format!("{}{OWN_REDIRECT_PATH}", public.trim_end_matches('/')));
+    if let Some(public) = config.mail.public_url() {
+        uris.insert(address::below(public, OWN_REDIRECT_PATH));
     }
     for uri in config.oauth.allowed_redirect_uris() {
         if uri.len() > limits::REDIRECT_URI_BYTES_MAX || !is_place(uri, clear_loopback) {
             let text = format!("{uri} is no https address and no address of an app, or has a fragment");
             return Err(ConfigError::Invalid("OAUTH_ALLOWED_REDIRECT_URIS", text).into());
         }
-        uris.insert(uri.to_owned());
+        uris.insert(with_root(uri));
     }
     Ok(uris)
+}
+
+/// An address of a server alone with the slash that a browser adds; any other one as it is, because a slash behind a path
+/// names another page.
+fn with_root(uri: &str) -> String {
+    let is_bare = |rest: &str| !rest.is_empty() && !rest.contains(['/', '?', '#']);
+    match uri.split_once("://") {
+        Some(("http" | "https", rest)) if is_bare(rest) => format!("{uri}/"),
+        _ => uri.to_owned(),
+    }
 }
 
 /// Whether a browser goes there and runs nothing of it: a server, or an app's own scheme.

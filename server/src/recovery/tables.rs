@@ -11,6 +11,7 @@
 //! **The log itself**: `change_log`, `documents` (an id is a hash, its name cannot be had back), `log_heads`, `log_losses`.
 //!
 //! **Neither**: accounts (`users`, the tables `mfa_...` and `oauth_...`, `courses`, `course_lecturers`, `enrolments`,
+//! `past_enrolments`, `past_course_names`,
 //! `tenant_settings`, `auth_sessions`, `device_challenges`), sealed evidence
 //! (`subject_keys`, `manifests`, `images`), faces (`face_references`, `face_reenrolments`, `face_verifications`), what is
 //! outside of the log on purpose (`quarantine`, `refusals`, `notes`, `class_session_titles`, `gateway_submissions`,
@@ -202,12 +203,16 @@ pub const NOT_PROJECTIONS: &[&str] = &[
     "courses",
     "course_lecturers",
     "enrolments",
+    "past_enrolments",
+    "past_course_names",
     "tenant_settings",
     "auth_sessions",
     "device_challenges",
     "subject_keys",
     "manifests",
     "images",
+    "image_uses",
+    "person_days",
     "face_references",
     "face_reenrolments",
     "face_verifications",

@@ -77,7 +77,7 @@ pub(super) fn apply(
         step(1);
     }
     for course in &plan.changed_courses {
-        if !courses::change_known(tx, tenant, course)? {
+        if !courses::change_known(tx, tenant, course, now_ms)? {
             return Err(Refused::Stale);
         }
         step(1);
@@ -87,7 +87,7 @@ pub(super) fn apply(
         step(members.len() as u64);
     }
     for member in &plan.removed {
-        courses::remove_member(tx, tenant, member)?;
+        courses::remove_member(tx, tenant, member, now_ms)?;
         step(1);
     }
     note(tx, actor, plan, report)?;

@@ -22,7 +22,7 @@ use crate::audit::Actor;
 use crate::auth::permission::UsersWrite;
 use crate::auth::{self, Allowed};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
-use crate::http::{Binary, Json, Query, RequestId};
+use crate::http::{Binary, Json, Query, RequestId, media_type};
 use crate::ids::UserId;
 use crate::text;
 
@@ -139,7 +139,7 @@ async fn remember(app: &App, by: &Allowed<UsersWrite>, imported: &Imported) -> A
 /// Keeps the body, or the file of the form, in a file of our own; says how it was called.
 async fn receive(app: &App, mut request: Request) -> AppResult<(NamedTempFile, String)> {
     let file = NamedTempFile::new_in(&app.config.data.data_dir).map_err(AppError::internal)?;
-    if !is_form(request.headers()) {
+    if media_type(request.headers()) != "multipart/form-data" {
         announced(request.headers(), UPLOAD_BYTES_MAX)?;
         write(&file, request.into_body().into_data_stream()).await?;
         return Ok((file, NAMELESS.to_owned()));
@@ -155,11 +155,6 @@ async fn receive(app: &App, mut request: Request) -> AppResult<(NamedTempFile, S
         }
     }
     Err(AppError::field("file", "the form has no file"))
-}
-
-fn is_form(headers: &HeaderMap) -> bool {
-    let sent = headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes());
-    sent.is_some_and(|value| value.to_ascii_lowercase().starts_with(b"multipart/form-data"))
 }
 
 /// Refuses what is too large before it is sent.

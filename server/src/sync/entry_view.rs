@@ -4,15 +4,22 @@ use std::collections::BTreeMap;
 
 use data_encoding::HEXLOWER;
 use muster_sync_core::{
-    DocumentName,
+    ChangeHash, DocumentName,
     change::{self, Scalar, SignedChange},
     document::Container,
+    evidence::Manifest,
 };
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::queries;
+use crate::app::App;
 use crate::clock::iso_utc;
+use crate::db::{DbError, Tx};
+use crate::error::{AppError, AppResult};
+use crate::evidence;
+use crate::ids::TenantId;
 
 /// A document.
 #[derive(Debug, Serialize, ToSchema)]
@@ -86,6 +93,22 @@ fn value(scalar: Scalar<'_>) -> Value {
         Scalar::Uint(value) => value.into(),
         Scalar::Text(value) => value.into(),
         Scalar::Bytes(value) => HEXLOWER.encode(value).into(),
+    }
+}
+
+/// The manifest of a submission: the record's, or that which waits with the change in quarantine.
+pub(super) async fn manifest_of(
+    app: &App,
+    tenant: &TenantId,
+    hash: ChangeHash,
+    student: &str,
+    commitment: [u8; 32],
+) -> AppResult<Option<Manifest>> {
+    let asked = tenant.clone();
+    let read = app.db.read(move |tx: &Tx<'_>| queries::waiting_evidence(tx, &asked, hash, commitment)).await;
+    match read.map_err(|error: DbError| AppError::from(error))? {
+        Some(kept) => evidence::open_manifest(app, tenant, student, commitment, &kept.sealed).await.map(Some),
+        None => evidence::manifest(app, tenant, student, commitment).await,
     }
 }
 

@@ -23,7 +23,7 @@ use crate::app::App;
 use crate::auth::CurrentUser;
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult};
-use crate::http::{Binary, Json};
+use crate::http::{Binary, Json, media_type};
 use crate::log::{self, ServerKey};
 
 /// Changes that one response may have asked again about.
@@ -73,9 +73,8 @@ pub(super) async fn exchange(
 }
 
 fn check_content_type(headers: &HeaderMap) -> AppResult<()> {
-    let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
-    let essence = given.split(';').next().unwrap_or("").trim();
-    if essence == CONTENT_TYPE || essence == "application/cbor" {
+    let given = media_type(headers);
+    if given == CONTENT_TYPE || given == "application/cbor" {
         return Ok(());
     }
     Err(AppError::unsupported_media(format!("send the body as Content-Type: {CONTENT_TYPE}")))
@@ -112,6 +111,7 @@ fn fate(server: &ServerKey, outcome: &Outcome) -> Fate {
         },
         Outcome::Quarantined(reason) => not_accepted(FateKind::Quarantined, reason),
         Outcome::Refused(reason) => not_accepted(FateKind::Refused, reason),
+        Outcome::Retry(reason) => not_accepted(FateKind::Retry, reason),
     }
 }
 
@@ -123,7 +123,9 @@ async fn read_page(app: &App, user: CurrentUser, request: &Request<'_>) -> AppRe
     let after: HashMap<String, u64> =
         request.cursors.iter().map(|cursor| (cursor.channel.to_owned(), cursor.number)).collect();
     let known = request.log.as_ref().map(|head| head.generation);
-    let page = app.db.read(move |tx: &Tx<'_>| pull::page(tx, &user, &after, known)).await;
+    let mut wanted_from = [0; 32];
+    wanted_from[..8].copy_from_slice(&app.draw().to_be_bytes());
+    let page = app.db.read(move |tx: &Tx<'_>| pull::page(tx, &user, &after, known, &wanted_from)).await;
     page.map_err(|error: DbError| AppError::from(error))
 }
 

@@ -1,7 +1,7 @@
 //! `/admin/forks`: both changes that claim one place, side by side, and what the evidence says about it.
 
 use axum::extract::State;
-use muster_sync_core::{ChangeHash, DocumentName};
+use muster_sync_core::{ChangeHash, DeviceKey, DocumentName, evidence::Manifest};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -188,7 +188,10 @@ async fn sightings(app: &App, tenant: &TenantId, rows: &Rows) -> AppResult<Sight
         first_rival_ms = first_rival_ms.min(rival.received_at_ms);
         let of = entry_view::commitment_of(rival.kind, [&rival.key1, &rival.key2], &rival.signed);
         let phone = match &of {
-            Some((student, commitment)) => phone_facts(app, tenant, student, *commitment, rows).await?,
+            Some((student, commitment)) => {
+                let manifest = entry_view::manifest_of(app, tenant, rival.hash, student, *commitment).await?;
+                phone_facts(app, manifest, &rows.rival.writer)?
+            }
             None => None,
         };
         of_rivals.extend(of.map(|(_, commitment)| commitment));
@@ -199,7 +202,8 @@ async fn sightings(app: &App, tenant: &TenantId, rows: &Rows) -> AppResult<Sight
         if of_rivals.contains(&capture.commitment) {
             continue;
         }
-        let phone = phone_facts(app, tenant, student, capture.commitment, rows).await?;
+        let manifest = evidence::manifest(app, tenant, student, capture.commitment).await?;
+        let phone = phone_facts(app, manifest, &rows.rival.writer)?;
         let sighting = Sighting { received_at_ms: capture.received_at_ms, phone };
         let side = if capture.received_at_ms <= first_rival_ms { &mut sightings.before } else { &mut sightings.after };
         side.push(sighting);
@@ -207,14 +211,8 @@ async fn sightings(app: &App, tenant: &TenantId, rows: &Rows) -> AppResult<Sight
     Ok(sightings)
 }
 
-async fn phone_facts(
-    app: &App,
-    tenant: &TenantId,
-    student: &str,
-    commitment: [u8; 32],
-    rows: &Rows,
-) -> AppResult<Option<PhoneFacts>> {
-    let Some(manifest) = evidence::manifest(app, tenant, student, commitment).await? else { return Ok(None) };
+fn phone_facts(app: &App, manifest: Option<Manifest>, writer: &DeviceKey) -> AppResult<Option<PhoneFacts>> {
+    let Some(manifest) = manifest else { return Ok(None) };
     let (clocks, device) = (&manifest.clocks, &manifest.device);
     let server = ServerKey::of(app)?.public();
     let anchor = clocks.anchor.as_ref().map(|reading| &reading.anchor);
@@ -222,7 +220,7 @@ async fn phone_facts(
         boot_id: clocks.boot_id,
         monotonic_ms: clocks.monotonic_ms,
         claimed_ms: clocks.wall_ms,
-        not_before_ms: anchor.and_then(|anchor| anchor_time(anchor, &rows.rival.writer, &server)),
+        not_before_ms: anchor.and_then(|anchor| anchor_time(anchor, writer, &server)),
         model: format!("{} {}", device.platform, device.model).trim().to_owned(),
     }))
 }

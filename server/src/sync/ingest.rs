@@ -11,19 +11,20 @@ use muster_sync_core::{
     document::{ChainStep, Container, Entry, PlanAction, Role, Writer, may_write},
 };
 
+use super::budget::{self, Account};
 use super::prepare::{Checked, Prepared};
-use super::queries::{self, Waiting};
+use super::queries::{self, Refused, Waiting};
 use super::share::Shares;
 use super::{quarantine, witness};
 use crate::app::App;
 use crate::db::{DbError, Tx};
 use crate::devices::{self, DeviceStatus, Owner};
 use crate::error::{AppError, AppResult};
-use crate::evidence;
+use crate::evidence::{self, SealedManifest};
 use crate::forks::{self, Rival};
 use crate::ids::{TenantId, UserId};
 use crate::log::{self, Appended, Channel, ServerKey};
-use crate::{attendance, audit, class_sessions, courses};
+use crate::{attendance, audit, class_sessions, courses, limits};
 
 /// Who sent a request. Changes are judged by their author; the sender matters only for a device that is not bound yet.
 #[derive(Debug, Clone)]
@@ -52,6 +53,9 @@ pub enum Outcome {
     Quarantined(&'static str),
     /// Not taken.
     Refused(Cow<'static, str>),
+    /// Not taken now: a budget is used up, or the sender may not send it yet. The same bytes may be taken later, and
+    /// nothing is kept of them.
+    Retry(&'static str),
 }
 
 /// What one transaction carries along.
@@ -76,6 +80,12 @@ pub(super) struct Admission<'a> {
     pub(super) pardoned: Cell<Option<ChangeHash>>,
     /// Whether the change that is judged now existed before its key was revoked.
     witnessed: Cell<bool>,
+    /// Whether the change that is judged now has waited in quarantine.
+    pub(super) waited: Cell<bool>,
+    /// Who wrote the change that is judged now, unless the server did.
+    author: Cell<Option<UserId>>,
+    /// What the people of this request use up.
+    pub(super) accounts: RefCell<HashMap<UserId, Account>>,
     /// What waited and is to be judged again, oldest first. A list, and no recursion: a chain may be long.
     pub(super) again: RefCell<VecDeque<Waiting>>,
 }
@@ -117,12 +127,17 @@ impl<'a> Admission<'a> {
             applicant: Cell::new(sender.user),
             pardoned: Cell::new(None),
             witnessed: Cell::new(false),
+            waited: Cell::new(false),
+            author: Cell::new(None),
+            accounts: RefCell::default(),
             again: RefCell::default(),
         }
     }
 
-    /// Ends the transaction's work: folds what got entries, and gives the channels that got something.
+    /// Ends the transaction's work: counts what was used up, folds what got entries, and gives the channels that got
+    /// something.
     pub(super) fn finish(&self) -> Result<Vec<Channel>, DbError> {
+        self.settle_accounts()?;
         self.unfolded.take().fold(self.tx)?;
         Ok(self.moved.take())
     }
@@ -140,6 +155,7 @@ impl<'a> Admission<'a> {
     pub(super) fn judge(&self, change: &Checked, signed: &SignedChange) -> Result<Outcome, DbError> {
         let (valid, tenant) = (&change.valid, &self.sender.tenant);
         self.witnessed.set(false);
+        self.author.set(None);
         let taken = log::find(self.tx, valid.document, &valid.writer, valid.seq)?;
         if let Some((log_index, hash, received_at_ms)) = taken
             && hash == valid.hash
@@ -169,14 +185,15 @@ impl<'a> Admission<'a> {
             }
             return Ok(outcome);
         }
-        if self.lacks_manifest(change)? {
+        let evidence = self.evidence_of(change)?;
+        if evidence.is_none() && self.lacks_manifest(change)? {
             if self.is_of_another(change) {
                 // Somebody else brings it, perhaps after a loss. Its author still has the manifest.
                 return self.quarantine(change, signed, "manifest_missing");
             }
             return self.refuse(signed, "manifest_missing", "the submission came without its evidence manifest");
         }
-        let outcome = self.append(change, signed)?;
+        let outcome = self.append(change, signed, evidence.as_deref())?;
         quarantine::note(self, quarantine::Which::After(valid))?;
         Ok(outcome)
     }
@@ -211,13 +228,14 @@ impl<'a> Admission<'a> {
                 Err(refusal) => self.refuse(signed, refusal.code(), &refusal.to_string()).map(Some),
             };
         }
-        let (user, role);
+        let (user, role, author);
         let writer = match self.owner_of(&valid.writer)? {
             // Whoever is signed in may ask, also for a key that was theirs before.
             owner
                 if valid.container == Container::Requests
                     && owner.as_ref().is_none_or(|owner| owner.user == self.applicant.get()) =>
             {
+                author = (self.applicant.get(), None);
                 user = self.applicant.get().to_string();
                 Writer::Applicant { user: &user, key: valid.writer }
             }
@@ -226,6 +244,7 @@ impl<'a> Admission<'a> {
                 return self.quarantine(change, signed, "device_revoked").map(Some);
             }
             Some(owner) => {
+                author = (owner.user, Some(owner.role));
                 user = owner.user.to_string();
                 role = owner.role;
                 if is_of_other_user(&change.name, valid.container, &user) {
@@ -242,10 +261,38 @@ impl<'a> Admission<'a> {
                 Writer::Device { user: &user, role, teaches }
             }
         };
-        match may_write(&change.name, &valid.entry, writer) {
-            Ok(()) => Ok(None),
-            Err(refusal) => self.refuse(signed, refusal.code(), &refusal.to_string()).map(Some),
+        if let Err(refusal) = may_write(&change.name, &valid.entry, writer) {
+            return self.refuse(signed, refusal.code(), &refusal.to_string()).map(Some);
         }
+        self.author.set(Some(author.0));
+        match author {
+            (applicant, None) => self.judge_applicant(applicant, change, signed),
+            (author, Some(role)) => {
+                let room = self.has_room_in_log(author, role.level(), change, signed.bytes.len())?;
+                Ok((!room).then_some(Outcome::Retry(budget::DAY_FULL)))
+            }
+        }
+    }
+
+    /// A request for a device comes from a key that nobody knows, and stays in the log for ever: few, and small ones.
+    fn judge_applicant(
+        &self,
+        applicant: UserId,
+        change: &Checked,
+        signed: &SignedChange,
+    ) -> Result<Option<Outcome>, DbError> {
+        if change.first_received_ms.is_some() {
+            return Ok(None);
+        }
+        if signed.bytes.len() > limits::BINDING_REQUEST_BYTES_MAX {
+            let sentence = format!("a request for a device has at most {} bytes", limits::BINDING_REQUEST_BYTES_MAX);
+            return self.refuse(signed, "change_too_large", &sentence).map(Some);
+        }
+        if !self.may_bind(applicant)? {
+            return Ok(Some(Outcome::Retry(budget::GUEST)));
+        }
+        let room = devices::has_room_for_request(self.tx, &self.sender.tenant, applicant, self.now_ms)?;
+        Ok((!room).then_some(Outcome::Retry("requests_full")))
     }
 
     /// Whether a change of a revoked key stands: the server knows that it existed before, or a person vouches for it.
@@ -283,7 +330,7 @@ impl<'a> Admission<'a> {
         courses::teaches(self.tx, &self.sender.tenant, course, user).map(Ok)
     }
 
-    fn owner_of(&self, key: &DeviceKey) -> Result<Option<Owner>, DbError> {
+    pub(super) fn owner_of(&self, key: &DeviceKey) -> Result<Option<Owner>, DbError> {
         if let Some(owner) = self.owners.borrow().get(key) {
             return Ok(owner.clone());
         }
@@ -318,15 +365,24 @@ impl<'a> Admission<'a> {
         }
     }
 
+    /// What a submission saw: it came beside it, or waits in quarantine because somebody brought it before.
+    fn evidence_of<'c>(&self, change: &'c Checked) -> Result<Option<Cow<'c, SealedManifest>>, DbError> {
+        match (&change.evidence, &change.valid.entry) {
+            (Some(evidence), _) => Ok(Some(Cow::Borrowed(evidence))),
+            (None, Entry::Submissions(submission)) => {
+                let (tenant, hash) = (&self.sender.tenant, change.valid.hash);
+                Ok(queries::waiting_evidence(self.tx, tenant, hash, submission.commitment)?.map(Cow::Owned))
+            }
+            (None, _) => Ok(None),
+        }
+    }
+
     fn lacks_manifest(&self, change: &Checked) -> Result<bool, DbError> {
         let (Entry::Submissions(submission), DocumentName::Attendance { student, .. }) =
             (&change.valid.entry, &change.name)
         else {
             return Ok(false);
         };
-        if change.evidence.is_some() {
-            return Ok(false);
-        }
         Ok(!queries::has_manifest(self.tx, &self.sender.tenant, student, &submission.commitment)?)
     }
 
@@ -336,7 +392,12 @@ impl<'a> Admission<'a> {
         change.valid.writer == self.server || *student != self.sender.user.to_string()
     }
 
-    fn append(&self, change: &Checked, signed: &SignedChange) -> Result<Outcome, DbError> {
+    fn append(
+        &self,
+        change: &Checked,
+        signed: &SignedChange,
+        seen: Option<&SealedManifest>,
+    ) -> Result<Outcome, DbError> {
         let tenant = &self.sender.tenant;
         let course = match (&change.name, &change.valid.entry) {
             (DocumentName::ClassSession { .. }, Entry::Plan(plan)) => Some(plan.course.as_str().to_owned()),
@@ -348,8 +409,13 @@ impl<'a> Admission<'a> {
         let channels = log::channels_of(&change.name, course.as_deref());
         // What the log lost and gets back was here when its receipt says so, and is judged by that time.
         let received_at_ms = change.first_received_ms.map_or(self.now_ms, |first_ms| first_ms.min(self.now_ms));
+        if let Some(author) = self.author.get() {
+            self.count_log_row(author, signed.bytes.len())?;
+        }
         let appended = log::append(self.tx, tenant, &change.name, &change.valid, signed, received_at_ms, &channels)?;
-        self.keep_evidence(change)?;
+        if let (Some(seen), DocumentName::Attendance { student, .. }) = (seen, &change.name) {
+            evidence::keep(self.tx, tenant, student, change.valid.document, seen, self.now_ms)?;
+        }
         self.project(&appended, change, course.as_deref())?;
         self.shares.count(change);
         self.moved.borrow_mut().extend(channels);
@@ -409,29 +475,15 @@ impl<'a> Admission<'a> {
         audit::record(self.tx, &actor, &event, self.now_ms)
     }
 
-    fn keep_evidence(&self, change: &Checked) -> Result<(), DbError> {
-        let (Some(evidence), DocumentName::Attendance { student, .. }) = (&change.evidence, &change.name) else {
-            return Ok(());
-        };
-        let (tx, tenant, now_ms) = (self.tx, &self.sender.tenant, self.now_ms);
-        evidence::put_manifest(tx, tenant, student, &evidence.commitment, &evidence.sealed, now_ms)?;
-        for image in &evidence.images {
-            evidence::expect_image(tx, tenant, student, Some(change.valid.document), image, now_ms)?;
-        }
-        Ok(())
-    }
-
     fn quarantine(&self, change: &Checked, signed: &SignedChange, reason: &'static str) -> Result<Outcome, DbError> {
-        let outcome = quarantine::keep(self, change, signed, reason)?;
-        if matches!(outcome, Outcome::Quarantined(_)) {
-            self.keep_evidence(change)?;
-        }
-        Ok(outcome)
+        quarantine::keep(self, change, signed, reason)
     }
 
     pub(super) fn refuse(&self, signed: &SignedChange, code: &'static str, sentence: &str) -> Result<Outcome, DbError> {
         let sender = Sender { tenant: self.sender.tenant.clone(), user: self.applicant.get() };
-        queries::keep_refusal(self.tx, &sender, &signed.bytes, code, sentence, self.now_ms)?;
+        let refused = Refused { bytes: &signed.bytes, reason: code, detail: sentence };
+        let is_kept = self.keeps_refusal(sender.user, refused.kept().len())?;
+        queries::keep_refusal(self.tx, &sender, &refused, is_kept, self.now_ms)?;
         Ok(Outcome::Refused(Cow::Borrowed(code)))
     }
 }

@@ -16,7 +16,6 @@ use crate::clock::iso_utc;
 use crate::db::{DbError, Tx};
 use crate::devices;
 use crate::error::{AppError, AppResult, ErrorEnvelope};
-use crate::evidence;
 use crate::http::{Json, Path, RequestId};
 use crate::ids::TenantId;
 use crate::log::{self, ServerKey};
@@ -187,7 +186,7 @@ async fn not_before(app: &App, tenant: &TenantId, kept: &KeptRow) -> AppResult<O
     let waiting = &kept.waiting;
     let of = entry_view::commitment_of(waiting.kind, [&waiting.key1, &waiting.key2], &waiting.signed);
     let Some((student, commitment)) = of else { return Ok(None) };
-    let manifest = evidence::manifest(app, tenant, &student, commitment).await?;
+    let manifest = entry_view::manifest_of(app, tenant, waiting.hash, &student, commitment).await?;
     let reading = manifest.and_then(|manifest| manifest.clocks.anchor);
     let server = ServerKey::of(app)?.public();
     Ok(reading.and_then(|reading| anchor_time(&reading.anchor, &kept.writer, &server)))

@@ -5,8 +5,9 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::extract::State;
+use axum::response::Response;
 use axum::response::sse::{Event, KeepAlive, Sse};
-use futures_util::stream::{self, Stream};
+use futures_util::stream::{self, StreamExt};
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::app::App;
@@ -14,6 +15,7 @@ use crate::auth::CurrentUser;
 use crate::courses;
 use crate::db::{DbError, Notice, Tx};
 use crate::error::{AppError, AppResult};
+use crate::http::streamed;
 use crate::log;
 
 /// A comment goes out this often, so that proxies and phones know that the stream lives.
@@ -26,10 +28,7 @@ const STREAM_MAX: Duration = Duration::from_secs(15 * 60);
     get, path = "/sync/live", tag = "sync",
     responses((status = 200, content_type = "text/event-stream", body = String))
 )]
-pub(super) async fn live(
-    State(app): State<App>,
-    user: CurrentUser,
-) -> AppResult<Sse<impl Stream<Item = Result<Event, Infallible>>>> {
+pub(super) async fn live(State(app): State<App>, user: CurrentUser) -> AppResult<Response> {
     let moved = log::watch(&app)?;
     let tenant = user.tenant.clone();
     let channels = app.db.read(move |tx: &Tx<'_>| courses::channels_of(tx, &user)).await;
@@ -54,9 +53,10 @@ pub(super) async fn live(
                 Ok(Notice::Unknown) | Err(RecvError::Lagged(_)) => Event::default().event("moved").data("*"),
                 Err(RecvError::Closed) => return None,
             };
-            return Some((Ok(event), (app, moved, names)));
+            return Some((event, (app, moved, names)));
         }
     });
-    let events = futures_util::StreamExt::chain(stream::once(async { Ok(first) }), rest);
-    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+    let events = stream::once(async { first }).chain(rest);
+    let events = Sse::new(events.map(Ok::<Event, Infallible>)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
+    Ok(streamed(events, "no-cache, no-transform"))
 }

@@ -1,13 +1,16 @@
 //! Sync: phones push what they signed and pull what concerns them.
 //!
 //! [`exchange`] is the endpoint, [`prepare`] checks what needs no state, [`ingest`] admits inside the transaction,
-//! [`quarantine`] keeps and releases what waits, [`pull`] pages the channels, [`live`] says that a channel moved.
+//! [`budget`] says on whose account, [`quarantine`] keeps and releases what waits, [`pull`] pages the channels, [`live`] says that a channel moved.
+//! [`image_uses`] reads the manifests of a database from before images had uses.
 //! For admins, [`list`], [`inspect`] and [`settle`] are the doors to quarantine, [`forks`] shows equivocation.
 
+mod budget;
 mod contest;
 mod entry_view;
 mod exchange;
 mod forks;
+mod image_uses;
 mod ingest;
 mod inspect;
 mod list;
@@ -29,6 +32,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::app::App;
 
+pub use image_uses::{IMAGE_USES_JOB, read_image_uses};
 pub use ingest::{Outcome, Sender};
 pub use prepare::{Incoming, prepare};
 pub use quarantine::release_batch;

@@ -4,7 +4,7 @@ use muster_sync_core::{
     DocumentName, Refusal,
     change::{self, SignedChange, Valid},
     document::{ChainTip, Entry, genesis},
-    evidence::{ImageRef, Manifest, commitment},
+    evidence::{Manifest, commitment},
     time::{Receipt, session_code::CodeKey},
 };
 
@@ -12,9 +12,10 @@ use super::ingest::Sender;
 use crate::accounts;
 use crate::app::App;
 use crate::db::{DbError, Tx};
+use crate::devices;
 use crate::error::{AppError, AppResult};
+use crate::evidence::{self, SealedManifest};
 use crate::log::ServerKey;
-use crate::{devices, evidence};
 
 /// Changes between two chances for other requests to run.
 const CHANGES_PER_TURN: usize = 8;
@@ -36,21 +37,13 @@ pub struct Incoming {
     pub receipt: Option<Receipt>,
 }
 
-/// A manifest that belongs to its submission, sealed.
-#[derive(Debug)]
-pub(super) struct Evidence {
-    pub(super) commitment: [u8; 32],
-    pub(super) sealed: Vec<u8>,
-    pub(super) images: Vec<ImageRef>,
-}
-
 /// A change that passed every check without state.
 #[derive(Debug)]
 pub(super) struct Checked {
     pub(super) name: DocumentName,
     pub(super) valid: Valid,
     pub(super) genesis: Option<ChainTip>,
-    pub(super) evidence: Option<Evidence>,
+    pub(super) evidence: Option<SealedManifest>,
     /// The code key of a binding request, sealed for its user.
     pub(super) code_key: Option<Vec<u8>>,
     /// When the server had it first, by its own receipt; the log lost it since.
@@ -113,7 +106,7 @@ async fn seal_evidence(
     name: &DocumentName,
     valid: &Valid,
     incoming: &Incoming,
-) -> AppResult<Verdict<Option<Evidence>>> {
+) -> AppResult<Verdict<Option<SealedManifest>>> {
     let (Entry::Submissions(submission), DocumentName::Attendance { student, .. }) = (&valid.entry, name) else {
         return Ok(Ok(None));
     };
@@ -126,16 +119,15 @@ async fn seal_evidence(
         Ok((manifest, bytes)) => (bytes, manifest),
         Err(refusal) => return Ok(Err((refusal.code(), refusal.to_string()))),
     };
-    let commitment = commitment(&bytes);
-    if commitment != submission.commitment {
+    if commitment(&bytes) != submission.commitment {
         let sentence = "the manifest is not the one that the submission commits to";
         return Ok(Err(("manifest_mismatch", sentence.to_owned())));
     }
     if !is_known(app, sender, student).await? {
         return Ok(Err(("student_unknown", "nobody here has this student id".to_owned())));
     }
-    let sealed = evidence::seal_manifest(app, &sender.tenant, student, &bytes).await?;
-    Ok(Ok(Some(Evidence { commitment, sealed, images: manifest.images })))
+    let sealed = evidence::seal_manifest(app, &sender.tenant, student, &bytes, manifest.images).await?;
+    Ok(Ok(Some(sealed)))
 }
 
 /// Keys are made for people who exist only, so that nobody can make the server collect keys for invented ones.

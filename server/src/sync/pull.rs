@@ -28,12 +28,14 @@ pub(super) struct Page {
 
 /// Reads the next page. A channel that the client does not name starts at 0; one that is not the user's is left out.
 ///
-/// `generation` is the one of the log that the client knows: cursors into another one say nothing.
+/// `generation` is the one of the log that the client knows: cursors into another one say nothing. Of more images than one
+/// response asks for, those from `wanted_from` on are asked for, which is another place every time.
 pub(super) fn page(
     tx: &Tx<'_>,
     user: &CurrentUser,
     after: &HashMap<String, u64>,
     generation: Option<u64>,
+    wanted_from: &[u8; 32],
 ) -> Result<Page, DbError> {
     let head = log::current(tx, &user.tenant)?;
     let is_stale = |known: u64| head.as_ref().is_some_and(|head| head.generation.unsigned_abs() != known);
@@ -66,6 +68,6 @@ pub(super) fn page(
         }
         page.cursors.push((channel, cursor));
     }
-    page.wanted = evidence::wanted_by(tx, &user.tenant, &user.id.to_string(), WANTED_MAX)?;
+    page.wanted = evidence::wanted_from(tx, &user.tenant, &user.id.to_string(), wanted_from, WANTED_MAX)?;
     Ok(page)
 }

@@ -8,18 +8,18 @@ use muster_sync_core::{
     document::genesis,
 };
 
+use super::budget;
 use super::ingest::{Admission, Outcome, Sender};
 use super::prepare::Checked;
-use super::queries::{self, Settled, Waiting};
+use super::queries::{self, Kept, Settled, Waiting};
 use crate::app::App;
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult};
+use crate::evidence;
 use crate::ids::TenantId;
 use crate::jobs::Job;
 use crate::log::{self, ServerKey};
 
-/// Changes of one device that may wait at once.
-pub(super) const WAITING_PER_WRITER_MAX: i64 = 2_000;
 /// Changes released in one transaction.
 const RELEASED_AT_ONCE_MAX: usize = 100;
 /// Which changes are judged again.
@@ -43,14 +43,32 @@ pub(super) fn keep(
     reason: &'static str,
 ) -> Result<Outcome, DbError> {
     let (tx, tenant) = (admission.tx, &admission.sender.tenant);
-    if queries::waiting_count(tx, tenant, &change.valid.writer)? >= WAITING_PER_WRITER_MAX
-        && queries::one(tx, tenant, change.valid.hash)?.is_none()
-    {
-        let sentence = "more than 2,000 changes of this device wait already; ask an admin to look at it";
-        return admission.refuse(signed, "quarantine_full", sentence);
+    let payer = admission.payer_of(change)?;
+    let size_bytes = budget::size_bytes(change, signed.bytes.len());
+    // What waits already has its place; it may only wait for another reason now.
+    if !queries::waits(tx, tenant, change.valid.hash)? {
+        if let Some(reason) = admission.no_room_to_wait(payer, change, size_bytes)? {
+            return Ok(Outcome::Retry(reason));
+        }
+        admission.count_waiting(payer, change, size_bytes)?;
     }
-    queries::keep_waiting(tx, admission.sender, change, signed, reason, admission.now_ms)?;
+    let kept = Kept { signed, reason, payer, size_bytes };
+    queries::keep_waiting(tx, admission.sender, change, &kept, admission.now_ms)?;
+    expect_images(admission, change)?;
     Ok(Outcome::Quarantined(reason))
+}
+
+/// What belongs to a waiting change waits with it. Its images are expected at once only if their student sent it, from a
+/// phone that is not approved yet: what a stranger's key says about somebody is asked of nobody.
+fn expect_images(admission: &Admission<'_>, change: &Checked) -> Result<(), DbError> {
+    let (Some(seen), DocumentName::Attendance { student, .. }) = (&change.evidence, &change.name) else {
+        return Ok(());
+    };
+    if *student != admission.applicant.get().to_string() {
+        return Ok(());
+    }
+    let (tenant, hash) = (&admission.sender.tenant, change.valid.hash);
+    evidence::expect_for_waiting(admission.tx, tenant, student, hash, &seen.images, admission.now_ms)
 }
 
 /// The fate of a change that a person discarded, with the person's reason.
@@ -97,12 +115,14 @@ pub(super) fn rejudge(admission: &Admission<'_>, row: &Waiting) -> Result<Option
     let checked =
         Checked { name, valid, genesis, evidence: None, code_key: row.code_key.clone(), first_received_ms: None };
     let sender = admission.applicant.get();
+    admission.waited.set(true);
     if let Ok(own) = row.sender_id.parse() {
         admission.applicant.set(own);
     }
     // An acceptance settles the row; if it goes on waiting, the row says why.
     let outcome = admission.judge(&checked, &row.signed);
     admission.applicant.set(sender);
+    admission.waited.set(false);
     let outcome = outcome?;
     if let Outcome::Refused(code) = &outcome {
         let settled = Settled { state: "discarded", by: None, reason: Some(code), tell: true };

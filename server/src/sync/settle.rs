@@ -71,7 +71,7 @@ pub(super) struct Many {
 pub(super) struct NewFate {
     /// The change, in hexadecimal.
     hash: String,
-    /// `accepted`, `quarantined` or `refused`.
+    /// `accepted`, `quarantined`, `refused`, or `retry` if a budget is used up.
     fate: &'static str,
     /// Why, unless it was accepted.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -321,6 +321,7 @@ impl Settling {
             }
             Outcome::Quarantined(reason) => reason,
             Outcome::Refused(reason) => reason,
+            Outcome::Retry(reason) => reason,
         };
         self.record(tx, Action::QuarantineRelease, hash, reason, result)?;
         Ok(Ok(outcome))
@@ -372,6 +373,7 @@ fn new_fate(app: &App, hash: ChangeHash, outcome: &Outcome) -> AppResult<NewFate
         }
         Outcome::Quarantined(reason) => ("quarantined", Some((*reason).to_owned()), None),
         Outcome::Refused(reason) => ("refused", Some(reason.to_string()), None),
+        Outcome::Retry(reason) => ("retry", Some((*reason).to_owned()), None),
     };
     Ok(NewFate { hash: hash.to_string(), fate, reason, receipt })
 }

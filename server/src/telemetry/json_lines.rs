@@ -10,7 +10,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::clock::{Clock, SystemClock, iso_utc_ms};
+use crate::clock::{Clock, SystemClock, iso_utc};
 
 /// The target of the one line that each request leaves.
 pub(crate) const REQUEST_LOG: &str = "muster_server::request";
@@ -39,7 +39,7 @@ where
             copy(&mut line, "path", "request_path");
         }
         let mut put = |name: &str, value: &str| line.insert(name.to_owned(), Value::from(value));
-        put("timestamp", &iso_utc_ms(SystemClock.now_ms()));
+        put("timestamp", &iso_utc(SystemClock.now_ms()));
         put("level", level(*metadata.level()));
         put("logger", metadata.target());
         put("module", metadata.module_path().unwrap_or(metadata.target()));

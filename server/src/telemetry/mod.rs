@@ -10,12 +10,14 @@ use std::sync::Mutex;
 
 use tracing::Subscriber;
 use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::fmt::format::JsonFields;
+use tracing_subscriber::fmt::format::{JsonFields, Writer};
+use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt};
 
+use crate::clock::{Clock, SystemClock, iso_utc};
 use crate::config::{DataConfig, LogFormat};
 use json_lines::JsonLines;
 use rotation::RotatingFile;
@@ -32,9 +34,12 @@ pub use security::SecurityEvent;
 pub fn start(config: &DataConfig) -> Result<(), String> {
     let filter = EnvFilter::try_new(filter(&config.log_level)).map_err(|error| format!("LOG_LEVEL: {error}"))?;
     let console = match config.log_format() {
-        LogFormat::Text => {
-            fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal()).with_target(false).boxed()
-        }
+        LogFormat::Text => fmt::layer()
+            .with_writer(io::stderr)
+            .with_ansi(io::stderr().is_terminal())
+            .with_target(false)
+            .with_timer(UtcMs)
+            .boxed(),
         LogFormat::Json => json_layer(io::stderr),
     };
     let file = match &config.log_file {
@@ -49,6 +54,15 @@ pub fn start(config: &DataConfig) -> Result<(), String> {
     // Somebody else, a test for example, may have set up logging already; that is theirs to decide.
     let _ = tracing_subscriber::registry().with(console).with(file).with(filter).try_init();
     Ok(())
+}
+
+/// Times in lines for people have the form that they have everywhere.
+struct UtcMs;
+
+impl FormatTime for UtcMs {
+    fn format_time(&self, out: &mut Writer<'_>) -> std::fmt::Result {
+        out.write_str(&iso_utc(SystemClock.now_ms()))
+    }
 }
 
 /// Whether LOG_FILE could be opened, without opening it.

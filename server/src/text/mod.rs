@@ -12,6 +12,7 @@
 
 mod unseen;
 
+use muster_sync_core::typed;
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 
@@ -40,9 +41,10 @@ pub fn signed_in_by(name: &str) -> String {
     nfc(&without_second_dot(&nfc(&unseen::without_any(name)).trim().to_lowercase()))
 }
 
-/// A code, in capitals: NFC, nothing unseen, one space where there is any.
+/// A code, in capitals: NFC, nothing unseen, one space where there is any. The dashes, digits and wide letters of every
+/// keyboard are those of ASCII, because nobody means another course by them.
 pub fn code(text: &str) -> String {
-    nfc(&without_second_dot(&shown(&unseen::without_any(text)).to_uppercase()))
+    nfc(&without_second_dot(&shown(&unseen::without_any(&typed::ascii_signs(text))).to_uppercase()))
 }
 
 /// What is left of a text when only what it says counts: two texts that say the same are equal here.

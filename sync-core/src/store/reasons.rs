@@ -31,8 +31,18 @@ const SENTENCES: &[(&str, &str)] = &[
     ("chain_fork", "Two copies of this phone's data exist. Use one phone only, and ask the administration."),
     ("discarded", "The administration looked at it and did not take it. Ask there for the reason."),
     ("superseded", "It was not taken before, and this phone went on without it. Nothing is to be done."),
-    // Refusals.
-    ("quarantine_full", "Too many records of this phone wait for its approval. Ask the administration to look at it."),
+    // Refusals, and what is sent again later.
+    (
+        "quarantine_full",
+        "Too many records wait for an approval. It stays on this phone and is sent again by itself; ask the administration \
+         to approve your phone.",
+    ),
+    ("day_full", "You have sent as much today as one person may. It stays on this phone and is sent again by itself."),
+    ("requests_full", "You have asked for phones too often. It is sent again by itself; ask the administration."),
+    (
+        "guest_may_not_push",
+        "Your account is a guest's. It stays on this phone and is sent once the account is confirmed as a student's.",
+    ),
     (
         "too_many_submissions",
         "This record has as many submissions as it may have. Ask your lecturer to decide about it.",
@@ -91,6 +101,10 @@ const SENTENCES: &[(&str, &str)] = &[
     ("no_face", "There is no face in the picture. A person looks at it; next time hold the phone still."),
     ("several_faces", "There are several faces in the picture. A person looks at it; next time be alone in it."),
     ("no_reference", "You have no reference photo. Enrol one, or ask your lecturer to confirm you."),
+    (
+        "selfie_is_reference",
+        "The picture is the file of your reference photo. A person looks at it; take a new picture.",
+    ),
     ("selfie_missing", "The picture did not arrive. Open the app with a network, so that it is uploaded."),
     // Images.
     ("image_not_expected", "The server does not expect this picture. It stays on this phone until it does."),

@@ -120,6 +120,13 @@ fn settle_fate(tx: &Transaction<'_>, push: &PushRow, fate: &Fate) -> Result<bool
             }
             Ok(false)
         }
+        FateKind::Retry if fate.reason.is_some() => {
+            // It is pushed again by itself; meanwhile its person sees why the server does not have it.
+            let sql = "UPDATE outbox SET state = 'queued', reason = ?3
+                WHERE id = ?1 AND change_hash = ?2 AND state = 'sent'";
+            tx.prepare_cached(sql)?.execute(params![push.id, push.hash.0, reason])?;
+            Ok(false)
+        }
         FateKind::Retry => Ok(false),
     }
 }

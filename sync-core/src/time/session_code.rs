@@ -1,6 +1,6 @@
 //! The code of a class session: derived from the lecturer's code key, so that both ends work with no network.
 
-use crate::{DocumentId, Locator, document::CodeMode, limits};
+use crate::{DocumentId, Locator, document::CodeMode, id::LOCATOR_CHARS, limits, typed};
 use sha2::Sha256;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -91,6 +91,8 @@ impl SessionSecret {
     #[must_use]
     pub fn find_step(&self, code: &str, claimed: Option<u64>, search_ms: (i64, i64)) -> Option<u64> {
         use subtle::ConstantTimeEq;
+        // A client that speaks the protocol itself may have written what was typed.
+        let code = typed::digits(code)?;
         let matches = |step: &u64| bool::from(self.code(*step).as_bytes().ct_eq(code.as_bytes()));
         let near = claimed.into_iter().flat_map(|step| [step, step.saturating_sub(1), step.saturating_add(1)]);
         if let Some(step) = near.into_iter().find(matches) {
@@ -113,25 +115,24 @@ pub struct CodeClaim {
     pub code: String,
 }
 
-/// Longest text that is read as a claim, in bytes.
-const CLAIM_SIZE_BYTES_MAX: usize = 64;
+/// What every QR payload begins with.
+const QR_PREFIX: &str = "MUSTER:1:";
 
 impl CodeClaim {
     /// The QR payload: `MUSTER:1:K7M2QX:118239401:123456`, all in QR's alphanumeric set; the step is empty if unknown.
     #[must_use]
     pub fn to_qr(&self) -> String {
         let step = self.step.map(|step| step.to_string()).unwrap_or_default();
-        format!("MUSTER:1:{}:{step}:{}", self.locator, self.code)
+        format!("{QR_PREFIX}{}:{step}:{}", self.locator, self.code)
     }
 
-    /// Reads a QR payload, or what a person typed: `K7M2QX-123456`, with a space, or nothing between.
+    /// Reads a QR payload, or what a person typed: `K7M2QX-123456`, as [`typed`] reads it.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
-        if text.len() > CLAIM_SIZE_BYTES_MAX || !text.is_ascii() {
-            return None;
-        }
-        if let Some(payload) = text.strip_prefix("MUSTER:1:") {
+        if let Some((prefix, payload)) = text.split_at_checked(QR_PREFIX.len())
+            && prefix.eq_ignore_ascii_case(QR_PREFIX)
+        {
             let mut parts = payload.split(':');
             let (locator, step, code) = (parts.next()?, parts.next()?, parts.next()?);
             if parts.next().is_some() || !step.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -140,14 +141,14 @@ impl CodeClaim {
             let step = if step.is_empty() { None } else { Some(step.parse().ok()?) };
             return Self::new(locator, step, code);
         }
-        let (locator, code) = text.split_at_checked(6)?;
-        Self::new(locator, None, code.trim_start_matches([' ', '-']))
+        let code = typed::code(text)?;
+        let (locator, code) = code.split_at_checked(LOCATOR_CHARS)?;
+        Self::new(locator, None, code)
     }
 
     fn new(locator: &str, step: Option<u64>, code: &str) -> Option<Self> {
-        let digits = code.len() == usize::from(CODE_DIGITS) && code.bytes().all(|byte| byte.is_ascii_digit());
-        let locator = Locator::parse(locator)?;
-        digits.then(|| Self { locator, step, code: code.to_owned() })
+        let code = typed::digits(code).filter(|digits| digits.len() == usize::from(CODE_DIGITS))?;
+        Some(Self { locator: Locator::parse(locator)?, step, code })
     }
 }
 
@@ -195,9 +196,20 @@ mod tests {
         let claim = CodeClaim::parse("MUSTER:1:K7M2QX:118239401:123456").unwrap();
         assert_eq!((claim.step, claim.code.as_str()), (Some(118_239_401), "123456"));
         assert_eq!(CodeClaim::parse(&claim.to_qr()), Some(claim.clone()));
-        for typed in ["K7M2QX-123456", "k7m2qx 123456", " K7M2QX123456 "] {
-            assert_eq!(CodeClaim::parse(typed).unwrap().locator, claim.locator);
+        for typed in [
+            "K7M2QX-123456",
+            "k7m2qx 123456",
+            " K7M2QX123456 ",
+            "K7M2QX\u{2013}123456",
+            "K7M2QX\u{2011}123 456",
+            "K7M 2QX \u{2014} I23\u{A0}456",
+            "Ｋ７Ｍ２ＱＸ－１２３４５６",
+            "к7м2Qх ۱۲۳۴۵۶",
+        ] {
+            let read = CodeClaim::parse(typed).unwrap();
+            assert_eq!((read.locator, read.code.as_str()), (claim.locator, "123456"), "{typed}");
         }
+        assert_eq!(CodeClaim::parse("muster:1:k7m2qx::123456").unwrap().locator, claim.locator);
         for wrong in ["", "K7M2QX", "K7M2QX-12345", "MUSTER:2:K7M2QX:1:123456", "MUSTER:1:K7M2QX:1:123456:9", "🦀🦀🦀"]
         {
             assert_eq!(CodeClaim::parse(wrong), None, "{wrong}");

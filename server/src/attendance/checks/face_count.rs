@@ -13,6 +13,7 @@ pub(super) fn check(case: &Case<'_>) -> Check {
         // Without a reference there is no consent, so nobody looked.
         FaceFacts::NoReference => skipped(NAME, "no_reference"),
         FaceFacts::SelfieMissing => skipped(NAME, "selfie_missing"),
+        FaceFacts::SameAsReference => skipped(NAME, "selfie_is_reference"),
         FaceFacts::Unavailable => unavailable(NAME, "face_unavailable"),
         FaceFacts::Read { n_faces, n_usable, .. } => {
             let check = match (n_usable, n_faces) {
@@ -53,6 +54,7 @@ mod tests {
             (FaceFacts::Off, CheckOutcome::Skipped),
             (FaceFacts::NoReference, CheckOutcome::Skipped),
             (FaceFacts::SelfieMissing, CheckOutcome::Skipped),
+            (FaceFacts::SameAsReference, CheckOutcome::Skipped),
             (FaceFacts::Unavailable, CheckOutcome::Unavailable),
         ] {
             let mut facts = Facts::honest();

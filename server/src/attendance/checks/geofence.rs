@@ -9,6 +9,8 @@ const NAME: &str = "geofence";
 
 /// A worse accuracy says nothing about a room or a building, in metres.
 const ACCURACY_M_MAX: u32 = 200;
+/// What an accuracy that nobody knows counts as: it says nothing either.
+const ACCURACY_M_UNKNOWN: u32 = ACCURACY_M_MAX + 1;
 /// Mean radius of the earth in metres.
 const EARTH_RADIUS_M: f64 = 6_371_008.8;
 
@@ -16,10 +18,12 @@ pub(super) fn check(case: &Case<'_>) -> Check {
     let Some(fence) = case.input.session.geofence else { return skipped(NAME, "no_geofence") };
     let Some(manifest) = case.input.manifest else { return unavailable(NAME, "manifest_missing") };
     let Some(position) = &manifest.position else { return flag(NAME, "position_missing") };
-    let outside_m = (distance_m(position, &fence) - f64::from(position.accuracy_m)).max(0.0);
+    // Of a phone that does not know how exact it is, only that much can be said: a missing accuracy is not a perfect one.
+    let accuracy_m = position.known_accuracy_m().unwrap_or(ACCURACY_M_UNKNOWN);
+    let outside_m = (distance_m(position, &fence) - f64::from(accuracy_m)).max(0.0);
     let check = if outside_m > fence.radius_m as f64 {
         flag(NAME, "outside_geofence")
-    } else if position.accuracy_m > ACCURACY_M_MAX {
+    } else if accuracy_m > ACCURACY_M_MAX {
         flag(NAME, "position_imprecise")
     } else {
         pass(NAME)
@@ -61,8 +65,8 @@ mod tests {
     #[test]
     fn the_fence_is_judged_in_favour_of_what_the_accuracy_allows() {
         let reason = |north, accuracy| reason_of(check, &facts(north, accuracy));
-        assert_eq!(reason(99.0, 0), None);
-        assert_eq!(reason(101.0, 0).as_deref(), Some("outside_geofence"));
+        assert_eq!(reason(99.0, 1), None);
+        assert_eq!(reason(102.0, 1).as_deref(), Some("outside_geofence"));
         assert_eq!(reason(149.0, 50), None);
         assert_eq!(reason(151.0, 50).as_deref(), Some("outside_geofence"));
     }
@@ -73,6 +77,9 @@ mod tests {
         assert_eq!(reason(0.0, 200), None);
         assert_eq!(reason(0.0, 201).as_deref(), Some("position_imprecise"));
         assert_eq!(reason(2_000.0, 500).as_deref(), Some("outside_geofence"));
+        assert_eq!(reason(0.0, 0).as_deref(), Some("position_imprecise"), "unknown is not exact");
+        assert_eq!(reason(130.0, 0).as_deref(), Some("position_imprecise"));
+        assert_eq!(reason(2_000.0, 0).as_deref(), Some("outside_geofence"));
     }
 
     #[test]

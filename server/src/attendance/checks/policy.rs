@@ -40,6 +40,7 @@ const WEIGHTS: &[(&str, u64)] = &[
     ("several_faces", 30),
     ("no_face", 30),
     ("selfie_missing", 30),
+    ("selfie_is_reference", 30),
     ("code_missing", 30),
     ("position_missing", 20),
     ("device_not_bound", 20),

@@ -72,7 +72,11 @@ fn gather_one(
         return Ok(None);
     }
     let enrolled = match (session.course.parse(), record.student.parse()) {
-        (Ok(course), Ok(student)) => courses::is_enrolled(tx, tenant, course, student)?,
+        (Ok(course), Ok(student)) => {
+            // However late a record comes, it is judged by the enrolments of its session's time.
+            let span_ms = (session.opens_at_ms.min(session.ends_at_ms()), session.ends_at_ms());
+            courses::was_enrolled(tx, tenant, course, student, span_ms)?
+        }
         _ => false,
     };
     Ok(Some(Facts {

@@ -1,6 +1,5 @@
 //! `POST /auth/logout` and `POST /auth/logout-all`: the end of a session, or of all.
 
-use axum::body::Bytes;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -18,7 +17,7 @@ use crate::auth::{limits, queries as user_queries};
 use crate::config::Secret;
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
-use crate::http::{Json, RequestId, json_refusal};
+use crate::http::{Json, OptionalJson, RequestId};
 use crate::ids::{TenantId, UserId};
 use crate::mail::{self, Notice};
 use crate::telemetry::SecurityEvent;
@@ -53,9 +52,10 @@ pub(in crate::auth) async fn logout(
     State(app): State<App>,
     request: RequestId,
     signed_in: Result<SignedIn, AppError>,
-    body: Bytes,
+    OptionalJson(body): OptionalJson<Logout>,
 ) -> AppResult<Json<SignedOut>> {
-    let Logout { refresh_token } = read(&body)?;
+    // A missing body is one without a refresh token: two of the sources send none.
+    let Logout { refresh_token } = body.unwrap_or_default();
     match (refresh_token, signed_in) {
         (None, Err(refused)) => return Err(refused),
         (None, Ok(signed_in)) => end_by_access_token(&app, &signed_in, &request).await?,
@@ -67,14 +67,6 @@ pub(in crate::auth) async fn logout(
         }
     }
     Ok(SIGNED_OUT)
-}
-
-/// An empty body is one without a refresh token: two of the sources send none.
-fn read(body: &[u8]) -> AppResult<Logout> {
-    if body.is_empty() {
-        return Ok(Logout::default());
-    }
-    serde_json::from_slice(body).map_err(|error| json_refusal(&error))
 }
 
 async fn end_by_access_token(app: &App, signed_in: &SignedIn, request: &RequestId) -> AppResult<()> {

@@ -5,6 +5,7 @@ mod queries;
 use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
+use muster_sync_core::typed;
 use zeroize::Zeroizing;
 
 use super::pepper::hash_key;
@@ -87,6 +88,8 @@ pub(super) struct Presented {
 impl Presented {
     /// `None` when it cannot be one of ours.
     pub(super) fn new(app: &App, purpose: Purpose, text: &str) -> AppResult<Option<Self>> {
+        // Mail programs and clipboards put blanks around what they copy, and write two hyphens as a dash.
+        let text = Zeroizing::new(typed::ascii_signs(text));
         let text = text.trim();
         if text.len() != TOKEN_CHARS {
             return Ok(None);

@@ -1,12 +1,13 @@
 //! `POST /auth/mfa/backup-codes/regenerate`, and what a backup code is: 60 random bits, kept as a keyed hash.
 
 use axum::extract::State;
+use muster_sync_core::typed::{self, CROCKFORD};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
 use super::factor::{self, Given, Judgement, refused};
-use super::limits::{BACKUP_CODE_CHARS, BACKUP_CODE_GROUP_CHARS, CODE_BYTES_MAX};
+use super::limits::{BACKUP_CODE_CHARS, BACKUP_CODE_GROUP_CHARS};
 use super::queries::{self, Owner};
 use super::{active_enrolment, owner_of};
 use crate::app::App;
@@ -19,8 +20,6 @@ use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::http::{Json, RequestId};
 use crate::mail::Notice;
 
-/// No two of these look alike: Crockford's base32.
-const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 /// Bits of a character.
 const CHAR_BITS: usize = 5;
 
@@ -108,7 +107,7 @@ fn code_of(bits: u64) -> String {
         if index > 0 && index % BACKUP_CODE_GROUP_CHARS == 0 {
             code.push('-');
         }
-        code.push(char::from(ALPHABET[(bits >> (CHAR_BITS * index)) as usize % ALPHABET.len()]));
+        code.push(char::from(CROCKFORD[(bits >> (CHAR_BITS * index)) as usize % CROCKFORD.len()]));
     }
     code
 }
@@ -121,17 +120,9 @@ pub(super) fn hash(state: &AuthState, owner: &Owner, code: &Secret) -> [u8; 32] 
     state.mfa.backup_codes.hash(message.as_bytes())
 }
 
-/// Capitals without hyphens and gaps; letters that are not in the alphabet become what they look like.
+/// The characters alone; what is no code becomes an empty text, which no code has.
 fn normal(text: &str) -> String {
-    let text = if text.len() <= CODE_BYTES_MAX { text } else { "" };
-    let chars = text.chars().filter(|c| !c.is_whitespace() && *c != '-');
-    chars
-        .map(|c| match c.to_ascii_uppercase() {
-            'O' => '0',
-            'I' | 'L' => '1',
-            other => other,
-        })
-        .collect()
+    typed::code(text).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -149,7 +140,9 @@ mod tests {
     #[test]
     fn a_code_may_be_typed_as_people_type() {
         let code = "4Q7K-1XB0-9ZD2";
-        for typed in ["4q7k1xb09zd2", "4Q7K 1XB0 9ZD2", " 4q7k-ixbo-9zd2 ", "4Q7K-LXBO-9ZD2"] {
+        for typed in
+            ["4q7k1xb09zd2", "4Q7K 1XB0 9ZD2", " 4q7k-ixbo-9zd2 ", "4Q7K-LXBO-9ZD2", "4Q7K\u{2013}1XB0\u{2014}9ZD2"]
+        {
             assert_eq!(normal(typed), normal(code), "{typed}");
         }
         assert_eq!(normal(&"4".repeat(65)), "");

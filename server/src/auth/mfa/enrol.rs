@@ -70,6 +70,9 @@ pub(super) struct MfaStatus {
     enabled: bool,
     /// Since when, milliseconds since the Unix epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
+    /// Since when.
+    #[serde(rename = "enabled_at", serialize_with = "crate::clock::as_iso_or_null")]
+    #[schema(value_type = Option<String>, format = DateTime)]
     enabled_at_ms: Option<i64>,
     /// Backup codes that still open.
     backup_codes_left: u32,

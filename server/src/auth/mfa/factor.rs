@@ -3,8 +3,10 @@
 //! The arithmetic is done before the transaction. In it, one conditional update takes the step or the code, so that of
 //! many equal requests one succeeds; and wrong codes are counted in the transaction that refuses them, which commits.
 
+use muster_sync_core::typed;
+use zeroize::Zeroizing;
+
 use super::backup_codes;
-use super::limits::CODE_BYTES_MAX;
 use super::queries::{self, Enrolment, Owner};
 use crate::app::App;
 use crate::auth::rates::{Counter, Counters, Key, Rate, seconds_after};
@@ -76,13 +78,9 @@ pub(super) fn prepare(app: &App, owner: &Owner, enrolment: &Enrolment, given: &G
     Ok(Attempt { owner, enrolment, proof, reseal, failures, now_ms: app.now_ms() })
 }
 
-/// People type the gap that their app shows.
-fn plain(code: &Secret) -> String {
-    let code = code.reveal();
-    if code.len() > CODE_BYTES_MAX {
-        return String::new();
-    }
-    code.chars().filter(|c| !c.is_whitespace()).collect()
+/// The digits, however they were typed; an empty text is no code.
+pub(super) fn plain(code: &Secret) -> Zeroizing<String> {
+    Zeroizing::new(typed::digits(code.reveal()).unwrap_or_default())
 }
 
 impl Attempt {

@@ -4,8 +4,6 @@
 pub(super) const SECRET_BYTES: usize = 20;
 /// How many steps a phone's clock may be ahead or behind.
 pub(super) const SKEW_STEPS: u16 = 1;
-/// Longest text that is looked at as a code of either kind.
-pub(super) const CODE_BYTES_MAX: usize = 64;
 
 /// Characters of a backup code, 5 random bits each.
 pub(super) const BACKUP_CODE_CHARS: usize = 12;

@@ -7,6 +7,7 @@
 
 mod link;
 mod notices;
+mod pooler;
 mod safety;
 mod session;
 mod target;
@@ -41,7 +42,10 @@ pub(super) fn check_address(url: &str) -> Result<(), DbError> {
 pub(super) fn open(url: &str, allowances: Allowances, capacity: Capacity) -> Result<(Workers, Notices), DbError> {
     let target = Arc::new(Target::parse(url)?);
     let mut writer = Link::new(Arc::clone(&target));
-    safety::check(writer.session().map_err(|trouble| trouble.error)?, allowances)?;
+    let session = writer.session().map_err(|trouble| trouble.error)?;
+    // First, because what the other checks learn would be true of one session among several.
+    pooler::check(&target)?;
+    safety::check(session, allowances)?;
     let notices = Notices::open(Arc::clone(&target), allowances)?;
     let workers = Workers::new(capacity.queue_wait);
     let started = workers.writer(move |queue| writer::write_loop(&mut writer, queue)).and_then(|()| {

@@ -20,7 +20,8 @@ pub struct Allowances {
 /// Refuses a database that would lose what was acknowledged, or that would damage texts.
 pub(super) fn check(session: &Session, allowances: Allowances) -> Result<(), DbError> {
     let sql = "SELECT CAST(current_setting('server_version_num') AS INTEGER), current_setting('server_encoding'),
-            pg_is_in_recovery(), current_setting('fsync'), current_setting('full_page_writes')";
+            pg_is_in_recovery(), current_setting('fsync'), current_setting('full_page_writes'),
+            current_setting('transaction_read_only')";
     let rows = session.query(sql, &[])?;
     let row = rows.first().ok_or(DbError::Closed)?;
     let refused = |text: &str| Err(DbError::Refused(text.to_owned()));
@@ -32,6 +33,11 @@ pub(super) fn check(session: &Session, allowances: Allowances) -> Result<(), DbE
     }
     if get::<bool>(row, 2)? {
         return refused("this PostgreSQL is a standby, which cannot be written; give the address of the primary");
+    }
+    if get::<String>(row, 5)? == "on" {
+        return refused(
+            "this database can only be read: default_transaction_read_only is on for it, or for the user of DATABASE_URL",
+        );
     }
     for (name, column) in [("fsync", 3), ("full_page_writes", 4)] {
         if get::<String>(row, column)? == "on" {

@@ -17,6 +17,7 @@ pub(in crate::devices) struct RequestRow {
     pub(in crate::devices) user: UserId,
     pub(in crate::devices) email: String,
     pub(in crate::devices) display_name: String,
+    pub(in crate::devices) external_id: Option<String>,
     pub(in crate::devices) role: Role,
     /// Whether it was a reset when it came.
     pub(in crate::devices) asks_reset: bool,
@@ -56,7 +57,8 @@ macro_rules! select_requests {
                     END,
                     (SELECT COUNT(*)
                      FROM devices d
-                     WHERE d.tenant_id = r.tenant_id AND d.user_id = r.user_id AND d.status = 'revoked')
+                     WHERE d.tenant_id = r.tenant_id AND d.user_id = r.user_id AND d.status = 'revoked'),
+                    u.external_id
              FROM device_requests r
              JOIN users u ON u.id = r.user_id AND u.tenant_id = r.tenant_id ",
             $rest
@@ -85,6 +87,7 @@ fn request_row(row: &Row<'_>) -> Result<RequestRow, DbError> {
         forked_at_ms: row.get(16)?,
         others_bound: row.get(17)?,
         earlier_devices: row.get(18)?,
+        external_id: row.get(19)?,
     })
 }
 
@@ -139,6 +142,7 @@ pub(in crate::devices) struct DeviceRow {
     pub(in crate::devices) user: UserId,
     pub(in crate::devices) email: String,
     pub(in crate::devices) display_name: String,
+    pub(in crate::devices) external_id: Option<String>,
     pub(in crate::devices) bound: bool,
     pub(in crate::devices) level: String,
     pub(in crate::devices) platform: String,
@@ -157,7 +161,7 @@ macro_rules! select_devices {
         concat!(
             "SELECT d.device_key, d.user_id, u.email, u.display_name, d.status, d.level, d.platform, d.model,
                     CASE WHEN d.sealed_code_key IS NULL THEN 0 ELSE 1 END, d.bound_at, d.bound_by, d.revoked_at,
-                    d.revoked_by, d.revoke_reason, d.forked_at
+                    d.revoked_by, d.revoke_reason, d.forked_at, u.external_id
              FROM devices d
              JOIN users u ON u.id = d.user_id AND u.tenant_id = d.tenant_id ",
             $rest
@@ -182,6 +186,7 @@ fn device_row(row: &Row<'_>) -> Result<DeviceRow, DbError> {
         revoked_by: row.get(12)?,
         revoke_reason: row.get(13)?,
         forked_at_ms: row.get(14)?,
+        external_id: row.get(15)?,
     })
 }
 

@@ -49,6 +49,23 @@ pub(in crate::devices) fn binding(
     )
 }
 
+/// How many requests of a user there are: since a time, and at all.
+pub(in crate::devices) fn count_requests(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    user: UserId,
+    since_ms: i64,
+) -> Result<(i64, i64), DbError> {
+    let found = tx.query_one(
+        "SELECT CAST(COALESCE(sum(CASE WHEN created_at > ?3 THEN 1 ELSE 0 END), 0) AS BIGINT), count(*)
+         FROM device_requests
+         WHERE tenant_id = ?1 AND user_id = ?2",
+        params![tenant.as_str(), &user.to_string(), since_ms],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
+    Ok(found.unwrap_or((0, 0)))
+}
+
 /// The owner of a key and the sealed code key.
 pub(in crate::devices) fn sealed_code_key(
     tx: &Tx<'_>,

@@ -1,24 +1,28 @@
-//! All SQL of sync that is not the change log's: what admission asks, and in `admin` what people ask.
+//! All SQL of sync that is not the change log's: what admission asks, in `admin` what people ask,
+//! and in `image_uses` what a database of before is read for.
 
 mod admin;
+mod image_uses;
 
 use muster_sync_core::{
     ChangeHash, DeviceKey, Locator,
     change::{SignedChange, Valid},
+    evidence::ImageRef,
     limits,
 };
 use sha2::{Digest, Sha256};
 
 pub(super) use admin::*;
+pub(super) use image_uses::*;
 
+use super::budget;
 use super::ingest::Sender;
 use super::prepare::Checked;
 use crate::db::{DbError, Row, Tx};
-use crate::ids::TenantId;
+use crate::evidence::{self, SealedManifest};
+use crate::ids::{TenantId, UserId};
+use crate::limits::Share;
 use crate::params;
-
-/// Refused changes of one sender of which a copy is kept.
-const REFUSALS_PER_SENDER_MAX: i64 = 1_000;
 
 pub(in crate::sync) fn has_manifest(
     tx: &Tx<'_>,
@@ -36,36 +40,63 @@ pub(in crate::sync) fn has_manifest(
     Ok(found.is_some())
 }
 
+/// What was refused, and why.
+pub(in crate::sync) struct Refused<'a> {
+    pub(in crate::sync) bytes: &'a [u8],
+    pub(in crate::sync) reason: &'static str,
+    pub(in crate::sync) detail: &'a str,
+}
+
+impl Refused<'_> {
+    /// The bytes of which a copy is kept.
+    pub(in crate::sync) fn kept(&self) -> &[u8] {
+        &self.bytes[..self.bytes.len().min(limits::CHANGE_SIZE_BYTES_MAX)]
+    }
+}
+
+/// Counts a refusal; a copy of what was never refused before is kept only if there is room for it.
 pub(in crate::sync) fn keep_refusal(
     tx: &Tx<'_>,
     sender: &Sender,
-    bytes: &[u8],
-    reason: &str,
-    detail: &str,
+    refused: &Refused<'_>,
+    is_kept: bool,
     now_ms: i64,
 ) -> Result<(), DbError> {
-    let sha256: [u8; 32] = Sha256::digest(bytes).into();
-    let kept = &bytes[..bytes.len().min(limits::CHANGE_SIZE_BYTES_MAX)];
+    let sha256: [u8; 32] = Sha256::digest(refused.bytes).into();
     let sender_id = sender.user.to_string();
-    tx.execute(
+    tx.send(
         "INSERT INTO refusals
              (tenant_id, sender_id, bytes_sha256, reason, detail, change, times, first_at, last_at)
-         SELECT ?1, ?2, ?3, ?4, ?5, ?6, 1, ?7, ?7
-         WHERE (SELECT count(*) FROM refusals WHERE tenant_id = ?1 AND sender_id = ?2) < ?8
+         SELECT ?1, ?2, ?3, ?4, ?5, ?6, 1, CAST(?7 AS BIGINT), CAST(?7 AS BIGINT)
+         WHERE CAST(?8 AS BIGINT) = 1 OR EXISTS (
+             SELECT 1
+             FROM refusals
+             WHERE tenant_id = ?1 AND sender_id = ?2 AND bytes_sha256 = ?3)
          ON CONFLICT (tenant_id, sender_id, bytes_sha256) DO UPDATE
          SET reason = excluded.reason, detail = excluded.detail, times = refusals.times + 1, last_at = excluded.last_at",
         params![
             sender.tenant.as_str(),
             &sender_id,
             &sha256,
-            reason,
-            detail,
-            kept,
+            refused.reason,
+            refused.detail,
+            refused.kept(),
             now_ms,
-            REFUSALS_PER_SENDER_MAX
+            is_kept
         ],
+    )
+}
+
+/// Copies of refused changes that are kept of a sender, and their bytes.
+pub(in crate::sync) fn refusals_of(tx: &Tx<'_>, tenant: &TenantId, sender: &str) -> Result<Share, DbError> {
+    let found = tx.query_one(
+        "SELECT count(*), CAST(COALESCE(sum(length(change)), 0) AS BIGINT)
+         FROM refusals
+         WHERE tenant_id = ?1 AND sender_id = ?2",
+        params![tenant.as_str(), sender],
+        |row| Ok(Share { rows: row.get(0)?, bytes: row.get(1)? }),
     )?;
-    Ok(())
+    Ok(found.unwrap_or(Share { rows: 0, bytes: 0 }))
 }
 
 /// Whether these bytes were refused although they are authentic: for what the server knew, or did not know, then.
@@ -95,9 +126,66 @@ pub(in crate::sync) fn discarded(tx: &Tx<'_>, tenant: &TenantId, hash: ChangeHas
     )
 }
 
-pub(in crate::sync) fn waiting_count(tx: &Tx<'_>, tenant: &TenantId, writer: &DeviceKey) -> Result<i64, DbError> {
-    let sql = "SELECT count(*) FROM quarantine WHERE tenant_id = ?1 AND writer = ?2 AND state = 'waiting'";
-    Ok(tx.query_one(sql, params![tenant.as_str(), &writer.0], |row| row.get(0))?.unwrap_or(0))
+/// Whether a change waits.
+pub(in crate::sync) fn waits(tx: &Tx<'_>, tenant: &TenantId, hash: ChangeHash) -> Result<bool, DbError> {
+    let found = tx.query_one(
+        "SELECT 1
+         FROM quarantine
+         WHERE tenant_id = ?1 AND hash = ?2 AND state = 'waiting'",
+        params![tenant.as_str(), &hash.0],
+        |row| row.get::<i64>(0),
+    )?;
+    Ok(found.is_some())
+}
+
+/// What waits on an account about its own person, or about nobody, and about others: rows and bytes.
+pub(in crate::sync) fn waiting_of(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    payer: &str,
+) -> Result<((i64, i64), (i64, i64)), DbError> {
+    let rows = tx.query(
+        "SELECT CASE WHEN subject_id IN ('', payer_id) THEN 1 ELSE 0 END AS is_own, count(*),
+             CAST(sum(size_bytes) AS BIGINT)
+         FROM quarantine
+         WHERE tenant_id = ?1 AND payer_id = ?2 AND state = 'waiting'
+         GROUP BY 1",
+        params![tenant.as_str(), payer],
+        |row| Ok((row.get::<bool>(0)?, (row.get(1)?, row.get(2)?))),
+    )?;
+    let of = |own: bool| rows.iter().find(|row| row.0 == own).map_or((0, 0), |row| row.1);
+    Ok((of(true), of(false)))
+}
+
+/// How many changes about one person wait on an account.
+pub(in crate::sync) fn waiting_about(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    payer: &str,
+    subject: &str,
+) -> Result<i64, DbError> {
+    let found = tx.query_one(
+        "SELECT count(*)
+         FROM quarantine
+         WHERE tenant_id = ?1 AND payer_id = ?2 AND subject_id = ?3 AND state = 'waiting'",
+        params![tenant.as_str(), payer, subject],
+        |row| row.get(0),
+    )?;
+    Ok(found.unwrap_or(0))
+}
+
+/// How many changes about a person wait on accounts of other students.
+pub(in crate::sync) fn strangers_waiting(tx: &Tx<'_>, tenant: &TenantId, subject: &str) -> Result<i64, DbError> {
+    let found = tx.query_one(
+        "SELECT count(*)
+         FROM quarantine q
+         JOIN users u ON u.id = q.payer_id
+         WHERE q.tenant_id = ?1 AND q.subject_id = ?2 AND q.payer_id <> ?2 AND q.state = 'waiting'
+             AND u.role IN ('guest', 'student')",
+        params![tenant.as_str(), subject],
+        |row| row.get(0),
+    )?;
+    Ok(found.unwrap_or(0))
 }
 
 /// What waits for a binding, or for the binding to come back.
@@ -112,24 +200,33 @@ pub(in crate::sync) fn unbound_count(tx: &Tx<'_>, tenant: &TenantId, writer: &De
     Ok(found.unwrap_or(0))
 }
 
+/// How a change waits: why, and on whose account.
+pub(in crate::sync) struct Kept<'a> {
+    pub(in crate::sync) signed: &'a SignedChange,
+    pub(in crate::sync) reason: &'a str,
+    pub(in crate::sync) payer: UserId,
+    pub(in crate::sync) size_bytes: usize,
+}
+
 pub(in crate::sync) fn keep_waiting(
     tx: &Tx<'_>,
     sender: &Sender,
     change: &Checked,
-    signed: &SignedChange,
-    reason: &str,
+    kept: &Kept<'_>,
     now_ms: i64,
 ) -> Result<(), DbError> {
     let [key1, key2] = change.name.key();
     let valid = &change.valid;
-    let sender_id = sender.user.to_string();
+    let (sender_id, payer_id) = (sender.user.to_string(), kept.payer.to_string());
     tx.execute(
         "INSERT INTO quarantine
              (tenant_id, hash, document_id, kind, key1, key2, writer, seq, change, signature, code_key, sender_id,
-              reason, state, received_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 'waiting', ?14)
+              reason, state, received_at, manifest, images, payer_id, subject_id, size_bytes)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 'waiting', ?14, ?15, ?16, ?17, ?18, ?19)
          ON CONFLICT (tenant_id, hash) DO UPDATE
          SET reason = excluded.reason,
+             manifest = COALESCE(quarantine.manifest, excluded.manifest),
+             images = COALESCE(quarantine.images, excluded.images),
              state = CASE WHEN quarantine.settled_by IS NULL THEN 'waiting' ELSE quarantine.state END",
         params![
             sender.tenant.as_str(),
@@ -140,15 +237,43 @@ pub(in crate::sync) fn keep_waiting(
             key2,
             &valid.writer.0,
             valid.seq as i64,
-            &signed.bytes,
-            &signed.signature,
+            &kept.signed.bytes,
+            &kept.signed.signature,
             change.code_key.as_deref(),
             &sender_id,
-            reason,
-            now_ms
+            kept.reason,
+            now_ms,
+            change.evidence.as_ref().map(|seen| &seen.sealed),
+            change.evidence.as_ref().map(|seen| encode_images(&seen.images)).as_ref(),
+            &payer_id,
+            budget::subject_of(&change.name),
+            kept.size_bytes as i64
         ],
     )?;
     Ok(())
+}
+
+fn encode_images(images: &[ImageRef]) -> Vec<u8> {
+    minicbor::to_vec(images).expect("encoding into memory does not fail")
+}
+
+/// What a submission in quarantine saw, if somebody brought it.
+pub(in crate::sync) fn waiting_evidence(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    hash: ChangeHash,
+    commitment: [u8; 32],
+) -> Result<Option<SealedManifest>, DbError> {
+    let found = tx.query_one(
+        "SELECT manifest, images
+         FROM quarantine
+         WHERE tenant_id = ?1 AND hash = ?2 AND manifest IS NOT NULL",
+        params![tenant.as_str(), &hash.0],
+        |row| Ok((row.get::<Vec<u8>>(0)?, row.get::<Vec<u8>>(1)?)),
+    )?;
+    let Some((sealed, images)) = found else { return Ok(None) };
+    let images = minicbor::decode(&images).map_err(|error| DbError::Other(error.to_string()))?;
+    Ok(Some(SealedManifest { commitment, sealed, images }))
 }
 
 /// A change that waits, whole.
@@ -297,7 +422,7 @@ impl Settled<'_> {
     pub(in crate::sync) const RELEASED: Self = Self { state: "released", by: None, reason: None, tell: false };
 }
 
-/// Settles what waits.
+/// Settles what waits. What was kept beside it is evidence by now, or goes.
 pub(in crate::sync) fn settle(
     tx: &Tx<'_>,
     tenant: &TenantId,
@@ -307,7 +432,8 @@ pub(in crate::sync) fn settle(
 ) -> Result<(), DbError> {
     tx.execute(
         "UPDATE quarantine
-         SET state = ?3, settled_at = ?4, settled_by = ?5, settle_reason = ?6, tell_since = ?7
+         SET state = ?3, settled_at = ?4, settled_by = ?5, settle_reason = ?6, tell_since = ?7,
+             manifest = NULL, images = NULL
          WHERE tenant_id = ?1 AND hash = ?2 AND state = 'waiting'",
         params![
             tenant.as_str(),
@@ -319,7 +445,7 @@ pub(in crate::sync) fn settle(
             settled.tell.then_some(now_ms)
         ],
     )?;
-    Ok(())
+    evidence::end_waiting(tx, tenant, hash, now_ms)
 }
 
 /// A change that was refused, as an admin sees it.

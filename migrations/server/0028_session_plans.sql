@@ -50,5 +50,8 @@ ALTER TABLE class_sessions ADD COLUMN contested BIGINT NOT NULL DEFAULT 0;
 -- For which course a session was closed, expired or given a new code: it counts if that course's plan stands.
 ALTER TABLE class_session_changes ADD COLUMN course_id TEXT;
 
+-- Who took it; unknown for those from before, which count on nobody's share.
+ALTER TABLE class_session_changes ADD COLUMN by_user TEXT;
+
 UPDATE class_session_changes
 SET course_id = (SELECT s.course_id FROM class_sessions s WHERE s.document_id = class_session_changes.document_id);

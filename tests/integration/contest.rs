@@ -1,8 +1,12 @@
 //! Who planned a session owns it: a second plan by somebody else gives nobody who teaches anything, until an admin decides.
 
+use muster_server::db::Db;
+use muster_server::log::ServerKey;
+use muster_server::recovery;
 use muster_sync_core::document::{
     Code, CodeMode, Decision, DecisionAction, Entry, Label, Plan, PlanAction, PlanChange,
 };
+use muster_sync_core::limits::SESSION_ENTRIES_PER_PERSON_MAX;
 use muster_sync_core::sync::message::FateKind;
 use muster_sync_core::{ChangeHash, DocumentName, Locator};
 use muster_tests::Client;
@@ -136,6 +140,16 @@ async fn take_over(planner_first: bool) {
     assert_eq!(detail["record"]["state"], "confirmed", "what waited was judged again");
     let shown = planner.phone.client.get(&format!("{SESSIONS}/{locator}")).await.expect(200);
     assert_eq!((&shown["contested"], &shown["status"]), (&json!(false), &json!("open")), "the rival closed nothing");
+
+    let data = lecture.server.stop().await;
+    let rebuilt = tokio::task::spawn_blocking(move || {
+        let key = ServerKey::load(&data.path().join("keys")).unwrap();
+        let db = Db::open_sqlite_read_only(&data.path().join("muster.db")).unwrap();
+        let rebuilt = recovery::rebuild(&db, &key, &data.path().join("made.db"), false, &|_, _| {}).unwrap();
+        db.close();
+        rebuilt
+    });
+    assert!(rebuilt.await.unwrap().is_equal(), "the log says the same");
 }
 
 /// An admin settles the session; nobody else can, and nothing but one of its plans can stand.
@@ -174,4 +188,29 @@ async fn a_new_phone_of_the_planner_contests_nothing() {
     let shown = lecture.lecturer.get(&format!("{SESSIONS}/{locator}")).await.expect(200);
     assert_eq!((&shown["contested"], &shown["rival_plans"]), (&json!(false), &json!(0)));
     assert_eq!(old.status(&format!("{SESSIONS}/{locator}/attendance")).await, 200);
+}
+
+#[tokio::test]
+async fn one_person_changes_a_session_only_so_often_and_somebody_else_still_can() {
+    let lecture = Lecture::begin().await;
+    let mut planner = Planner::new(&lecture, lecture.lecturer.clone(), &lecture.course, 91).await;
+    let locator = Locator::from_random([3, 1, 4, 3]);
+    let plan = planner.plan(locator).0;
+    planner.accepted(plan).await;
+    let room = SESSION_ENTRIES_PER_PERSON_MAX - 1;
+    let changes: Vec<Item> = (1..=room + 1)
+        .map(|epoch| {
+            let change = PlanChange::new(PlanAction::Regenerate, NOON_MS + epoch as i64, epoch, None);
+            planner.write(DocumentName::ClassSession { locator }, change)
+        })
+        .collect();
+    let mut fates = planner.phone.push(&changes[..50]).await;
+    fates.extend(planner.phone.push(&changes[50..]).await);
+    let (last, taken) = fates.split_last().unwrap();
+    assert!(taken.iter().all(|fate| fate.kind == FateKind::Accepted), "{taken:?}");
+    assert_eq!((last.kind, last.reason.as_deref()), (FateKind::Refused, Some("too_many_plan_changes")));
+    let path = format!("{SESSIONS}/{locator}/regenerate");
+    let client = &planner.phone.client;
+    client.post(&path, &json!({})).await.expect_error(409, "TOO_MANY_PLAN_CHANGES");
+    lecture.server.client("admin").await.post(&path, &json!({})).await.expect(200);
 }

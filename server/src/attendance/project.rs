@@ -3,7 +3,7 @@
 //!
 //! A first submission costs three statements: its row, the record's row and the job.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use muster_sync_core::{
     DocumentName, Locator,
@@ -71,9 +71,13 @@ pub fn follow_session(tx: &Tx<'_>, tenant: &TenantId, locator: &Locator, now_ms:
     if moving.is_empty() {
         return Ok(());
     }
-    let before: BTreeSet<_> = moving.iter().filter_map(|(_, before)| before.clone()).collect();
-    for before in before {
-        queries::leave_channel(tx, tenant, locator, Channel::CourseStaff(before).key(tenant))?;
+    let mut leaving: BTreeMap<&str, BTreeSet<i64>> = BTreeMap::new();
+    for (document, before) in &moving {
+        let Some(before) = before else { continue };
+        leaving.entry(before).or_default().extend(queries::log_indexes(tx, *document)?);
+    }
+    for (before, log_indexes) in leaving {
+        log::take_from(tx, tenant, &Channel::CourseStaff(before.to_owned()), &log_indexes)?;
     }
     queries::set_course(tx, tenant, locator, course.as_deref())?;
     let Some(course) = course else { return Ok(()) };

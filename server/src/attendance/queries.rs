@@ -382,23 +382,6 @@ pub(super) fn set_course(
     )
 }
 
-/// Takes the records of a session out of a channel: whoever has pulled them has them, and nobody else gets them.
-pub(super) fn leave_channel(tx: &Tx<'_>, tenant: &TenantId, locator: &Locator, channel: i64) -> Result<(), DbError> {
-    tx.send(
-        "DELETE FROM channel_entries
-         WHERE channel_key = ?3 AND log_index IN (
-             SELECT e.log_index FROM records r JOIN submissions e ON e.document_id = r.document_id
-             WHERE r.tenant_id = ?1 AND r.locator = ?2
-             UNION ALL SELECT e.log_index FROM records r JOIN verdicts e ON e.document_id = r.document_id
-             WHERE r.tenant_id = ?1 AND r.locator = ?2
-             UNION ALL SELECT e.log_index FROM records r JOIN decisions e ON e.document_id = r.document_id
-             WHERE r.tenant_id = ?1 AND r.locator = ?2
-             UNION ALL SELECT e.log_index FROM records r JOIN appeals e ON e.document_id = r.document_id
-             WHERE r.tenant_id = ?1 AND r.locator = ?2)",
-        params![tenant.as_str(), locator.as_str(), channel],
-    )
-}
-
 /// The student's flagged records whose flags contain `part`, by their id from `after` on.
 pub(super) fn flagged_with(
     tx: &Tx<'_>,

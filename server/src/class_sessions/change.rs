@@ -112,6 +112,7 @@ async fn append(
     action: PlanAction,
 ) -> AppResult<()> {
     let (actor, now_ms, locator) = (user.actor(request), app.now_ms(), session.locator);
+    let (user_of_share, document) = (user.clone(), session.document);
     let (noted, result) = match action {
         PlanAction::Close => (Action::ClassSessionClose, "closed"),
         PlanAction::Expire => (Action::ClassSessionExpire, "expired"),
@@ -124,6 +125,7 @@ async fn append(
     let name = DocumentName::ClassSession { locator: session.locator };
     let channels = log::channels_of(&name, Some(&session.course));
     log::append_as_server(app, &user.tenant, vec![(name, channels, entry.into())], move |tx, appended| {
+        super::check_share(tx, document, &user_of_share, appended.len() as u64)?;
         for change in appended {
             project(tx, change)?;
         }

@@ -14,19 +14,24 @@ mod secret;
 mod session;
 mod view;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use muster_sync_core::{
-    ChangeHash, DocumentId, Locator,
+    ChangeHash, DocumentId, DocumentName, Locator,
+    document::{Entry, PlanAction},
+    limits::SESSION_ENTRIES_PER_PERSON_MAX,
     plan::{Claim, Settlement},
 };
+use serde_json::json;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::app::App;
 use crate::auth::CurrentUser;
 use crate::db::{DbError, Tx};
+use crate::error::{AppError, AppResult};
 use crate::ids::TenantId;
+use crate::log::{self, Channel};
 
 pub use access::{find_named, teaches};
 pub use project::project;
@@ -92,6 +97,45 @@ pub fn course_of(tx: &Tx<'_>, tenant: &TenantId, locator: &Locator) -> Result<Op
     queries::course(tx, tenant, locator)
 }
 
+/// The channels of an entry that belongs to `course`: an admin's word whose plan stands goes to everybody who planned.
+///
+/// # Errors
+/// When the database fails.
+pub fn channels(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    name: &DocumentName,
+    entry: &Entry,
+    course: Option<&str>,
+) -> Result<Vec<Channel>, DbError> {
+    if !matches!(entry, Entry::PlanChanges(change) if change.action == PlanAction::Settle) {
+        return Ok(log::channels_of(name, course));
+    }
+    let courses: BTreeSet<_> = claims(tx, name.id(tenant.as_str()))?.into_values().map(|claim| claim.course).collect();
+    Ok(courses.iter().flat_map(|course| log::channels_of(name, Some(course))).collect())
+}
+
+/// What one person has written into a session's document: plans, changes and settlements.
+///
+/// # Errors
+/// When the database fails.
+pub fn entries_by(tx: &Tx<'_>, document: DocumentId, person: &str) -> Result<u64, DbError> {
+    queries::entries_by(tx, document, person)
+}
+
+/// An error if `user` has no room for `n_entries` more in a session's document.
+///
+/// # Errors
+/// When nothing is left of the share, or the database fails.
+pub fn check_share(tx: &Tx<'_>, document: DocumentId, user: &CurrentUser, n_entries: u64) -> AppResult<()> {
+    if entries_by(tx, document, &user.id.to_string())? + n_entries <= SESSION_ENTRIES_PER_PERSON_MAX {
+        return Ok(());
+    }
+    let sentence = "you changed this class session as often as one person may; somebody else still can";
+    let details = json!({ "limit": SESSION_ENTRIES_PER_PERSON_MAX });
+    Err(AppError::conflict("TOO_MANY_PLAN_CHANGES", sentence).with_details(details))
+}
+
 /// A contested session as the user planned it; `None` for whoever did not.
 ///
 /// # Errors
@@ -105,5 +149,6 @@ fn with_epochs(tx: &Tx<'_>, found: Option<ClassSession>) -> Result<Option<ClassS
     if session.epoch > 0 {
         session.epochs = queries::epochs(tx, session.document)?;
     }
+    session.other_keys = queries::other_keys(tx, session.document)?;
     Ok(Some(session))
 }

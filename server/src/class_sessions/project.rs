@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use muster_sync_core::{
     DocumentId, DocumentName, Locator,
-    document::{Entry, PlanAction, PlanChange},
+    document::{Entry, Label, PlanAction, PlanChange},
     plan::{self, Claim, Settlement, Standing},
 };
 
@@ -24,11 +24,7 @@ pub fn project(tx: &Tx<'_>, appended: &Appended) -> Result<(), DbError> {
     match &appended.valid.entry {
         Entry::Plan(plan) => {
             let writer = &appended.valid.writer;
-            let planner = match &plan.by {
-                Some(by) => by.as_str().to_owned(),
-                None => devices::owner_of(tx, tenant, writer)?
-                    .map_or_else(|| writer.to_string(), |owner| owner.user.to_string()),
-            };
+            let planner = person(tx, appended, plan.by.as_ref())?;
             let planned = Planned {
                 document,
                 hash: appended.hash(),
@@ -46,18 +42,29 @@ pub fn project(tx: &Tx<'_>, appended: &Appended) -> Result<(), DbError> {
         }
         Entry::PlanChanges(change) => {
             let course = queries::course(tx, tenant, locator)?;
-            queries::insert_change(tx, document, appended.log_index, change, course.as_deref())?;
+            let by = person(tx, appended, change.by.as_ref())?;
+            queries::insert_change(tx, document, appended.log_index, change, (&by, course.as_deref()))?;
             queries::refresh(tx, document)
         }
         _ => Ok(()),
     }
 }
 
+/// Who wrote an entry; the key in hexadecimal while nobody knows whose it is.
+fn person(tx: &Tx<'_>, appended: &Appended, by: Option<&Label>) -> Result<String, DbError> {
+    if let Some(by) = by {
+        return Ok(by.as_str().to_owned());
+    }
+    let writer = &appended.valid.writer;
+    let owner = devices::owner_of(tx, &appended.tenant, writer)?;
+    Ok(owner.map_or_else(|| writer.to_string(), |owner| owner.user.to_string()))
+}
+
 fn settle(tx: &Tx<'_>, appended: &Appended, change: &PlanChange) -> Result<(), DbError> {
     let Some(plan) = change.plan else { return Ok(()) };
     let settlement = Settlement {
         writer: appended.valid.writer,
-        by: change.by.as_ref().map(|by| by.as_str().to_owned()).unwrap_or_default(),
+        by: person(tx, appended, change.by.as_ref())?,
         place: appended.log_index.unsigned_abs(),
         plan,
         after: change.after().collect(),

@@ -46,6 +46,7 @@ fn class_session(row: &Row<'_>) -> Result<ClassSession, DbError> {
         locator: Locator::parse(&locator).ok_or_else(|| broken("locator"))?,
         course: row.get(2)?,
         planned_by: DeviceKey(row.get(3)?),
+        other_keys: Vec::new(),
         by_user: row.get(4)?,
         opens_at_ms: row.get(5)?,
         closes_at_ms: row.get(6)?,
@@ -213,6 +214,33 @@ pub(super) fn insert_settlement(tx: &Tx<'_>, appended: &Appended, one: &Settleme
     )
 }
 
+/// The other keys of whoever wrote the plan that is shown, with plans for the same course.
+pub(super) fn other_keys(tx: &Tx<'_>, document: DocumentId) -> Result<Vec<DeviceKey>, DbError> {
+    tx.query(
+        "SELECT DISTINCT o.planned_by
+         FROM class_sessions s
+         JOIN class_session_plans p ON p.document_id = s.document_id AND p.log_index = s.log_index
+         JOIN class_session_plans o ON o.document_id = p.document_id AND o.planner = p.planner
+              AND o.course_id = p.course_id AND o.planned_by <> p.planned_by
+         WHERE s.document_id = ?1
+         ORDER BY o.planned_by",
+        params![&document.0],
+        |row| Ok(DeviceKey(row.get(0)?)),
+    )
+}
+
+/// What one person has written into a session's document.
+pub(super) fn entries_by(tx: &Tx<'_>, document: DocumentId, person: &str) -> Result<u64, DbError> {
+    let counted = tx.query_one(
+        "SELECT (SELECT COUNT(*) FROM class_session_plans WHERE document_id = ?1 AND planner = ?2)
+              + (SELECT COUNT(*) FROM class_session_changes WHERE document_id = ?1 AND by_user = ?2)
+              + (SELECT COUNT(*) FROM class_session_settlements WHERE document_id = ?1 AND by_user = ?2)",
+        params![&document.0, person],
+        |row| row.get(0),
+    )?;
+    Ok(counted.unwrap_or(0))
+}
+
 /// Every settlement of a session.
 pub(super) fn settlements(tx: &Tx<'_>, document: DocumentId) -> Result<BTreeMap<ChangeHash, Settlement>, DbError> {
     let rows = tx.query(
@@ -272,12 +300,12 @@ pub(super) fn insert_change(
     document: DocumentId,
     log_index: i64,
     change: &PlanChange,
-    course: Option<&str>,
+    (by, course): (&str, Option<&str>),
 ) -> Result<(), DbError> {
     tx.send(
-        "INSERT INTO class_session_changes (document_id, log_index, action, at, epoch, course_id)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        params![&document.0, log_index, change.action.as_str(), change.at_ms, change.epoch as i64, course],
+        "INSERT INTO class_session_changes (document_id, log_index, action, at, epoch, by_user, course_id)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        params![&document.0, log_index, change.action.as_str(), change.at_ms, change.epoch as i64, by, course],
     )
 }
 

@@ -18,6 +18,9 @@ pub struct ClassSession {
     pub course: String,
     /// The writer of the plan, whose code key gives the secret.
     pub planned_by: DeviceKey,
+    /// Other keys of the same person with a plan for the same course, such as a new phone's, whose code holds as well;
+    /// filled by `find` and `find_document` only.
+    pub other_keys: Vec<DeviceKey>,
     /// The user for whom the server wrote the plan.
     pub by_user: Option<String>,
     /// Start, Unix milliseconds.
@@ -127,6 +130,7 @@ mod tests {
             locator: Locator::from_random([0; 4]),
             course: "c".into(),
             planned_by: DeviceKey([0; 32]),
+            other_keys: Vec::new(),
             by_user: None,
             opens_at_ms: 1_000,
             closes_at_ms: 2_000,

@@ -251,7 +251,7 @@ fn project(
         }
         (DocumentName::DeviceBinding { .. }, _) => None,
     };
-    let channels = log::channels_of(&row.name, course.as_deref());
+    let channels = class_sessions::channels(tx, tenant, &row.name, &row.valid.entry, course.as_deref())?;
     let appended: Appended =
         log::append(tx, tenant, &row.name, &row.valid, &row.signed, row.received_at_ms, &channels)?;
     match appended.valid.container {

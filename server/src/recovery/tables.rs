@@ -90,7 +90,11 @@ pub const PROJECTIONS: &[Projection] = &[
         &["document_id", "log_index"],
         &["hash", "writer", "by_user", "plan_hash", "after_hashes"],
     ),
-    projection("class_session_changes", &["document_id", "log_index"], &["action", "at", "epoch", "course_id"]),
+    projection(
+        "class_session_changes",
+        &["document_id", "log_index"],
+        &["action", "at", "epoch", "by_user", "course_id"],
+    ),
     Projection {
         kept: &["awaiting_media", "updated_at"],
         ..projection(

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use muster_sync_core::{
     ChangeHash, DocumentName,
-    document::{Code, Label, PlanAction, PlanChange, join_hashes},
+    document::{Code, Entry, Label, PlanAction, PlanChange, join_hashes},
     limits::DECISION_AFTER_MAX,
     plan,
 };
@@ -16,6 +16,7 @@ use crate::app::App;
 use crate::audit::{self, Action, Event};
 use crate::auth::Allowed;
 use crate::auth::permission::SystemAdmin;
+use crate::db::DbError;
 use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::http::{Json, Path, RequestId};
 use crate::log::{self, ServerKey};
@@ -48,6 +49,7 @@ pub(super) struct Settled {
         (status = 200, body = Settled),
         (status = 403, body = ErrorEnvelope),
         (status = 404, body = ErrorEnvelope),
+        (status = 409, description = "one person may write only so much about a session", body = ErrorEnvelope),
         (status = 422, body = ErrorEnvelope)
     )
 )]
@@ -65,13 +67,13 @@ pub(super) async fn settle(
     let read = app.db.read(move |tx| {
         let session = class_sessions::find_named(tx, &asking, &id)?;
         let session = session.ok_or_else(|| AppError::not_found("the class session"))?;
-        let claims = class_sessions::claims(tx, session.document)?;
-        Ok::<_, AppError>((session.locator, claims, class_sessions::settlements(tx, session.document)?))
+        if !class_sessions::claims(tx, session.document)?.contains_key(&plan) {
+            return Err(AppError::field("plan", "is not a plan of this session"));
+        }
+        class_sessions::check_share(tx, session.document, &asking, 1)?;
+        Ok::<_, AppError>((session.locator, class_sessions::settlements(tx, session.document)?))
     });
-    let (locator, claims, settlements) = read.await?;
-    if !claims.contains_key(&plan) {
-        return Err(AppError::field("plan", "is not a plan of this session"));
-    }
+    let (locator, settlements) = read.await?;
     let seen = plan::heads(&settlements);
     let entry = PlanChange {
         action: PlanAction::Settle,
@@ -83,31 +85,30 @@ pub(super) async fn settle(
         reason: Some(reason.clone()),
     };
     let name = DocumentName::ClassSession { locator };
-    let mut courses: Vec<_> = claims.into_values().map(|claim| claim.course).collect();
-    courses.sort_unstable();
-    courses.dedup();
-    let channels = courses.iter().flat_map(|course| log::channels_of(&name, Some(course))).collect();
+    let (tenant, entry) = (user.tenant.clone(), Entry::from(entry));
+    let (of, said) = (name.clone(), entry.clone());
+    let read = app.db.read(move |tx| class_sessions::channels(tx, &tenant, &of, &said, None)).await;
+    let channels = read.map_err(|error: DbError| AppError::from(error))?;
     let (sender, now_ms) = (Sender { tenant: user.tenant.clone(), user: user.id }, app.now_ms());
     let server = ServerKey::of(&app)?.public();
-    let settled =
-        log::append_as_server(&app, &user.tenant, vec![(name, channels, entry.into())], move |tx, appended| {
-            for one in appended {
-                class_sessions::project(tx, one)?;
-            }
-            attendance::follow_session(tx, &sender.tenant, &locator, now_ms)?;
-            let admission = Admission::new(tx, &sender, server, now_ms);
-            quarantine::note(&admission, Which::Session(&locator))?;
-            quarantine::judge_again(&admission)?;
-            admission.finish()?;
-            let event = Event {
-                action: Action::ClassSessionSettle,
-                kind: "class_session",
-                id: locator.as_str(),
-                reason: Some(reason.as_str()),
-                result: "settled",
-            };
-            audit::record(tx, &actor, &event, now_ms)?;
-            Ok(class_sessions::course_of(tx, &sender.tenant, &locator)?)
-        });
+    let settled = log::append_as_server(&app, &user.tenant, vec![(name, channels, entry)], move |tx, appended| {
+        for one in appended {
+            class_sessions::project(tx, one)?;
+        }
+        attendance::follow_session(tx, &sender.tenant, &locator, now_ms)?;
+        let admission = Admission::new(tx, &sender, server, now_ms);
+        quarantine::note(&admission, Which::Session(&locator))?;
+        quarantine::judge_again(&admission)?;
+        admission.finish()?;
+        let event = Event {
+            action: Action::ClassSessionSettle,
+            kind: "class_session",
+            id: locator.as_str(),
+            reason: Some(reason.as_str()),
+            result: "settled",
+        };
+        audit::record(tx, &actor, &event, now_ms)?;
+        Ok(class_sessions::course_of(tx, &sender.tenant, &locator)?)
+    });
     Ok(Json(Settled { locator: locator.to_string(), course_id: settled.await? }))
 }

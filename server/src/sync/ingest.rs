@@ -83,7 +83,7 @@ pub(super) struct Admission<'a> {
     /// Whether the change that is judged now has waited in quarantine.
     pub(super) waited: Cell<bool>,
     /// Who wrote the change that is judged now, unless the server did.
-    author: Cell<Option<UserId>>,
+    pub(super) author: Cell<Option<UserId>>,
     /// What the people of this request use up.
     pub(super) accounts: RefCell<HashMap<UserId, Account>>,
     /// What waited and is to be judged again, oldest first. A list, and no recursion: a chain may be long.
@@ -406,7 +406,7 @@ impl<'a> Admission<'a> {
             }
             (DocumentName::DeviceBinding { .. }, _) => None,
         };
-        let channels = log::channels_of(&change.name, course.as_deref());
+        let channels = class_sessions::channels(self.tx, tenant, &change.name, &change.valid.entry, course.as_deref())?;
         // What the log lost and gets back was here when its receipt says so, and is judged by that time.
         let received_at_ms = change.first_received_ms.map_or(self.now_ms, |first_ms| first_ms.min(self.now_ms));
         if let Some(author) = self.author.get() {
@@ -417,7 +417,7 @@ impl<'a> Admission<'a> {
             evidence::keep(self.tx, tenant, student, change.valid.document, seen, self.now_ms)?;
         }
         self.project(&appended, change, course.as_deref())?;
-        self.shares.count(change);
+        self.shares.count(self, change);
         self.moved.borrow_mut().extend(channels);
         Ok(Outcome::Accepted {
             document: appended.document(),

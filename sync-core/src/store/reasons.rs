@@ -49,6 +49,10 @@ const SENTENCES: &[(&str, &str)] = &[
     ),
     ("too_many_appeals", "This record has as many appeals as it may have. Speak to your lecturer."),
     ("too_many_decisions", "You have decided about this record as often as one person may. Let somebody else decide."),
+    (
+        "too_many_plan_changes",
+        "You have changed this class session as often as one person may. Let somebody else change it.",
+    ),
     ("student_unknown", "The server does not know this user id. Sign in again, and ask the administration."),
     ("manifest_mismatch", "The evidence does not match the record. Capture again."),
     ("change_too_large", "The record is too large. Update the app and capture again."),

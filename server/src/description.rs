@@ -109,11 +109,12 @@ fn name_operations(openapi: &mut OpenApi, canonical_prefix: &str) {
 /// The name of a request, which it may bring along.
 const REQUEST_ID: &str = "X-Request-ID";
 /// The headers of an answer, whatever the operation: with which status, which one, and what it says.
-const REPLY_HEADERS: [(&str, &str, &str); 4] = [
+const REPLY_HEADERS: [(&str, &str, &str); 5] = [
     ("401", "WWW-Authenticate", "how to sign in"),
     ("415", "Accept-Encoding", "what the body may be encoded in, where it came with a Content-Encoding"),
     ("429", "Retry-After", "seconds after which to come back"),
     ("503", "Retry-After", "seconds after which to come back"),
+    ("507", "Retry-After", "seconds after which to come back"),
 ];
 
 /// Every request may name itself, and every answer says under which name it is in the log.

@@ -125,6 +125,11 @@ impl AppError {
         &self.message
     }
 
+    /// After how many seconds to come back, if it is worth it.
+    pub(crate) fn retry_after_s(&self) -> Option<u32> {
+        self.retry_after_s
+    }
+
     /// What machines are told; null if nothing.
     pub(crate) fn details(&self) -> &Value {
         &self.details

@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod limits;
+pub mod shares;
 pub mod text;
 pub mod config;
 pub mod telemetry;

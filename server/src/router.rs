@@ -10,10 +10,8 @@ use crate::{
     oidc, roster, settings, sync, uploads,
 };
 
-/// The prefix that documentation and our own clients use.
-pub const CANONICAL_PREFIX: &str = "/api/v1";
-/// The prefix of one of the systems that Muster replaces.
-const LEGACY_PREFIX: &str = "/v1";
+pub use crate::http::CANONICAL_PREFIX;
+use crate::http::LEGACY_PREFIX;
 
 /// The server's routes, ready to serve.
 pub fn router(app: App) -> Router {

@@ -83,8 +83,15 @@ async fn upload(
     body: Body,
 ) -> AppResult<Response> {
     let sha256 = parse_sha256("sha256", &sha256)?;
-    let bytes = read_body(&headers, body, app.config.image_bytes_max()).await?;
+    let (announced, image_bytes_max) = (announced(&headers), app.config.image_bytes_max());
+    within(announced.unwrap_or(0), image_bytes_max)?;
     let student = allowed.id.to_string();
+    let expected = evidence::expected_image(&app, &allowed.tenant, &student, sha256).await?;
+    let bytes_max = usize::try_from(expected.size_bytes).unwrap_or(0).min(image_bytes_max);
+    if announced.is_some_and(|bytes| bytes > bytes_max) {
+        return Err(evidence::hash_mismatch());
+    }
+    let bytes = read_body(body, bytes_max).await?;
     let stored = evidence::receive_image(&app, &allowed.tenant, &student, sha256, bytes).await?;
     let (tenant, now_ms) = (allowed.tenant.clone(), app.now_ms());
     // Also after a repeated upload: the first one may have been cut off before this.
@@ -129,23 +136,27 @@ fn parse_sha256(field: &'static str, text: &str) -> AppResult<[u8; 32]> {
     sha256.ok_or_else(|| AppError::field(field, "expected 64 hexadecimal digits"))
 }
 
-/// Reads the body as it comes, and never more of it than an image may have.
-async fn read_body(headers: &HeaderMap, body: Body, bytes_max: usize) -> AppResult<Vec<u8>> {
-    let too_large = || AppError::too_large(format!("an image has at most {bytes_max} bytes"));
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    if announced.is_some_and(|length| length > bytes_max) {
-        return Err(too_large());
+fn announced(headers: &HeaderMap) -> Option<usize> {
+    headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok())
+}
+
+fn within(bytes: usize, bytes_max: usize) -> AppResult<()> {
+    if bytes <= bytes_max {
+        return Ok(());
     }
-    let mut bytes = Vec::with_capacity(announced.unwrap_or(0));
+    Err(AppError::too_large(format!("this image has at most {bytes_max} bytes")))
+}
+
+/// Reads the body as it comes, and never more of it than the image may have.
+async fn read_body(body: Body, bytes_max: usize) -> AppResult<Vec<u8>> {
+    let mut bytes = Vec::new();
     let mut stream = body.into_data_stream();
     while let Some(chunk) = stream.next().await {
         let chunk = chunk.map_err(|error| {
             AppError::new(StatusCode::BAD_REQUEST, "BODY_INCOMPLETE", "the body ended early; send it again")
                 .with_cause(error)
         })?;
-        if bytes.len() + chunk.len() > bytes_max {
-            return Err(too_large());
-        }
+        within(bytes.len() + chunk.len(), bytes_max)?;
         bytes.extend_from_slice(&chunk);
     }
     Ok(bytes)

@@ -3,7 +3,11 @@
 //! Documents cannot forget, people must be able to be forgotten: everything personal is in here, is kept encrypted
 //! outside the documents, and can be erased while the signed history still verifies.
 
-use crate::{Refusal, limits, reading, time::CaptureClocks};
+use crate::{
+    Refusal, limits, reading,
+    time::CaptureClocks,
+    wire::{self, TooMany},
+};
 use minicbor::{Decode, Decoder, Encode, data::Type, decode::Error};
 use sha2::{Digest, Sha256};
 
@@ -115,7 +119,7 @@ pub struct Manifest {
     #[cbor(n(1), with = "minicbor::bytes")]
     pub salt: [u8; 32],
     /// The images.
-    #[n(2)]
+    #[cbor(n(2), decode_with = "read_images")]
     pub images: Vec<ImageRef>,
     /// The position, if the phone had one.
     #[n(3)]
@@ -126,6 +130,10 @@ pub struct Manifest {
     /// The device.
     #[n(5)]
     pub device: DeviceFacts,
+}
+
+fn read_images<C>(decoder: &mut Decoder<'_>, context: &mut C) -> Result<Vec<ImageRef>, Error> {
+    wire::list(decoder, context, limits::MANIFEST_IMAGES_MAX, "images")
 }
 
 impl Manifest {
@@ -144,13 +152,14 @@ impl Manifest {
         if bytes.len() > limits::MANIFEST_SIZE_BYTES_MAX {
             return refused("larger than 4096 bytes");
         }
-        let Ok(mut manifest) = minicbor::decode::<Self>(bytes) else { return refused("not a manifest in CBOR") };
+        let mut manifest = match wire::whole::<Self>(bytes) {
+            Ok(manifest) => manifest,
+            Err(error) if TooMany::of(&error).is_some() => return refused("more than 4 images"),
+            Err(_) => return refused("not a manifest in CBOR"),
+        };
         manifest.position = manifest.position.filter(Position::says_where);
         if manifest.version < MANIFEST_VERSION {
             return refused("unknown version");
-        }
-        if manifest.images.len() > limits::MANIFEST_IMAGES_MAX {
-            return refused("more than 4 images");
         }
         if manifest.images.iter().any(|image| image.size_bytes > limits::IMAGE_SIZE_BYTES_MAX) {
             return refused("an image larger than 20 MB");
@@ -290,7 +299,11 @@ pub struct Check {
 /// All checks of a verdict, as the verdict's `checks` field holds them.
 #[derive(Debug, Clone, Default, PartialEq, Encode, Decode)]
 #[cbor(transparent)]
-pub struct Checks(#[n(0)] pub Vec<Check>);
+pub struct Checks(#[cbor(n(0), decode_with = "read_checks")] pub Vec<Check>);
+
+fn read_checks<C>(decoder: &mut Decoder<'_>, context: &mut C) -> Result<Vec<Check>, Error> {
+    wire::list(decoder, context, limits::CHECKS_MAX, "checks")
+}
 
 impl Checks {
     /// As CBOR.
@@ -302,6 +315,6 @@ impl Checks {
     /// From CBOR; `None` if it is not a list of checks.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        minicbor::decode(bytes).ok()
+        wire::whole(bytes).ok()
     }
 }

@@ -4,6 +4,7 @@
 //! and on the server, so both judge a change alike. Every byte and limit is in `PROTOCOL.md`.
 
 pub mod limits;
+mod wire;
 
 pub mod error;
 pub mod typed;

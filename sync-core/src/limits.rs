@@ -45,6 +45,11 @@ pub const PAGE_SIZE_BYTES_MAX: usize = 1024 * 1024;
 /// Most channels of which one client may hold a cursor.
 pub const CURSORS_MAX: usize = 512;
 
+/// Most hashes in one list of a response: images that are wanted, changes to ask again about.
+pub const HASHES_PER_RESPONSE_MAX: usize = 1_000;
+/// Most checks of one verdict.
+pub const CHECKS_MAX: usize = 64;
+
 /// Largest message between two phones that meet, in bytes.
 pub const RELAY_MESSAGE_BYTES_MAX: usize = 128 * 1024;
 /// Most class sessions that a relay offers to carry for at once.

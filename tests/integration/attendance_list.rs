@@ -22,7 +22,7 @@ async fn a_record_is_in_the_list_of_its_student_its_lecturer_and_the_office_and_
     for role in ["staff", "reviewer", "admin"] {
         let all = lecture.server.client(role).await.get(list).await.expect(200);
         assert_eq!(ids(&all), [of_bob.clone(), of_ada.clone()], "{role}");
-        assert_eq!(all["items"][1]["student_id"], ada.client.user_id(), "{role} sees whose it is");
+        assert_eq!(all["items"][1]["user_id"], ada.client.user_id(), "{role} sees whose it is");
     }
     for role in ["lecturer", "student", "guest"] {
         let none = lecture.server.client(role).await.get(list).await.expect(200);

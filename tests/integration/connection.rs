@@ -116,12 +116,16 @@ async fn bodies_that_trickle_take_no_place_from_others() {
 
 #[tokio::test]
 async fn one_connection_too_many_is_told_to_come_back() {
-    let server = server(ConnectionLimits { connections_max: 1, ..LIMITS }).await;
-    let mut first = connect(&server).await;
-    first.write_all(GET).await.unwrap();
-    assert!(reply(&mut first).await.starts_with("HTTP/1.1 200"));
+    let server = server(ConnectionLimits { connections_max: 2, ..LIMITS }).await;
+    let client = server.client("student").await;
+    // The pooled connection makes room for the second stream, because nothing happens on it; a stream does not.
+    let _streams = [
+        client.request(reqwest::Method::GET, "/api/v1/sync/live").send().await.unwrap(),
+        client.request(reqwest::Method::GET, "/api/v1/sync/live").send().await.unwrap(),
+    ];
     let answer = until_closed(&mut connect(&server).await).await;
     assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("Retry-After"), "{answer}");
+    assert!(answer.contains("BUSY"), "{answer}");
 }
 
 #[tokio::test]

@@ -66,6 +66,7 @@ mod security_checks;
 mod session_rosters;
 mod settings_in_effect;
 mod settings_named;
+mod shares;
 mod smtp;
 mod sign_in;
 mod storm;

@@ -168,6 +168,15 @@ async fn the_program_says_so_and_ends_instead_of_serving() {
     assert!(!ended.status.success() && said.contains("pooler") && said.contains("direct address"), "{said}");
 }
 
+#[test]
+fn a_command_opens_the_database_with_no_runtime_around_it() {
+    if some_server().is_none() {
+        return;
+    }
+    let cluster = Cluster::start(&[]);
+    Db::open_postgres(&cluster.url("postgres"), postgres::allowances(), 0).unwrap().close();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_can_only_be_read_is_refused_in_a_sentence() {
     if some_server().is_none() {

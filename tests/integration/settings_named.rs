@@ -6,10 +6,12 @@ use std::sync::{Arc, Barrier};
 use muster_server::config::{Capacity, MailTransport, SmtpTls};
 use muster_server::db::{DbError, Tx};
 use muster_tests::TestServer;
+use muster_tests::lecture::{Lecture, picture};
 use muster_tests::process::{ServerProcess, lines};
 use serde_json::{Value, json};
 
 use super::config::{config, report, report_of, run};
+use super::tidy::rust_files;
 
 /// A name of a replaced system with a value, and our setting with the value that it comes to.
 const HEARD: [(&str, &str, &str, &str); 24] = [
@@ -229,4 +231,64 @@ async fn a_server_keeps_in_memory_and_works_on_what_its_settings_say() {
             assert_eq!(idle["scheduler"]["running"], false);
         }
     }
+}
+
+#[tokio::test]
+async fn a_campus_may_ask_as_many_times_more_as_its_factor_says() {
+    for (factor, allowed) in [("2", 4), ("3", 6)] {
+        let options = [("--campus-networks", "127.0.0.0/8"), ("--rl-anonymous-ip-limit", "2")];
+        let builder = TestServer::builder().manual_clock(1_763_640_000_000).option("--rl-campus-factor", factor);
+        let builder = options.iter().fold(builder, |builder, (name, value)| builder.option(name, value));
+        let server = builder.start().await;
+        for _ in 0..allowed {
+            server.anonymous().get("/openapi.json").await.expect(200);
+        }
+        server.anonymous().get("/openapi.json").await.expect_error(429, "RATE_LIMITED");
+    }
+}
+
+#[tokio::test]
+async fn a_record_waits_for_its_picture_as_long_as_the_setting_says() {
+    let mut lecture = Lecture::on(TestServer::builder().option("--media-timeout-hours", "2")).await;
+    let mut student = lecture.student(1).await;
+    let record = lecture.capture(&mut student, &lecture.manifest(Some(&picture(1)))).await;
+    let hour = std::time::Duration::from_secs(3_600);
+    lecture.until(&record, |record| record["record"]["awaiting_media"] == true).await;
+    lecture.later(2 * hour - std::time::Duration::from_secs(1)).await;
+    assert_eq!(lecture.record(&record).await["record"]["awaiting_media"], true);
+    lecture.later(std::time::Duration::from_secs(2)).await;
+    lecture.server.app().wake_jobs();
+    lecture.until(&record, |record| record["record"]["state"] == "flagged").await;
+}
+
+#[test]
+fn every_setting_is_set_by_a_test_that_is_about_what_it_does() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("integration");
+    let mut files = Vec::new();
+    rust_files(&folder, &mut files);
+    // These read settings, whatever they do.
+    files.retain(|file| !file.ends_with("config.rs") && !file.ends_with("config_forms.rs"));
+    let texts: Vec<String> = files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();
+    for row in report(&[]).settings {
+        let option = format!("--{}", row.name.to_lowercase().replace('_', "-"));
+        let names = [format!("\"{}\"", row.name), format!("\"{option}\"")];
+        // Where the test's own server is built, or in what every test of sign-in at a provider sets.
+        let elsewhere = ["HOST", "PORT", "DATA_DIR", "DATABASE_URL", "ENV", "LOG_LEVEL"];
+        let is_set = texts.iter().any(|text| names.iter().any(|name| text.contains(name)));
+        assert!(is_set || elsewhere.contains(&row.name.as_str()) || in_units(&row.name), "no test sets {}", row.name);
+    }
+}
+
+/// Settings whose effect tests beside the code look at, because it needs no server: the sizes of log files, danger taken
+/// in words, the addresses of a provider that is not ours.
+fn in_units(name: &str) -> bool {
+    [
+        "LOG_FILE_BACKUPS",
+        "ALLOW_ASYNC_STANDBY",
+        "ALLOW_UNSAFE_POSTGRES",
+        "OAUTH_MICROSOFT_REDIRECT_URI",
+        "MAIL_DIR",
+        "S3_REGION",
+    ]
+    .contains(&name)
 }

@@ -74,6 +74,7 @@ fn documents() -> Vec<(PathBuf, PathBuf)> {
         (core.join("README.md"), core.clone()),
         (core.join("PROTOCOL.md"), core),
         (root.join("server/docs/permissions.md"), root.join("server/docs")),
+        (root.join("server/docs/limits.md"), root.join("server/docs")),
     ];
     let decisions = std::fs::read_dir(root.join("server/docs/adr")).unwrap();
     documents.extend(decisions.map(|entry| (entry.unwrap().path(), root.join("server/docs/adr"))));
@@ -111,4 +112,17 @@ fn a_document_names_only_files_that_exist() {
     }
     assert!(seen > 20, "only {seen} paths were found");
     assert!(missing.is_empty(), "{missing:#?}");
+}
+
+#[test]
+fn every_budget_has_the_test_that_it_names() {
+    let mut files = Vec::new();
+    for folder in [source(), source().join("../../tests"), source().join("../../sync-core")] {
+        rust_files(&folder, &mut files);
+    }
+    let texts: Vec<String> = files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();
+    for budget in muster_server::limits::budgets::ALL {
+        let function = format!("fn {}()", budget.test);
+        assert!(texts.iter().any(|text| text.contains(&function)), "{} names {}", budget.name, budget.test);
+    }
 }

@@ -1,5 +1,5 @@
 //! Load: what a storm, thousands of slow sockets, a whole campus that reconnects, a cold page, an idle exchange, a
-//! growing log, a large audit log, a large roster and a hall that signs in cost a real `muster serve`, measured from outside; and whether the
+//! growing log, a large audit log, a large roster, a hall that signs in and somebody hostile cost a real `muster serve`, measured from outside; and whether the
 //! time of an answer tells who has an account.
 //!
 //! `cargo run --release -p muster-tests --bin load -- storm` after `cargo build --release`. The figures of one run stand
@@ -8,6 +8,7 @@
 mod audit;
 mod figures;
 mod floor;
+mod hostile;
 mod import;
 mod oracle;
 mod page;
@@ -25,6 +26,7 @@ pub(crate) use muster_tests::campus::Result;
 const USAGE: &str = "usage: load storm [--rounds N] [--students N] [--pull] | load page | load idle
        load slow [--sockets N] [--seconds N] | load reconnect [--phones N] [--seconds N] | load scale [--changes N]
        load audit [--rows N]
+       load hostile
        load oracle [--each N]
        load import [--students N]
        load sign-in [--phones N] [--seconds N]
@@ -75,6 +77,7 @@ fn run(arguments: &[String]) -> Result<()> {
         Some("sign-in") => {
             sign_in::run(&sign_in::Options { phones: number("--phones", 400)?, seconds: number("--seconds", 60)? })
         }
+        Some("hostile") => hostile::run(),
         Some("import") => import::run(number("--students", 100_000)?),
         Some("scale") => scale::run(number("--changes", 1_000_000)?),
         Some("audit") => audit::run(number("--rows", 1_000_000)?),

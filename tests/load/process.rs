@@ -44,11 +44,21 @@ impl Server {
 
     /// The same with more options.
     pub(crate) fn start_with(data: &Data, options: &[&str]) -> Result<Self> {
+        let roomy = ["--rl-user-limit", "1000000", "--rl-anonymous-ip-limit", "1000000"];
+        Self::spawn(data, &[&roomy, options].concat())
+    }
+
+    /// The same with the limits that a server has which nobody configured.
+    pub(crate) fn start_as_shipped(data: &Data) -> Result<Self> {
+        Self::spawn(data, &[])
+    }
+
+    fn spawn(data: &Data, options: &[&str]) -> Result<Self> {
         let binary = binary()?;
         let log = data.path().join("server.log");
         let watch = Stopwatch::start();
         let mut child = Command::new(&binary)
-            .args(["serve", "--rl-user-limit", "1000000", "--rl-anonymous-ip-limit", "1000000"])
+            .arg("serve")
             .args(["--port", "0", "--data-dir"])
             .arg(data.path())
             .args(options)

@@ -1,8 +1,8 @@
 //! The multipart form of an online client: read within bounds, parsed once, named by a hash of its content.
 
 use axum::extract::Multipart;
-use axum::extract::multipart::{Field, MultipartError};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::multipart::Field;
+use axum::http::HeaderMap;
 use muster_sync_core::{evidence::Position, reading, time::session_code::CodeClaim};
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use super::limits;
 use crate::clock;
 use crate::error::{AppError, AppResult};
+use crate::http;
 
 /// The form as OpenAPI describes it.
 #[derive(ToSchema)]
@@ -63,15 +64,12 @@ struct Raw {
 }
 
 /// Reads the whole form. Fields that are not known are skipped, so that newer clients are not turned away.
-pub(super) async fn read(mut multipart: Multipart, image_bytes_max: usize) -> AppResult<Form> {
-    let mut raw = Raw::default();
-    for _ in 0..limits::FORM_FIELDS_MAX {
-        let Some(field) = multipart.next_field().await.map_err(|error| broken(&error))? else {
-            return raw.parse();
-        };
+pub(super) async fn read(parts: Multipart, image_bytes_max: usize) -> AppResult<Form> {
+    let (mut raw, mut parts) = (Raw::default(), http::Form::new(parts, limits::FORM_FIELDS_MAX));
+    while let Some(field) = parts.next().await? {
         raw.take(field, image_bytes_max).await?;
     }
-    Err(AppError::validation("the form has too many fields"))
+    raw.parse()
 }
 
 impl Raw {
@@ -136,36 +134,19 @@ impl Raw {
     }
 }
 
-async fn text(mut field: Field<'_>, name: &str) -> AppResult<String> {
-    let mut bytes = Vec::new();
-    while let Some(chunk) = field.chunk().await.map_err(|error| broken(&error))? {
-        if bytes.len() + chunk.len() > limits::FORM_TEXT_BYTES_MAX {
-            return Err(AppError::validation(format!("{name} is longer than 256 bytes")));
-        }
-        bytes.extend_from_slice(&chunk);
-    }
+async fn text(field: Field<'_>, name: &str) -> AppResult<String> {
+    let bytes_max = limits::FORM_TEXT_BYTES_MAX;
+    let too_long = || AppError::validation(format!("{name} is longer than {bytes_max} bytes"));
+    let bytes = http::field_bytes(field, bytes_max, too_long).await?;
     let text = String::from_utf8(bytes).map_err(|_| AppError::validation(format!("{name} is not text in UTF-8")))?;
     Ok(text.trim().to_owned())
 }
 
 /// An empty file field is what browsers send when nobody chose a file.
-async fn image(mut field: Field<'_>, bytes_max: usize) -> AppResult<Option<Vec<u8>>> {
-    let mut bytes = Vec::new();
-    while let Some(chunk) = field.chunk().await.map_err(|error| broken(&error))? {
-        if bytes.len() + chunk.len() > bytes_max {
-            return Err(AppError::too_large(format!("an image has at most {bytes_max} bytes")));
-        }
-        bytes.extend_from_slice(&chunk);
-    }
+async fn image(field: Field<'_>, bytes_max: usize) -> AppResult<Option<Vec<u8>>> {
+    let too_large = || AppError::too_large(format!("an image has at most {bytes_max} bytes"));
+    let bytes = http::field_bytes(field, bytes_max, too_large).await?;
     Ok(Some(bytes).filter(|bytes| !bytes.is_empty()))
-}
-
-fn broken(error: &MultipartError) -> AppError {
-    match error.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => AppError::too_large("the form is larger than this address takes"),
-        status if status.is_client_error() => AppError::new(status, "MALFORMED_FORM", error.body_text()),
-        _ => AppError::internal(error),
-    }
 }
 
 impl Form {

@@ -1,7 +1,5 @@
 //! The bounds of this slice.
 
-/// Records of one student in sessions whose plan is unknown: a lecturer's phone may be offline, but not all of them.
-pub(super) const UNKNOWN_SESSIONS_MAX: i64 = 20;
 /// Characters of a note.
 pub(super) const NOTE_CHARS_MAX: usize = 2_000;
 /// Bytes of a multipart submission: two images of the most that UPLOAD_MAX_IMAGE_MB may allow, and the rest. What it does
@@ -11,8 +9,6 @@ pub(super) const FORM_BYTES_MAX: usize = 2 * muster_sync_core::limits::IMAGE_SIZ
 pub(super) const FORM_FIELDS_MAX: usize = 32;
 /// Bytes of a text field of a multipart submission.
 pub(super) const FORM_TEXT_BYTES_MAX: usize = 256;
-/// Multipart submissions that are in memory at once.
-pub(super) const FORMS_AT_ONCE_MAX: usize = 64;
 /// Bytes of an `Idempotency-Key`.
 pub(super) const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
 /// Bytes of a decision's body: a note, and some 900 decisions that one has seen. Who has seen all names none.

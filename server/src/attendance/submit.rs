@@ -14,7 +14,6 @@ use muster_sync_core::{
     time::CaptureClocks,
 };
 use serde::Serialize;
-use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 
 use super::form::{self, Form, SubmissionForm};
@@ -35,10 +34,9 @@ use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::evidence::{self, SealedManifest, Sending};
 use crate::http::{Json, RequestId};
 use crate::ids::TenantId;
+use crate::limits::budgets::UNKNOWN_SESSIONS;
 use crate::log::{self, Appended, Channel, ServerKey};
 
-/// Forms in memory at once: each may hold two images.
-static FORMS: Semaphore = Semaphore::const_new(limits::FORMS_AT_ONCE_MAX);
 /// Told to the handler that looks the first answer up, and to nobody else.
 const SENT_BEFORE: &str = "SENT_BEFORE";
 
@@ -100,7 +98,6 @@ pub(super) async fn submit(
     headers: HeaderMap,
     multipart: Multipart,
 ) -> AppResult<Response> {
-    let _place = FORMS.acquire().await.map_err(AppError::internal)?;
     let (actor, user) = (allowed.actor(&id), allowed.user);
     let form = form::read(multipart, app.config.image_bytes_max()).await?;
     let content_hash = form.content_hash();
@@ -201,7 +198,7 @@ async fn check_load(app: &App, user: &CurrentUser, request: &Request) -> AppResu
         return Err(AppError::new(StatusCode::TOO_MANY_REQUESTS, "DAY_FULL", sentence)
             .retry_after(budgets::until_tomorrow_s(app.now_ms())));
     }
-    if !known && unknown >= limits::UNKNOWN_SESSIONS_MAX {
+    if !known && unknown >= UNKNOWN_SESSIONS.rows() {
         let sentence = "there is no such class session, and too many of your records name such a one";
         return Err(AppError::conflict("SESSION_UNKNOWN", sentence));
     }

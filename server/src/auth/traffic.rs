@@ -1,15 +1,18 @@
 //! How many requests somebody may send within a minute: whoever is signed in by their account, everybody else by their
 //! address. So four hundred phones behind one address are not held up by the one that guesses passwords there.
 //!
+//! Whose request it is decides also behind whose other requests it waits: see [`crate::http::Turns`].
+//!
 //! In memory, each server for itself. What must survive a restart is counted in [`super::rates`].
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -25,16 +28,25 @@ use super::current_user::{authenticate, bearer};
 use super::limits;
 use crate::app::App;
 use crate::clock::Clock;
-use crate::config::RateConfig;
+use crate::config::{RateConfig, WebConfig};
 use crate::error::{AppError, AppResult};
-use crate::http::{ClientIp, RequestFacts};
+use crate::http::{self, ClientIp, Holder, RequestFacts, Turns};
 use crate::ids::UserId;
+use crate::shares::Place;
 
-/// Ends of paths that answer without being counted: whether the server lives must be known also when it is busy, and
-/// who renews a token proves more than an address does, and is counted by user.
-const UNCOUNTED: &[&str] = &["/health", "/health/full", "/ready", "/metrics", "/auth/refresh"];
-/// The same for whole branches: a bound device proves itself with its key.
-const UNCOUNTED_BRANCHES: &[&str] = &["/auth/device/"];
+/// Routes, under any prefix, that answer without being counted: whether the server lives must be known also when it is
+/// busy, who renews a token proves more than an address does and is counted by user, and a bound device proves itself
+/// with its key.
+const UNCOUNTED: &[&str] = &[
+    "/",
+    "/health",
+    "/health/full",
+    "/ready",
+    "/metrics",
+    "/auth/refresh",
+    "/auth/device/challenge",
+    "/auth/device/token",
+];
 
 type Bucket = RateLimiter<NotKeyed, InMemoryState, Elapsed, NoOpMiddleware<Nanos>>;
 
@@ -52,6 +64,8 @@ enum Owner {
 /// The buckets. Lives in the `App`.
 pub struct Traffic {
     buckets: Cache<Owner, Arc<Bucket>>,
+    /// Templates of routes, each with its prefix.
+    uncounted: HashSet<String>,
     elapsed: Elapsed,
     user: NonZeroU32,
     address: NonZeroU32,
@@ -60,18 +74,26 @@ pub struct Traffic {
 
 impl Traffic {
     /// With the limits of the settings.
-    pub fn new(config: &RateConfig, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(config: &RateConfig, web: &WebConfig, clock: Arc<dyn Clock>) -> Self {
         let positive = |limit: u32| NonZeroU32::new(limit).unwrap_or(NonZeroU32::MIN);
         let campus = config.rl_anonymous_ip_limit.saturating_mul(config.rl_campus_factor);
         let buckets =
             Cache::builder().max_capacity(limits::BUCKETS_MAX).time_to_idle(limits::BUCKET_TIME_TO_IDLE).build();
+        let prefixes = ["", http::CANONICAL_PREFIX, http::LEGACY_PREFIX].into_iter().chain(web.prefix());
+        let uncounted = prefixes.flat_map(|prefix| UNCOUNTED.iter().map(move |route| format!("{prefix}{route}")));
         Self {
             buckets,
+            uncounted: uncounted.collect(),
             elapsed: Elapsed::new(clock),
             user: positive(config.rl_user_limit),
             address: positive(config.rl_anonymous_ip_limit),
             campus_address: positive(campus),
         }
+    }
+
+    /// What leads to no route is counted, whatever its path looks like.
+    fn counts(&self, parts: &Parts) -> bool {
+        !parts.extensions.get::<MatchedPath>().is_some_and(|route| self.uncounted.contains(route.as_str()))
     }
 
     fn take(&self, owner: Owner, per_minute: NonZeroU32) -> AppResult<()> {
@@ -114,31 +136,40 @@ impl GovernorClock for Elapsed {
     }
 }
 
-/// Counts a request before its handler sees it, and remembers who sent it.
+/// Counts a request before its handler sees it, remembers who sent it, and lets it wait for those of the same person.
 pub async fn limit(State(app): State<App>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     match admit(&app, &mut parts).await {
-        Ok(()) => next.run(Request::from_parts(parts, body)).await,
+        Ok(_place) => next.run(Request::from_parts(parts, body)).await,
         Err(error) => error.into_response(),
     }
 }
 
-async fn admit(app: &App, parts: &mut Parts) -> AppResult<()> {
+async fn admit(app: &App, parts: &mut Parts) -> AppResult<Option<Place<Holder>>> {
     let traffic = app.slice::<Traffic>().ok_or_else(|| AppError::internal("the app was built without Traffic"))?;
-    let Some(owner) = owner(app, parts).await? else { return Ok(()) };
-    let per_minute = match &owner {
-        Owner::User(_) | Owner::EndedToken(_) => traffic.user,
-        Owner::Address(address) if ClientIp(*address).is_campus(app) => traffic.campus_address,
-        Owner::Address(_) => traffic.address,
+    // Programs that call the router themselves have no connection, and nobody to limit.
+    let address = ClientIp::of(app, parts).ok();
+    let owner = if traffic.counts(parts) { owner(app, parts, address).await? } else { None };
+    let holder = match &owner {
+        Some(Owner::User(user)) => Some(Holder::Person(*user)),
+        _ => address.map(|address| Holder::Address(address.key())),
     };
-    traffic.take(owner, per_minute)
+    if let Some(owner) = owner {
+        let per_minute = match &owner {
+            Owner::User(_) | Owner::EndedToken(_) => traffic.user,
+            Owner::Address(address) if ClientIp(*address).is_campus(app) => traffic.campus_address,
+            Owner::Address(_) => traffic.address,
+        };
+        traffic.take(owner, per_minute)?;
+    }
+    match holder {
+        Some(holder) => Turns::take(app, parts, holder).await,
+        None => Ok(None),
+    }
 }
 
 /// `None` when the request is not counted.
-async fn owner(app: &App, parts: &mut Parts) -> AppResult<Option<Owner>> {
-    if is_uncounted(parts.uri.path()) {
-        return Ok(None);
-    }
+async fn owner(app: &App, parts: &mut Parts, address: Option<ClientIp>) -> AppResult<Option<Owner>> {
     if let Ok(Some(token)) = bearer(parts) {
         match authenticate(app, token).await {
             Ok(signed_in) => {
@@ -156,14 +187,7 @@ async fn owner(app: &App, parts: &mut Parts) -> AppResult<Option<Owner>> {
             Err(_) => {}
         }
     }
-    // Programs that call the router themselves have no connection, and nobody to limit.
-    Ok(ClientIp::of(app, parts).ok().map(|client| Owner::Address(client.key())))
-}
-
-fn is_uncounted(path: &str) -> bool {
-    path == "/"
-        || UNCOUNTED.iter().any(|end| path.ends_with(end))
-        || UNCOUNTED_BRANCHES.iter().any(|branch| path.contains(branch))
+    Ok(address.map(|client| Owner::Address(client.key())))
 }
 
 #[cfg(test)]
@@ -195,23 +219,5 @@ mod tests {
         assert_eq!(admitted(&bucket), 2);
         clock.advance(Duration::from_secs(3600));
         assert_eq!(admitted(&bucket), 60);
-    }
-
-    #[test]
-    fn whether_the_server_lives_is_answered_uncounted() {
-        for path in [
-            "/",
-            "/health",
-            "/v1/health",
-            "/api/v1/ready",
-            "/health/full",
-            "/api/v1/auth/refresh",
-            "/auth/device/token",
-        ] {
-            assert!(is_uncounted(path), "{path}");
-        }
-        for path in ["/api/v1/auth/login", "/v1/auth/signup", "/openapi.json", "/healthy", "/api/v1/students"] {
-            assert!(!is_uncounted(path), "{path}");
-        }
     }
 }

@@ -265,13 +265,15 @@ pub fn build_on(builder: AppBuilder, store: Arc<dyn BlobStore>) -> Result<App, S
     let oidc = OidcState::open(builder.config(), builder.entropy_source())?;
     let legacy_ids = LegacyIds::open(builder.config(), builder.entropy_source())?;
     let networks = http::ClientNetworks::of(&builder.config().web)?;
-    let traffic = Traffic::new(&builder.config().rates, builder.clock_source());
+    let traffic = Traffic::new(&builder.config().rates, &builder.config().web, builder.clock_source());
     let app = furnish(builder, store)?
         .with(auth_state)
         .with(traffic)
         .with(oidc)
         .with(legacy_ids)
         .with(Imports::default())
+        .with(http::Turns::default())
+        .with(sync::Streams::default())
         .with(networks)
         .build()?;
     if let Err(error) = check_before_serving(&app) {

@@ -122,3 +122,19 @@ impl<T> Queue<T> {
 fn full() -> DbError {
     DbError::Busy("the queue is full".to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_full_queue_tells_who_comes_too_late() {
+        let queue = Queue::new(2, Duration::from_millis(20));
+        queue.push("first").await.unwrap();
+        queue.push("second").await.unwrap();
+        assert!(matches!(queue.push("third").await, Err(DbError::Busy(_))));
+        assert_eq!(queue.take(1), ["first"]);
+        queue.push("third").await.unwrap();
+        assert_eq!(queue.take(2), ["second", "third"]);
+    }
+}

@@ -12,7 +12,7 @@ use tracing::Span;
 use super::meters::{self, Meters};
 use super::queue::Queue;
 use super::{DbError, Tx};
-use crate::limits;
+use crate::limits::budgets;
 
 /// Requests that wait for a thread.
 pub(super) type Requests = Queue<Box<dyn Request>>;
@@ -32,8 +32,8 @@ impl Workers {
     /// Nobody works yet; a request waits `queue_wait` for a place in a full queue.
     pub(super) fn new(queue_wait: Duration) -> Self {
         Self {
-            writes: Arc::new(Queue::new(limits::WRITE_QUEUE_MAX, queue_wait)),
-            reads: Arc::new(Queue::new(limits::READ_QUEUE_MAX, queue_wait)),
+            writes: Arc::new(Queue::new(budgets::WRITES_WAITING.count(), queue_wait)),
+            reads: Arc::new(Queue::new(budgets::READS_WAITING.count(), queue_wait)),
             writer: Mutex::default(),
             readers: Mutex::default(),
             meters: Arc::default(),

@@ -63,10 +63,30 @@ pub fn media_type(image_type: ImageType) -> &'static str {
     }
 }
 
+/// What is known of an image that `subject` wants to send: asked before it is sent.
+///
+/// # Errors
+/// 404 `IMAGE_NOT_EXPECTED` if no manifest names it, 507 when it has to wait.
+pub async fn expected_image(
+    app: &App,
+    tenant: &TenantId,
+    subject: &str,
+    sha256: [u8; 32],
+) -> AppResult<queries::ImageRow> {
+    let (asked_tenant, asked, now_ms) = (tenant.clone(), subject.to_owned(), app.now_ms());
+    app.db.read(move |tx: &Tx<'_>| expected(tx, &asked_tenant, &asked, &sha256, now_ms)).await
+}
+
+/// 422: these are not the bytes that a manifest names.
+pub fn hash_mismatch() -> AppError {
+    let sentence = "the bytes are not those that the address names; send the file again";
+    AppError::new(axum::http::StatusCode::UNPROCESSABLE_ENTITY, "HASH_MISMATCH", sentence)
+}
+
 /// Takes an image that a manifest of `subject` names.
 ///
 /// # Errors
-/// 404 `IMAGE_NOT_EXPECTED` if no manifest names it, 422 if its bytes are not those of the hash or not a safe picture.
+/// 422 if its bytes are not those of the hash or not a safe picture.
 pub async fn receive_image(
     app: &App,
     tenant: &TenantId,
@@ -75,16 +95,10 @@ pub async fn receive_image(
     bytes: Vec<u8>,
 ) -> AppResult<StoredImage> {
     if <[u8; 32]>::from(Sha256::digest(&bytes)) != sha256 {
-        return Err(AppError::new(
-            axum::http::StatusCode::UNPROCESSABLE_ENTITY,
-            "HASH_MISMATCH",
-            "the bytes are not those that the address names; send the file again",
-        ));
+        return Err(hash_mismatch());
     }
-    let (asked_tenant, asked, now_ms) = (tenant.clone(), subject.to_owned(), app.now_ms());
-    let expected = app.db.read(move |tx: &Tx<'_>| expected(tx, &asked_tenant, &asked, &sha256, now_ms)).await;
-    let row = expected?;
-    let (image_type, _) = decode_image(app, &bytes).await?;
+    let row = expected_image(app, tenant, subject, sha256).await?;
+    let (image_type, _) = decode_image(app, tenant, subject, &bytes).await?;
     let is_new = row.stored_at_ms.is_none();
     if is_new {
         put(app, tenant, subject, sha256, &bytes).await?;
@@ -179,7 +193,7 @@ pub async fn store_image(
     purpose: ImagePurpose,
     bytes: &[u8],
 ) -> AppResult<Sending> {
-    let (image_type, _) = decode_image(app, bytes).await?;
+    let (image_type, _) = decode_image(app, tenant, subject, bytes).await?;
     let sha256 = Sha256::digest(bytes).into();
     let image = ImageRef { purpose, sha256, size_bytes: bytes.len() as u64, image_type };
     let mut token = [0; 32];
@@ -219,17 +233,29 @@ pub async fn load_image(app: &App, tenant: &TenantId, subject: &str, sha256: [u8
     subject_key.open(&context, &sealed).map(Some).map_err(AppError::internal)
 }
 
-/// The pixels of a JPEG or PNG within the limits; decoding runs beside the async threads.
+/// The pixels of a JPEG or PNG within the limits; decoding runs beside the async threads, a few at a time and one of each
+/// person.
 ///
 /// # Errors
 /// 413, 415 or 422 `IMAGE_INVALID`, with the reason.
-pub async fn decode_image(app: &App, bytes: &[u8]) -> AppResult<(ImageType, RgbImage)> {
+pub async fn decode_image(
+    app: &App,
+    tenant: &TenantId,
+    subject: &str,
+    bytes: &[u8],
+) -> AppResult<(ImageType, RgbImage)> {
     let limits = PictureLimits { file_bytes_max: app.config.image_bytes_max(), ..PictureLimits::default() };
     let info = picture::check(bytes, &limits).map_err(picture_error)?;
     check_type(app, info.picture_type)?;
-    let _permit = vault(app)?.decoding.acquire().await.map_err(AppError::internal)?;
+    let place = vault(app)?.decoding.enter((tenant.clone(), subject.to_owned())).await.map_err(AppError::internal)?;
     let copy = bytes.to_vec();
-    let decoded = tokio::task::spawn_blocking(move || picture::decode(&copy)).await;
+    let decoded = tokio::task::spawn_blocking(move || {
+        let decoded = picture::decode(&copy);
+        // What has begun goes on when its client leaves, and its place is taken until then.
+        drop(place);
+        decoded
+    });
+    let decoded = decoded.await;
     let pixels = decoded.map_err(AppError::internal)?.map_err(picture_error)?;
     let image_type = match info.picture_type {
         PictureType::Jpeg => ImageType::Jpeg,

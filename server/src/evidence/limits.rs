@@ -2,8 +2,6 @@
 
 /// Subject keys kept open in memory.
 pub(super) const SUBJECT_KEYS_CACHED_MAX: u64 = 20_000;
-/// Images decoded at once; each may take 128 MiB.
-pub(super) const IMAGES_DECODED_AT_ONCE_MAX: usize = 4;
 /// Records that one image may be evidence of and that its arrival has judged again: more than a student has records.
 pub(super) const RECORDS_PER_IMAGE_MAX: i64 = 10_000;
 /// How long an image of a request that was never answered is kept, in milliseconds: an hour.

@@ -19,9 +19,14 @@ use crate::blobs::{BlobStore, crypt::MasterKey, crypt::Purpose};
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult};
 use crate::ids::TenantId;
+use crate::limits::budgets;
+use crate::shares::Lines;
 
 pub use erase::{ERASE_JOB, erase_batch};
-pub use images::{Sending, StoredImage, decode_image, load_image, media_type, receive_image, store_image};
+pub use images::{
+    Sending, StoredImage, decode_image, expected_image, hash_mismatch, load_image, media_type, receive_image,
+    store_image,
+};
 pub use limits::ERASE_BATCH_MAX;
 pub use queries::{ImageRow, image, wanted_after, wanted_from};
 pub use subject_keys::subject_key;
@@ -32,7 +37,7 @@ pub struct Vault {
     store: Arc<dyn BlobStore>,
     master: MasterKey,
     keys: moka::sync::Cache<(TenantId, String), Arc<crate::blobs::crypt::SubjectKey>>,
-    decoding: tokio::sync::Semaphore,
+    decoding: Lines<(TenantId, String)>,
 }
 
 /// What a submission saw, as it is kept: the manifest sealed for its student, and the images that it names.
@@ -51,7 +56,8 @@ impl Vault {
     pub fn new(store: Arc<dyn BlobStore>, master: MasterKey, keys_kept_for: Duration) -> Self {
         let builder = moka::sync::Cache::builder();
         let keys = builder.max_capacity(limits::SUBJECT_KEYS_CACHED_MAX).time_to_live(keys_kept_for).build();
-        Self { store, master, keys, decoding: tokio::sync::Semaphore::new(limits::IMAGES_DECODED_AT_ONCE_MAX) }
+        let decoding = Lines::new(budgets::PICTURES_DECODED.count(), budgets::PICTURES_DECODED_PER_PERSON.count());
+        Self { store, master, keys, decoding }
     }
 
     /// People's keys that are kept in memory now.

@@ -1,7 +1,6 @@
 //! `POST /students/enroll-face`: the student's own reference photo, and with it the consent to compare selfies.
 
-use axum::extract::multipart::{Field, Multipart, MultipartError};
-use axum::extract::{FromRequest, Request, State};
+use axum::extract::{FromRequest, Multipart, Request, State};
 use axum::http::StatusCode;
 use muster_sync_core::evidence::ImagePurpose;
 use serde::Serialize;
@@ -18,7 +17,7 @@ use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::evidence::{self, Sending, Use};
 use crate::face_engine::{self, FACE_SIDE_MIN_PX, FaceError, Judgement, Reading, Template};
-use crate::http::{Json, RequestId};
+use crate::http::{self, Form, Json, RequestId};
 use crate::ids::{TenantId, uuid_text};
 use crate::{jobs, settings};
 
@@ -72,7 +71,7 @@ pub(super) async fn enroll_face(
         AppError::unsupported_media("send the photo as multipart/form-data").with_cause(rejection)
     })?;
     let bytes = read_photo(form, app.config.image_bytes_max()).await?;
-    let template = match reference::read_picture(&app, &bytes).await? {
+    let template = match reference::read_picture(&app, &allowed.tenant, &allowed.id.to_string(), &bytes).await? {
         Ok((_, reading)) => one_face(reading)?,
         Err(FaceError::EmptyPicture) => return Err(no_face()),
         Err(error) => return Err(unavailable("the face models failed on this picture").with_cause(error)),
@@ -100,32 +99,15 @@ fn unavailable(sentence: &'static str) -> AppError {
 }
 
 /// The first part that is the photo; others are skipped without keeping them.
-async fn read_photo(mut form: Multipart, bytes_max: usize) -> AppResult<Vec<u8>> {
-    for _ in 0..limits::ENROL_PARTS_MAX {
-        let Some(field) = form.next_field().await.map_err(broken_form)? else { break };
+async fn read_photo(form: Multipart, bytes_max: usize) -> AppResult<Vec<u8>> {
+    let mut form = Form::new(form, limits::ENROL_PARTS_MAX);
+    while let Some(field) = form.next().await? {
         if matches!(field.name(), Some("image" | "file" | "photo")) {
-            return read_field(field, bytes_max).await;
+            let too_large = || AppError::too_large(format!("an image has at most {bytes_max} bytes"));
+            return http::field_bytes(field, bytes_max, too_large).await;
         }
     }
     Err(AppError::field("image", "the form has no part of this name"))
-}
-
-async fn read_field(mut field: Field<'_>, bytes_max: usize) -> AppResult<Vec<u8>> {
-    let mut bytes = Vec::new();
-    while let Some(chunk) = field.chunk().await.map_err(broken_form)? {
-        if bytes.len() + chunk.len() > bytes_max {
-            return Err(AppError::too_large(format!("an image has at most {bytes_max} bytes")));
-        }
-        bytes.extend_from_slice(&chunk);
-    }
-    Ok(bytes)
-}
-
-fn broken_form(error: MultipartError) -> AppError {
-    if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        return AppError::too_large("the form is larger than this address takes");
-    }
-    AppError::new(StatusCode::BAD_REQUEST, "MALFORMED_FORM", "the form cannot be read").with_cause(error)
 }
 
 /// The template of the one usable face.

@@ -7,5 +7,3 @@ pub(super) const ENROL_BODY_BYTES_MAX: usize = muster_sync_core::limits::IMAGE_S
 pub(super) const ENROL_PARTS_MAX: usize = 16;
 /// References that are kept open in memory.
 pub(super) const REFERENCES_CACHED_MAX: u64 = 10_000;
-/// Pictures that are decoded and read at once; each may take 128 MiB.
-pub(super) const PICTURES_READ_AT_ONCE_MAX: usize = 8;

@@ -15,13 +15,15 @@ mod withdraw;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::app::App;
 use crate::error::{AppError, AppResult};
 use crate::face_engine::FaceEngine;
+use crate::ids::TenantId;
+use crate::limits::budgets;
+use crate::shares::Lines;
 use reference::Reference;
 
 pub use verify::{Comparison, FaceFacts, Selfie, verify};
@@ -42,7 +44,7 @@ pub fn routes() -> OpenApiRouter<App> {
 /// What this slice keeps in memory: references that were opened lately, and how many pictures are read at once.
 pub struct Faces {
     references: moka::sync::Cache<String, Arc<Reference>>,
-    reading: Arc<Semaphore>,
+    reading: Lines<(TenantId, String)>,
 }
 
 impl Faces {
@@ -52,7 +54,8 @@ impl Faces {
         let builder = moka::sync::Cache::builder();
         let references = builder.max_capacity(limits::REFERENCES_CACHED_MAX).time_to_live(references_kept_for).build();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { references, reading: Arc::new(Semaphore::new(cores.min(limits::PICTURES_READ_AT_ONCE_MAX))) }
+        let reading = Lines::new(cores.min(budgets::FACES_READ.count()), budgets::FACES_READ_PER_PERSON.count());
+        Self { references, reading }
     }
 
     /// References that are kept in memory now.

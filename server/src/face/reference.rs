@@ -91,7 +91,8 @@ fn sealed_name(id: &str, model: &str) -> String {
 /// Reads the photo again, because templates of two versions cannot be compared.
 async fn renew(app: &App, tenant: &TenantId, user: &str, row: &ReferenceRow) -> AppResult<Option<Template>> {
     let Some(bytes) = evidence::load_image(app, tenant, user, row.image_sha256).await? else { return Ok(None) };
-    let Ok(Some(template)) = read_picture(app, &bytes).await?.map(|(_, reading)| reading.template) else {
+    let read = read_picture(app, tenant, user, &bytes).await?;
+    let Ok(Some(template)) = read.map(|(_, reading)| reading.template) else {
         return Ok(None);
     };
     let sealed = seal(app, tenant, user, &row.id, &template).await?;
@@ -102,17 +103,22 @@ async fn renew(app: &App, tenant: &TenantId, user: &str, row: &ReferenceRow) -> 
     Ok(Some(template))
 }
 
-/// Decodes a picture and reads its faces, beside the async threads and a few at a time.
+/// Decodes a picture of a person and reads its faces, beside the async threads, a few at a time and one of each person.
 ///
 /// # Errors
 /// 413, 415 or 422 if it is no picture. What the engine says against it is the inner result.
-pub(super) async fn read_picture(app: &App, bytes: &[u8]) -> AppResult<Result<(ImageType, Reading), FaceError>> {
-    let permit = Arc::clone(&Faces::of(app)?.reading).acquire_owned().await.map_err(AppError::internal)?;
-    let (image_type, pixels): (ImageType, RgbImage) = evidence::decode_image(app, bytes).await?;
+pub(super) async fn read_picture(
+    app: &App,
+    tenant: &TenantId,
+    user: &str,
+    bytes: &[u8],
+) -> AppResult<Result<(ImageType, Reading), FaceError>> {
+    let place = Faces::of(app)?.reading.enter((tenant.clone(), user.to_owned())).await.map_err(AppError::internal)?;
+    let (image_type, pixels): (ImageType, RgbImage) = evidence::decode_image(app, tenant, user, bytes).await?;
     let engine = engine(app)?;
     let read = tokio::task::spawn_blocking(move || {
         let reading = engine.read(&pixels);
-        drop(permit);
+        drop(place);
         reading
     });
     let reading = read.await.map_err(AppError::internal)?;

@@ -127,14 +127,20 @@ pub async fn verify(app: &App, tenant: &TenantId, selfie: &Selfie) -> AppResult<
         None => None,
     };
     let Some(bytes) = bytes else { return Ok((FaceFacts::SelfieMissing, None)) };
-    let facts = read(app, &bytes, &reference, thresholds).await?;
+    let facts = read(app, (tenant, &selfie.student), &bytes, &reference, thresholds).await?;
     log(app, tenant, selfie, Attempt::of(&reference.id, &model, &facts)).await?;
     let computed = matches!(facts, FaceFacts::Read { .. });
     Ok((facts, computed.then_some(model)))
 }
 
-async fn read(app: &App, bytes: &[u8], reference: &Reference, thresholds: Thresholds) -> AppResult<FaceFacts> {
-    match reference::read_picture(app, bytes).await? {
+async fn read(
+    app: &App,
+    (tenant, student): (&TenantId, &str),
+    bytes: &[u8],
+    reference: &Reference,
+    thresholds: Thresholds,
+) -> AppResult<FaceFacts> {
+    match reference::read_picture(app, tenant, student, bytes).await? {
         Ok((_, reading)) => Ok(facts(&reading, reference, thresholds)),
         Err(FaceError::EmptyPicture) => Ok(FaceFacts::Read { n_faces: 0, n_usable: 0, comparison: None }),
         Err(error) => {

@@ -8,13 +8,17 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::body::BodyFault;
 use crate::limits::ConnectionLimits;
 
 const HEAD: u8 = 0;
 const SERVING: u8 = 1;
 const IDLE: u8 = 2;
+/// The handler waits for more of the request's body.
+const BODY: u8 = 3;
 
 /// Shared by a connection's socket, its requests and its watchdog. Requests touch it without locks or allocations.
 pub(super) struct Activity {
@@ -24,8 +28,14 @@ pub(super) struct Activity {
     since_ms: AtomicU64,
     /// When writing began to wait for the client, plus one; 0 when it does not wait.
     write_stalled_ms: AtomicU64,
-    body_late: AtomicBool,
+    /// What was wrong with how the body came, as a [`BodyFault`]; 0 when nothing was.
+    body_fault: AtomicU8,
+    leaving: AtomicBool,
+    asked_to_leave: Notify,
 }
+
+/// How little a connection that waits for its client would be missed: the kind of waiting, then since when.
+pub(super) type Patience = (u8, Instant);
 
 impl Activity {
     /// A new connection owes us a head.
@@ -36,7 +46,9 @@ impl Activity {
             phase: AtomicU8::new(HEAD),
             since_ms: AtomicU64::new(0),
             write_stalled_ms: AtomicU64::new(0),
-            body_late: AtomicBool::new(false),
+            body_fault: AtomicU8::new(0),
+            leaving: AtomicBool::new(false),
+            asked_to_leave: Notify::new(),
         })
     }
 
@@ -52,6 +64,9 @@ impl Activity {
     pub(super) fn idle(&self) {
         self.since_ms.store(self.now_ms(), Ordering::Relaxed);
         self.phase.store(IDLE, Ordering::Relaxed);
+        if self.is_leaving() {
+            self.asked_to_leave.notify_one();
+        }
     }
 
     fn received(&self) {
@@ -70,12 +85,65 @@ impl Activity {
         }
     }
 
-    pub(super) fn body_is_late(&self) {
-        self.body_late.store(true, Ordering::Relaxed);
+    /// Whether the handler waits for more of the body. Told only while a request is served.
+    pub(super) fn body_waits(&self, waits: bool) {
+        if waits {
+            self.since_ms.store(self.now_ms(), Ordering::Relaxed);
+        }
+        let (from, to) = if waits { (SERVING, BODY) } else { (BODY, SERVING) };
+        let _ = self.phase.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    pub(super) fn was_body_late(&self) -> bool {
-        self.body_late.load(Ordering::Relaxed)
+    /// Notes what was wrong with the body; the first fault counts.
+    pub(super) fn body_failed(&self, fault: BodyFault) {
+        let _ = self.body_fault.compare_exchange(0, fault as u8, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    pub(super) fn body_fault(&self) -> Option<BodyFault> {
+        BodyFault::of(self.body_fault.load(Ordering::Relaxed))
+    }
+
+    /// `None` while a request is worked on, and when the connection was asked to go already.
+    pub(super) fn patience(&self) -> Option<Patience> {
+        if self.is_leaving() {
+            return None;
+        }
+        let at = |since_ms: u64| self.opened + Duration::from_millis(since_ms);
+        let since = at(self.since_ms.load(Ordering::Relaxed));
+        match self.phase.load(Ordering::Relaxed) {
+            IDLE => Some((0, since)),
+            HEAD => Some((1, since)),
+            BODY => Some((2, since)),
+            _ => match self.write_stalled_ms.load(Ordering::Relaxed) {
+                0 => None,
+                stalled => Some((3, at(stalled - 1))),
+            },
+        }
+    }
+
+    /// Asks the connection to go: at once if it waits for its client, else after the reply that it works on.
+    pub(super) fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+        self.asked_to_leave.notify_one();
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
+    }
+
+    /// Returns when the connection should be closed for others.
+    pub(super) async fn left(&self) {
+        loop {
+            self.asked_to_leave.notified().await;
+            if self.waits_for_client() {
+                return;
+            }
+            // A request came just before: it is answered, and `idle` reminds us.
+        }
+    }
+
+    fn waits_for_client(&self) -> bool {
+        self.phase.load(Ordering::Relaxed) != SERVING || self.write_stalled_ms.load(Ordering::Relaxed) != 0
     }
 
     /// Whether the connection has used up its time.

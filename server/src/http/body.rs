@@ -11,9 +11,12 @@ use thiserror::Error;
 use tokio::time::Sleep;
 
 use super::activity::Activity;
+use super::holder::Holder;
 use super::in_flight::InFlight;
+use super::meter::BodyMeter;
+use crate::shares::{Held, UsedUp};
 
-/// A request's body, which must be complete within its time after the first wait for it.
+/// A request's body, which must be complete within its time after the first wait for it, and whose bytes are its sender's.
 ///
 /// While it keeps us waiting, its request is not counted as worked on: otherwise a few thousand clients that trickle a
 /// byte now and then would take every place from those who have something to say.
@@ -22,12 +25,31 @@ pub(super) struct Timed {
     deadline: Option<Pin<Box<Sleep>>>,
     activity: Arc<Activity>,
     in_flight: InFlight,
+    meter: BodyMeter,
     waiting: bool,
 }
 
+/// What may be wrong with how a body comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum BodyFault {
+    /// It took too long.
+    Late = 1,
+    /// Its sender has too many bytes under way already.
+    OwnShare,
+    /// All senders together have.
+    Memory,
+}
+
+impl BodyFault {
+    pub(super) fn of(stored: u8) -> Option<Self> {
+        [Self::Late, Self::OwnShare, Self::Memory].into_iter().find(|fault| *fault as u8 == stored)
+    }
+}
+
 impl Timed {
-    pub(super) fn new(inner: Incoming, activity: Arc<Activity>, in_flight: InFlight) -> Self {
-        Self { inner, deadline: None, activity, in_flight, waiting: false }
+    pub(super) fn new(inner: Incoming, activity: Arc<Activity>, in_flight: InFlight, meter: BodyMeter) -> Self {
+        Self { inner, deadline: None, activity, in_flight, meter, waiting: false }
     }
 
     fn wait(&mut self, waiting: bool) {
@@ -36,7 +58,16 @@ impl Timed {
             (true, false) => self.in_flight.resume(),
             _ => {}
         }
+        if self.waiting != waiting {
+            self.activity.body_waits(waiting);
+        }
         self.waiting = waiting;
+    }
+
+    fn fail(&mut self, fault: BodyFault) -> BodyError {
+        self.wait(false);
+        self.activity.body_failed(fault);
+        BodyError::Refused(fault)
     }
 }
 
@@ -48,8 +79,8 @@ impl Drop for Timed {
 
 #[derive(Debug, Error)]
 pub(super) enum BodyError {
-    #[error("the body did not arrive in time")]
-    Late,
+    #[error("the body was given up: {0:?}")]
+    Refused(BodyFault),
     #[error(transparent)]
     Broken(#[from] hyper::Error),
 }
@@ -61,14 +92,17 @@ impl HttpBody for Timed {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) {
             self.wait(false);
-            return Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)));
+            let bytes = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()).map_or(0, Bytes::len);
+            return Poll::Ready(match self.meter.took(bytes) {
+                Ok(()) => frame.map(|frame| frame.map_err(BodyError::from)),
+                Err(UsedUp::Own) => Some(Err(self.fail(BodyFault::OwnShare))),
+                Err(UsedUp::All) => Some(Err(self.fail(BodyFault::Memory))),
+            });
         }
         let timeout = self.activity.limits().body_timeout;
         let deadline = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
         if deadline.as_mut().poll(cx).is_ready() {
-            self.wait(false);
-            self.activity.body_is_late();
-            return Poll::Ready(Some(Err(BodyError::Late)));
+            return Poll::Ready(Some(Err(self.fail(BodyFault::Late))));
         }
         self.wait(true);
         Poll::Pending
@@ -87,6 +121,8 @@ impl HttpBody for Timed {
 pub(super) struct Reply {
     pub(super) inner: Body,
     pub(super) activity: Arc<Activity>,
+    /// The memory that it takes until the client has it.
+    pub(super) _held: Option<Held<Holder>>,
 }
 
 impl HttpBody for Reply {

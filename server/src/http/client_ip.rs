@@ -42,8 +42,13 @@ impl ClientNetworks {
         contains(&self.campus, client.0)
     }
 
+    /// Whether this is a proxy that is believed, through which many clients come.
+    pub(super) fn is_proxy(&self, client: ClientIp) -> bool {
+        contains(&self.proxies, client.0)
+    }
+
     /// The rightmost address that no listed proxy has: what stands left of it, anybody could have written.
-    fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+    pub(super) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         if !contains(&self.proxies, peer) {
             return peer;
         }

@@ -1,5 +1,6 @@
 //! Accepts connections, holds each to its time limits, and lets requests in flight finish at the end.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -13,12 +14,14 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 use super::activity::{Activity, Watched};
+use super::client_ip::ClientNetworks;
+use super::crowd::{Crowd, Guest};
 use super::gate::{Counted, Gate};
 use crate::app::App;
+use crate::error::AppError;
 use crate::limits;
 
 /// Pause after the system refuses to hand out a connection, for example for lack of file descriptors.
@@ -49,7 +52,8 @@ pub async fn serve(app: App, listener: TcpListener, router: Router) {
     let limits = app.connection_limits;
     let gate = Arc::new(Gate::new(app.clone(), router));
     let graceful = GracefulShutdown::new();
-    let connections = Arc::new(Semaphore::new(limits.connections_max));
+    let crowd = Crowd::new(&limits, app.slice::<ClientNetworks>().cloned().unwrap_or_default());
+    let mut refused = Refused::default();
     let mut open = JoinSet::new();
     let mut stopped = pin!(app.stopped());
     loop {
@@ -60,18 +64,19 @@ pub async fn serve(app: App, listener: TcpListener, router: Router) {
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((socket, peer)) => match Arc::clone(&connections).try_acquire_owned() {
-                Ok(place) => {
-                    let activity = Activity::new(limits);
-                    let (gate, watcher) = (Arc::clone(&gate), graceful.watcher());
-                    let counted = app.clone();
-                    open.spawn(async move {
-                        let _counted = Counted::one_more(&counted.metrics.connections);
-                        connection(gate, socket, peer, activity, watcher, place).await;
-                    });
+            Ok((socket, peer)) => {
+                let activity = Activity::new(limits);
+                match crowd.enter(peer, &activity) {
+                    Ok(guest) => {
+                        let (gate, watcher, counted) = (Arc::clone(&gate), graceful.watcher(), app.clone());
+                        open.spawn(async move {
+                            let _counted = Counted::one_more(&counted.metrics.connections);
+                            connection(gate, socket, peer, activity, watcher, guest).await;
+                        });
+                    }
+                    Err(crowded) => refused.tell(socket, &crowded.error()),
                 }
-                Err(_) => refuse(&socket),
-            },
+            }
             Err(error) => {
                 tracing::warn!(%error, "Could not accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -86,11 +91,34 @@ pub async fn serve(app: App, listener: TcpListener, router: Router) {
     open.shutdown().await;
 }
 
-fn refuse(socket: &TcpStream) {
-    // One try without waiting: a client that cannot take it is no worse off than with a closed connection.
-    let _ = socket.try_write(
-        b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+/// Sockets of those who were refused. Each is kept until some more are: one that is closed before its client has sent
+/// everything takes the answer with it.
+#[derive(Default)]
+struct Refused(VecDeque<std::net::TcpStream>);
+
+impl Refused {
+    fn tell(&mut self, socket: TcpStream, error: &AppError) {
+        // One try without waiting: a client that cannot take it is no worse off than with a closed connection.
+        let _ = socket.try_write(&last_words(error));
+        let Ok(socket) = socket.into_std() else { return };
+        let _ = socket.shutdown(std::net::Shutdown::Write);
+        self.0.push_back(socket);
+        if self.0.len() > limits::REFUSED_KEPT_MAX {
+            self.0.pop_front();
+        }
+    }
+}
+
+/// A whole answer for whoever gets no connection.
+fn last_words(error: &AppError) -> Vec<u8> {
+    let (status, body) = (error.status(), error.envelope("-"));
+    let reason = status.canonical_reason().unwrap_or_default();
+    let (code, length, retry_after_s) = (status.as_u16(), body.len(), error.retry_after_s().unwrap_or_default());
+    let head = format!(
+        "HTTP/1.1 {code} {reason}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\
+         Retry-After: {retry_after_s}\r\nConnection: close\r\n\r\n"
     );
+    [head.into_bytes(), body].concat()
 }
 
 async fn connection(
@@ -99,7 +127,7 @@ async fn connection(
     peer: SocketAddr,
     activity: Arc<Activity>,
     watcher: Watcher,
-    _place: OwnedSemaphorePermit,
+    _guest: Guest,
 ) {
     // Replies are small and complete: waiting to fill a packet only delays them.
     let _ = socket.set_nodelay(true);
@@ -115,6 +143,7 @@ async fn connection(
     let served = http1::Builder::new()
         .header_read_timeout(None)
         .max_buf_size(limits::HEAD_BYTES_MAX)
+        .max_headers(limits::HEADERS_MAX)
         .serve_connection(io, service);
     let mut served = pin!(watcher.watch(served));
     let mut check = pin!(tokio::time::sleep(check_every));
@@ -127,6 +156,7 @@ async fn connection(
                 }
                 return;
             }
+            () = activity.left() => return,
             () = &mut check => {
                 if activity.expired() {
                     return;

@@ -19,14 +19,19 @@ use tower::Service;
 use tracing::Instrument;
 
 use super::activity::Activity;
-use super::body::{Reply, Timed};
+use super::body::{BodyFault, Reply, Timed};
+use super::client_ip::{ClientIp, ClientNetworks};
 use super::facts::RequestFacts;
 use super::headers::{self, Security};
+use super::holder::Holder;
 use super::in_flight::InFlight;
+use super::meter::{Memory, ReplyBytes};
+use super::well_formed;
 use crate::app::App;
 use crate::clock::{Stopwatch, mix};
 use crate::error::{AppError, Pending, jittered_retry_after};
 use crate::limits;
+use crate::shares::{Held, UsedUp};
 use crate::telemetry::{REQUEST_LOG, SecurityEvent};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -52,6 +57,8 @@ pub(super) struct Gate {
     app: App,
     router: Router,
     security: Security,
+    networks: ClientNetworks,
+    memory: Memory,
     in_flight: InFlight,
     in_flight_max: usize,
     request_ids: AtomicU64,
@@ -63,6 +70,8 @@ impl Gate {
         Self {
             router,
             security: Security::new(&app.config),
+            networks: app.slice::<ClientNetworks>().cloned().unwrap_or_default(),
+            memory: Memory::new(&app.config),
             in_flight: InFlight::default(),
             in_flight_max: app.connection_limits.requests_in_flight_max,
             request_ids: AtomicU64::new(app.draw()),
@@ -81,20 +90,23 @@ impl Gate {
         let watch = Stopwatch::start();
         let log = tracing::enabled!(target: REQUEST_LOG, tracing::Level::INFO).then(|| request.uri().clone());
         let (method, id, facts) = (request.method().clone(), self.request_id(&request), RequestFacts::default());
+        let client = ClientIp(self.networks.client(peer.ip().to_canonical(), request.headers()));
         let https_only = self.security.is_for_https_only(peer, request.headers());
         // At this level, so that every line of a request names it, however little is logged.
         let span = tracing::error_span!(target: REQUEST_LOG, "request", request_id = id.as_str());
-        let response = match self.in_flight.enter(self.in_flight_max) {
-            Some(_place) => {
+        let response = match (well_formed::check(&request), self.in_flight.enter(self.in_flight_max)) {
+            (Err(error), _) => error.into_response(),
+            (Ok(()), Some(_place)) => {
                 let _counted = Counted::one_more(&self.app.metrics.requests_in_flight);
-                self.call(peer, &activity, &id, &facts, request).instrument(span).await
+                self.call((peer, client), &activity, &id, &facts, request).instrument(span).await
             }
-            None => self.overloaded(),
+            (Ok(()), None) => self.overloaded(),
         };
+        let (response, held) = self.metered(response, client, &facts);
         let mut response = self.enveloped(response, &id, &facts);
         response.headers_mut().insert(X_REQUEST_ID, id.0.clone());
         headers::add(response.headers_mut(), https_only);
-        if activity.was_body_late() {
+        if activity.body_fault().is_some() || activity.is_leaving() {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         let (took, status) = (watch.elapsed(), response.status().as_u16());
@@ -102,21 +114,27 @@ impl Gate {
         if let Some(uri) = log {
             log_answered(&id, &method, &uri, &facts, status, took);
         }
-        response.map(|inner| Reply { inner, activity })
+        response.map(|inner| Reply { inner, activity, _held: held })
     }
 
     async fn call(
         &self,
-        peer: SocketAddr,
+        (peer, client): (SocketAddr, ClientIp),
         activity: &Arc<Activity>,
         id: &RequestId,
         facts: &RequestFacts,
         request: Request<Incoming>,
     ) -> Response<Body> {
-        let mut request = request.map(|body| match body.is_end_stream() {
-            true => Body::empty(),
-            false => Body::new(Timed::new(body, Arc::clone(activity), self.in_flight.clone())),
+        // The bytes count until there is an answer, also those that the handler keeps when it has read the body.
+        let meter = (!request.body().is_end_stream()).then(|| self.memory.body(&self.app, client, facts));
+        let mut request = request.map(|body| match &meter {
+            None => Body::empty(),
+            Some(meter) => Body::new(Timed::new(body, Arc::clone(activity), self.in_flight.clone(), meter.clone())),
         });
+        if let Some(meter) = &meter {
+            request.extensions_mut().insert(meter.clone());
+        }
+        request.extensions_mut().insert(self.in_flight.clone());
         request.extensions_mut().insert(id.clone());
         request.extensions_mut().insert(facts.clone());
         request.extensions_mut().insert(ConnectInfo(peer));
@@ -127,11 +145,52 @@ impl Gate {
             |_panic| AppError::internal("a handler panicked").into_response(),
             |infallible| infallible.unwrap_or_else(|never| match never {}),
         );
-        if activity.was_body_late() {
-            let message = "the body did not arrive in time";
-            return AppError::new(StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", message).into_response();
+        match activity.body_fault() {
+            Some(fault) => self.body_error(fault).into_response(),
+            None => response,
         }
-        response
+    }
+
+    fn body_error(&self, fault: BodyFault) -> AppError {
+        match fault {
+            BodyFault::Late => {
+                let message = "the body did not arrive in time";
+                AppError::new(StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", message)
+            }
+            BodyFault::OwnShare => {
+                let message = "too much is being sent by you at once; send one after the other";
+                AppError::too_many(message, self.retry_after_s())
+            }
+            BodyFault::Memory => self.no_memory(),
+        }
+    }
+
+    fn no_memory(&self) -> AppError {
+        AppError::unavailable("BUSY", "the server moves as many bytes as it can; try again", self.retry_after_s())
+    }
+
+    /// Counts the reply's bytes for whoever gets them, until they have them.
+    fn metered(
+        &self,
+        response: Response<Body>,
+        client: ClientIp,
+        facts: &RequestFacts,
+    ) -> (Response<Body>, Option<Held<Holder>>) {
+        let said = response.extensions().get().map(|ReplyBytes(bytes)| *bytes as u64);
+        let bytes = said.or_else(|| response.body().size_hint().exact()).unwrap_or(0);
+        if bytes == 0 {
+            return (response, None);
+        }
+        let holder = facts.user().map_or(Holder::Address(client.key()), Holder::Person);
+        let error = match self.memory.reply(holder, bytes) {
+            Ok(held) => return (response, Some(held)),
+            Err(UsedUp::Own) => {
+                let message = "too many answers are on their way to you; read them before you ask for more";
+                AppError::too_many(message, self.retry_after_s())
+            }
+            Err(UsedUp::All) => self.no_memory(),
+        };
+        (error.into_response(), None)
     }
 
     /// Puts every failure into the envelope, also those that axum made.
@@ -161,9 +220,12 @@ impl Gate {
     }
 
     fn overloaded(&self) -> Response<Body> {
-        let retry_after_s = jittered_retry_after(self.request_ids.fetch_add(1, Ordering::Relaxed));
         let message = "the server has more to do than it can; try again";
-        AppError::unavailable("BUSY", message, retry_after_s).into_response()
+        AppError::unavailable("BUSY", message, self.retry_after_s()).into_response()
+    }
+
+    fn retry_after_s(&self) -> u32 {
+        jittered_retry_after(self.request_ids.fetch_add(1, Ordering::Relaxed))
     }
 
     fn request_id<B>(&self, request: &Request<B>) -> RequestId {

@@ -26,6 +26,22 @@ impl InFlight {
     }
 }
 
+/// While this lives, the holder of a place waits for something else than the server's work.
+pub(super) struct Paused(InFlight);
+
+impl InFlight {
+    pub(super) fn paused(&self) -> Paused {
+        self.pause();
+        Paused(self.clone())
+    }
+}
+
+impl Drop for Paused {
+    fn drop(&mut self) {
+        self.0.resume();
+    }
+}
+
 /// A place among the requests in flight; kept until the reply's head is ready, so that streams do not hold one.
 pub(super) struct Place(InFlight);
 

@@ -13,7 +13,9 @@ pub fn connections_within(limits: ConnectionLimits) -> ConnectionLimits {
     if connections_max < limits.connections_max {
         tracing::warn!(files_max, connections_max, "Fewer connections than intended: raise the limit of open files");
     }
-    ConnectionLimits { connections_max, ..limits }
+    // However few there are, one address leaves some for the others.
+    let connections_per_address_max = limits.connections_per_address_max.min(connections_max.div_ceil(2));
+    ConnectionLimits { connections_max, connections_per_address_max, ..limits }
 }
 
 /// At least one, so that somebody is served.
@@ -50,5 +52,6 @@ mod tests {
         assert_eq!(connections_beside(10), 1);
         let within = connections_within(limits::CONNECTION);
         assert!((1..=limits::CONNECTION.connections_max).contains(&within.connections_max));
+        assert!((1..=within.connections_max).contains(&within.connections_per_address_max));
     }
 }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tempfile::NamedTempFile;
 use tokio::io::AsyncWriteExt;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::Semaphore;
 use utoipa::IntoParams;
 
 use super::error::RosterError;
@@ -22,23 +22,31 @@ use crate::audit::Actor;
 use crate::auth::permission::UsersWrite;
 use crate::auth::{self, Allowed};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
-use crate::http::{Binary, Json, Query, RequestId, media_type};
+use crate::http::{Binary, BodyMeter, Form, Json, Query, RequestId, media_type};
 use crate::ids::UserId;
+use crate::limits::budgets;
+use crate::shares::Lines;
 use crate::text;
 
 /// Bytes around the file in a form.
 const FORM_BYTES_MAX: u64 = 64 * 1024;
+/// Parts of such a form.
+const FORM_PARTS_MAX: usize = 16;
 /// What a file is called that came without a name.
 const NAMELESS: &str = "roster";
 /// Characters of a file's name in a report.
 const NAME_CHARS_MAX: usize = 100;
 
-/// Lets one import run at a time. Lives in the `App`.
-pub struct Imports(Semaphore);
+/// Lets one import run at a time, and one of each admin be received. Lives in the `App`.
+pub struct Imports {
+    running: Semaphore,
+    receiving: Lines<UserId>,
+}
 
 impl Default for Imports {
     fn default() -> Self {
-        Self(Semaphore::new(1))
+        let (all_max, own_max) = (budgets::IMPORTS_RECEIVED.count(), budgets::IMPORTS_RECEIVED_PER_PERSON.count());
+        Self { running: Semaphore::new(budgets::IMPORTS.count()), receiving: Lines::new(all_max, own_max) }
     }
 }
 
@@ -80,8 +88,10 @@ pub(super) async fn import_roster(
     Query(wanted): Query<Wanted>,
     request: Request,
 ) -> AppResult<Json<Report>> {
-    let _turn = turn(&app)?;
+    let _receiving = imports(&app)?.receiving.try_enter(allowed.id).ok_or_else(running)?;
     let (file, name) = receive(&app, request).await?;
+    // Only now: whoever sends slowly keeps nobody else from importing.
+    let _turn = imports(&app)?.running.try_acquire().map_err(|_| running())?;
     let options = Options {
         format: wanted.format,
         dry_run: wanted.dry_run,
@@ -98,10 +108,12 @@ pub(super) async fn import_roster(
     Ok(Json(imported.report))
 }
 
-fn turn(app: &App) -> AppResult<SemaphorePermit<'_>> {
-    let imports = app.slice::<Imports>().ok_or_else(|| AppError::internal("the app was built without Imports"))?;
-    let busy = |_| AppError::conflict("IMPORT_RUNNING", "another import is running; wait for its end");
-    imports.0.try_acquire().map_err(busy)
+fn imports(app: &App) -> AppResult<&Imports> {
+    app.slice::<Imports>().ok_or_else(|| AppError::internal("the app was built without Imports"))
+}
+
+fn running() -> AppError {
+    AppError::conflict("IMPORT_RUNNING", "another import is running; wait for its end")
 }
 
 fn import(
@@ -139,18 +151,20 @@ async fn remember(app: &App, by: &Allowed<UsersWrite>, imported: &Imported) -> A
 /// Keeps the body, or the file of the form, in a file of our own; says how it was called.
 async fn receive(app: &App, mut request: Request) -> AppResult<(NamedTempFile, String)> {
     let file = NamedTempFile::new_in(&app.config.data.data_dir).map_err(AppError::internal)?;
+    let meter = request.extensions().get::<BodyMeter>().cloned();
     if media_type(request.headers()) != "multipart/form-data" {
         announced(request.headers(), UPLOAD_BYTES_MAX)?;
-        write(&file, request.into_body().into_data_stream()).await?;
+        write(&file, request.into_body().into_data_stream(), meter.as_ref()).await?;
         return Ok((file, NAMELESS.to_owned()));
     }
     announced(request.headers(), UPLOAD_BYTES_MAX + FORM_BYTES_MAX)?;
     DefaultBodyLimit::max((UPLOAD_BYTES_MAX + FORM_BYTES_MAX) as usize).apply(&mut request);
     let malformed = |text: String| AppError::new(StatusCode::BAD_REQUEST, "MALFORMED_FORM", text);
-    let mut form = Multipart::from_request(request, app).await.map_err(|error| malformed(error.body_text()))?;
-    while let Some(field) = form.next_field().await.map_err(|error| malformed(error.body_text()))? {
+    let form = Multipart::from_request(request, app).await.map_err(|error| malformed(error.body_text()))?;
+    let mut form = Form::new(form, FORM_PARTS_MAX);
+    while let Some(field) = form.next().await? {
         if let Some(name) = field.file_name().map(shown) {
-            write(&file, field).await?;
+            write(&file, field, meter.as_ref()).await?;
             return Ok((file, name));
         }
     }
@@ -170,6 +184,7 @@ fn too_large() -> AppError {
 async fn write<E: std::fmt::Display>(
     file: &NamedTempFile,
     mut chunks: impl Stream<Item = Result<Bytes, E>> + Unpin,
+    meter: Option<&BodyMeter>,
 ) -> AppResult<()> {
     let mut target = tokio::fs::File::from_std(file.reopen().map_err(AppError::internal)?);
     let mut bytes = 0;
@@ -184,6 +199,9 @@ async fn write<E: std::fmt::Display>(
             return Err(too_large());
         }
         target.write_all(&chunk).await.map_err(AppError::internal)?;
+        if let Some(meter) = meter {
+            meter.gone(chunk.len());
+        }
     }
     target.flush().await.map_err(AppError::internal)?;
     if bytes == 0 { Err(AppError::validation("the body is empty; send a .zip or a .csv")) } else { Ok(()) }

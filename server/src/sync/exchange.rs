@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
@@ -23,7 +24,7 @@ use crate::app::App;
 use crate::auth::CurrentUser;
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult};
-use crate::http::{Binary, Json, media_type};
+use crate::http::{Binary, Json, ReplyBytes, media_type};
 use crate::log::{self, ServerKey};
 
 /// Changes that one response may have asked again about.
@@ -69,7 +70,8 @@ pub(super) async fn exchange(
         log: page.as_ref().and_then(|page| page.head.as_ref()).map(|head| head.sign(server)),
     };
     let bytes = minicbor::to_vec(&response).map_err(AppError::internal)?;
-    Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], bytes).into_response())
+    let size = ReplyBytes(bytes.len());
+    Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], Extension(size), bytes).into_response())
 }
 
 fn check_content_type(headers: &HeaderMap) -> AppResult<()> {
@@ -84,9 +86,10 @@ fn request_error(error: RequestError) -> AppError {
     let status = match error {
         RequestError::TooLarge => axum::http::StatusCode::PAYLOAD_TOO_LARGE,
         RequestError::NotCbor => axum::http::StatusCode::BAD_REQUEST,
-        RequestError::Version(_) | RequestError::TooManyPushes(_) | RequestError::TooManyCursors(_) => {
-            axum::http::StatusCode::UNPROCESSABLE_ENTITY
-        }
+        RequestError::Version(_)
+        | RequestError::TooManyPushes(_)
+        | RequestError::TooManyCursors(_)
+        | RequestError::OverLimit => axum::http::StatusCode::UNPROCESSABLE_ENTITY,
     };
     AppError::new(status, error.code(), error.to_string())
 }

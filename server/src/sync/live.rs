@@ -16,20 +16,35 @@ use crate::courses;
 use crate::db::{DbError, Notice, Tx};
 use crate::error::{AppError, AppResult};
 use crate::http::streamed;
+use crate::ids::UserId;
+use crate::limits::budgets;
 use crate::log;
+use crate::shares::Newest;
 
 /// A comment goes out this often, so that proxies and phones know that the stream lives.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// A stream ends after this time; the client comes back with a fresh token, and with the channels that it then has.
 const STREAM_MAX: Duration = Duration::from_secs(15 * 60);
 
+/// The streams of everybody, by person. Lives in the `App`.
+pub struct Streams(Newest<UserId>);
+
+impl Default for Streams {
+    fn default() -> Self {
+        Self(Newest::new(budgets::STREAMS_PER_PERSON.count()))
+    }
+}
+
 /// Says which of the caller's channels moved, as `event: moved` with the channel's name, until 15 minutes have passed.
+/// Everybody has eight streams; one more ends the oldest, which may be that of a phone that went away unnoticed.
 #[utoipa::path(
     get, path = "/sync/live", tag = "sync",
     responses((status = 200, content_type = "text/event-stream", body = String))
 )]
 pub(super) async fn live(State(app): State<App>, user: CurrentUser) -> AppResult<Response> {
     let moved = log::watch(&app)?;
+    let seat = app.slice::<Streams>().ok_or_else(|| AppError::internal("the app was built without Streams"))?;
+    let seat = seat.0.sit(user.id);
     let tenant = user.tenant.clone();
     let channels = app.db.read(move |tx: &Tx<'_>| courses::channels_of(tx, &user)).await;
     let channels = channels.map_err(|error: DbError| AppError::from(error))?;
@@ -37,11 +52,12 @@ pub(super) async fn live(State(app): State<App>, user: CurrentUser) -> AppResult
         channels.into_iter().map(|channel| (log::channel_key(&tenant, &channel), channel)).collect();
     let deadline = tokio::time::Instant::now() + STREAM_MAX;
     let first = Event::default().event("ready").data(names.len().to_string());
-    let rest = stream::unfold((app, moved, names), move |(app, mut moved, names)| async move {
+    let rest = stream::unfold((app, moved, names, seat), move |(app, mut moved, names, seat)| async move {
         loop {
             let key = tokio::select! {
                 () = app.stopped() => return None,
                 () = tokio::time::sleep_until(deadline) => return None,
+                () = seat.taken() => return None,
                 key = moved.recv() => key,
             };
             let event = match key {
@@ -53,7 +69,7 @@ pub(super) async fn live(State(app): State<App>, user: CurrentUser) -> AppResult
                 Ok(Notice::Unknown) | Err(RecvError::Lagged(_)) => Event::default().event("moved").data("*"),
                 Err(RecvError::Closed) => return None,
             };
-            return Some((event, (app, moved, names)));
+            return Some((event, (app, moved, names, seat)));
         }
     });
     let events = stream::once(async { first }).chain(rest);

@@ -34,6 +34,7 @@ use crate::app::App;
 
 pub use image_uses::{IMAGE_USES_JOB, read_image_uses};
 pub use ingest::{Outcome, Sender};
+pub use live::Streams;
 pub use prepare::{Incoming, prepare};
 pub use quarantine::release_batch;
 

@@ -48,9 +48,6 @@ pub enum Problem {
     /// The head of the log does not verify.
     #[error("the head of the log does not verify")]
     HeadInvalid,
-    /// More than a response may hold.
-    #[error("the answer is over a limit")]
-    OverLimit,
 }
 
 /// What a right answer must fit.
@@ -70,13 +67,6 @@ pub(super) fn check<'a>(
     arrival: Arrival,
 ) -> Result<(SettledExchange<'a>, usize), Problem> {
     let response = Response::decode(body).map_err(Problem::Malformed)?;
-    let n_ask_again = response.ask_again.as_ref().map_or(0, Vec::len);
-    if response.changes.len() > limits::CHANGES_PER_PAGE_MAX
-        || response.cursors.len() > limits::CURSORS_MAX
-        || n_ask_again > limits::PUSHES_PER_REQUEST_MAX
-    {
-        return Err(Problem::OverLimit);
-    }
     let server_key = expected.server_key.ok_or(Problem::AnchorInvalid)?;
     let (fates, carried) = check_fates(response.fates, expected, &server_key)?;
     let anchor = match response.anchor {

@@ -3,6 +3,7 @@
 use crate::{
     DeviceKey, Refusal,
     signing::{self, Context, SignError, SigningKey},
+    wire,
 };
 use minicbor::{Decode, Encode};
 
@@ -14,10 +15,10 @@ use minicbor::{Decode, Encode};
 #[cbor(map)]
 pub struct LogHead {
     /// Which life of the log. A log that lost its tail goes on in a new one; a later one is a larger number.
-    #[n(0)]
+    #[cbor(n(0), decode_with = "wire::number")]
     pub generation: u64,
     /// The newest index, 0 in an empty log.
-    #[n(1)]
+    #[cbor(n(1), decode_with = "wire::number")]
     pub log_index: u64,
     /// The hash chain's value at that index.
     #[cbor(n(2), with = "minicbor::bytes")]

@@ -1,11 +1,12 @@
 //! What travels: `POST /api/v1/sync`, CBOR both ways, maps with numbered keys so that unknown fields are skipped.
 
 use super::head::LogHead;
+use crate::wire::{self, TooMany};
 use crate::{
     ChangeHash, DeviceKey, DocumentName, Refusal, limits,
     time::{Anchor, Receipt},
 };
-use minicbor::{Decode, Encode};
+use minicbor::{Decode, Decoder, Encode, decode::Error};
 
 /// Version of the protocol that this code speaks.
 pub const PROTOCOL_VERSION: u16 = 1;
@@ -78,8 +79,42 @@ pub struct Cursor<'a> {
     #[b(0)]
     pub channel: &'a str,
     /// The number in the channel up to which the client has everything; 0 at first.
-    #[n(1)]
+    #[cbor(n(1), decode_with = "wire::number")]
     pub number: u64,
+}
+
+/// What the lists of these messages are called where they are too long.
+const CURSORS: &str = "cursors";
+const PUSHES: &str = "pushes";
+const FATES: &str = "fates";
+const CHANGES: &str = "changes";
+const HASHES: &str = "hashes";
+
+fn read_cursors<'b, C>(decoder: &mut Decoder<'b>, context: &mut C) -> Result<Vec<Cursor<'b>>, Error> {
+    wire::list(decoder, context, limits::CURSORS_MAX, CURSORS)
+}
+
+fn read_pushes<'b, C>(decoder: &mut Decoder<'b>, context: &mut C) -> Result<Vec<Push<'b>>, Error> {
+    wire::list(decoder, context, limits::PUSHES_PER_REQUEST_MAX, PUSHES)
+}
+
+fn read_fates<C>(decoder: &mut Decoder<'_>, context: &mut C) -> Result<Vec<Fate>, Error> {
+    wire::list(decoder, context, limits::PUSHES_PER_REQUEST_MAX, FATES)
+}
+
+fn read_changes<'b, C>(decoder: &mut Decoder<'b>, context: &mut C) -> Result<Vec<Pulled<'b>>, Error> {
+    wire::list(decoder, context, limits::CHANGES_PER_PAGE_MAX, CHANGES)
+}
+
+fn read_hashes<C>(decoder: &mut Decoder<'_>, context: &mut C) -> Result<Vec<ChangeHash>, Error> {
+    wire::list(decoder, context, limits::HASHES_PER_RESPONSE_MAX, HASHES)
+}
+
+fn read_hashes_or_none<C>(decoder: &mut Decoder<'_>, context: &mut C) -> Result<Option<Vec<ChangeHash>>, Error> {
+    if decoder.datatype()? == minicbor::data::Type::Null {
+        return decoder.null().map(|()| None);
+    }
+    read_hashes(decoder, context).map(Some)
 }
 
 /// What a client sends.
@@ -96,10 +131,10 @@ pub struct Request<'a> {
     #[cbor(n(2), with = "minicbor::bytes")]
     pub nonce: Option<[u8; 16]>,
     /// How far the client has read each channel. Channels that it does not name start at 0.
-    #[b(3)]
+    #[cbor(b(3), decode_with = "read_cursors")]
     pub cursors: Vec<Cursor<'a>>,
     /// Changes, at most [`limits::PUSHES_PER_REQUEST_MAX`].
-    #[b(4)]
+    #[cbor(b(4), decode_with = "read_pushes")]
     pub pushes: Vec<Push<'a>>,
     /// Whether the client wants changes at all; a relay only pushes.
     #[n(5)]
@@ -118,15 +153,9 @@ impl<'a> Request<'a> {
         if bytes.len() > limits::SYNC_REQUEST_BYTES_MAX {
             return Err(RequestError::TooLarge);
         }
-        let request: Self = minicbor::decode(bytes).map_err(|_| RequestError::NotCbor)?;
+        let request: Self = wire::whole(bytes).map_err(|error| RequestError::of(&error))?;
         if request.version != PROTOCOL_VERSION {
             return Err(RequestError::Version(request.version));
-        }
-        if request.pushes.len() > limits::PUSHES_PER_REQUEST_MAX {
-            return Err(RequestError::TooManyPushes(request.pushes.len()));
-        }
-        if request.cursors.len() > limits::CURSORS_MAX {
-            return Err(RequestError::TooManyCursors(request.cursors.len()));
         }
         Ok(request)
     }
@@ -139,7 +168,7 @@ pub enum RequestError {
     #[error("sync request is over 1 MiB: push fewer changes at once")]
     TooLarge,
     /// Not a request in CBOR.
-    #[error("body is not a sync request in CBOR")]
+    #[error("body is not one sync message in CBOR")]
     NotCbor,
     /// Another version of the protocol.
     #[error("sync protocol version {0} is not spoken here, version 1 is")]
@@ -150,9 +179,21 @@ pub enum RequestError {
     /// Over [`limits::CURSORS_MAX`].
     #[error("{0} cursors in one request, at most 512")]
     TooManyCursors(usize),
+    /// A response with more in a list than it may hold.
+    #[error("a list in the message is over a limit")]
+    OverLimit,
 }
 
 impl RequestError {
+    fn of(error: &Error) -> Self {
+        match TooMany::of(error) {
+            None => Self::NotCbor,
+            Some(TooMany { what: PUSHES, n, .. }) => Self::TooManyPushes(n),
+            Some(TooMany { what: CURSORS, n, .. }) => Self::TooManyCursors(n),
+            Some(_) => Self::OverLimit,
+        }
+    }
+
     /// The stable code.
     #[must_use]
     pub fn code(&self) -> &'static str {
@@ -160,7 +201,7 @@ impl RequestError {
             Self::TooLarge => "SYNC_TOO_LARGE",
             Self::NotCbor => "SYNC_MALFORMED",
             Self::Version(_) => "SYNC_VERSION",
-            Self::TooManyPushes(_) | Self::TooManyCursors(_) => "SYNC_LIMIT",
+            Self::TooManyPushes(_) | Self::TooManyCursors(_) | Self::OverLimit => "SYNC_LIMIT",
         }
     }
 }
@@ -225,7 +266,7 @@ pub struct Pulled<'a> {
     #[cbor(n(2), with = "minicbor::bytes")]
     pub signature: [u8; 64],
     /// Its place in the log.
-    #[n(3)]
+    #[cbor(n(3), decode_with = "wire::number")]
     pub log_index: u64,
     /// When the server had it, Unix milliseconds.
     #[n(4)]
@@ -240,13 +281,13 @@ pub struct Response<'a> {
     #[n(0)]
     pub version: u16,
     /// One fate per push, in their order.
-    #[n(1)]
+    #[cbor(n(1), decode_with = "read_fates")]
     pub fates: Vec<Fate>,
     /// A page of changes, in the order of the channels' numbers.
-    #[b(2)]
+    #[cbor(b(2), decode_with = "read_changes")]
     pub changes: Vec<Pulled<'a>>,
     /// The client's cursors after this page; channels that it lost are missing.
-    #[b(3)]
+    #[cbor(b(3), decode_with = "read_cursors")]
     pub cursors: Vec<Cursor<'a>>,
     /// Whether there is another page.
     #[n(4)]
@@ -255,10 +296,10 @@ pub struct Response<'a> {
     #[n(5)]
     pub anchor: Option<Anchor>,
     /// SHA-256 of images that accepted submissions name and the server does not have, at most 100.
-    #[n(6)]
+    #[cbor(n(6), decode_with = "read_hashes")]
     pub wanted: Vec<ChangeHash>,
     /// Changes of the device in quarantine of which a person settled what becomes of them: push them again to learn it.
-    #[n(9)]
+    #[cbor(n(9), decode_with = "read_hashes_or_none", nil = "wire::missing")]
     pub ask_again: Option<Vec<ChangeHash>>,
     /// Where the log ends, if changes were asked for and the log is not empty. Another generation than the request's:
     /// the server lost a part of its log, and this page begins at 0 whatever cursors the request named.
@@ -275,7 +316,7 @@ impl<'a> Response<'a> {
         if bytes.len() > limits::SYNC_RESPONSE_BYTES_MAX {
             return Err(RequestError::TooLarge);
         }
-        let response: Self = minicbor::decode(bytes).map_err(|_| RequestError::NotCbor)?;
+        let response: Self = wire::whole(bytes).map_err(|error| RequestError::of(&error))?;
         if response.version != PROTOCOL_VERSION {
             return Err(RequestError::Version(response.version));
         }

@@ -3,6 +3,7 @@
 use crate::{
     ChangeHash, DeviceKey, DocumentId, Refusal,
     signing::{self, Context, SignError, SigningKey},
+    wire,
 };
 use minicbor::{Decode, Encode};
 
@@ -57,7 +58,7 @@ impl Anchor {
 #[cbor(map)]
 pub struct Receipt {
     /// Position in the tenant's log, from 1, without gaps.
-    #[n(0)]
+    #[cbor(n(0), decode_with = "wire::number")]
     pub log_index: u64,
     /// When the server had it, Unix milliseconds.
     #[n(1)]

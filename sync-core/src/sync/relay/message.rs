@@ -1,7 +1,12 @@
 //! What two phones say to each other: CBOR maps with numbered keys. Limits are checked before anything is read.
 
-use crate::{ChangeHash, DeviceKey, DocumentId, Refusal, limits, sync::message::WireName, time::Receipt};
-use minicbor::{Decode, Encode};
+use crate::{
+    ChangeHash, DeviceKey, DocumentId, Refusal, limits,
+    sync::message::WireName,
+    time::Receipt,
+    wire::{self, TooMany},
+};
+use minicbor::{Decode, Decoder, Encode, decode::Error};
 
 /// Version of the protocol between phones that this code speaks.
 pub const RELAY_VERSION: u16 = 1;
@@ -77,7 +82,7 @@ pub(super) struct Offer<'a> {
     /// The relay's device.
     #[n(2)]
     pub(super) device: DeviceKey,
-    #[b(3)]
+    #[cbor(b(3), decode_with = "read_sessions")]
     pub(super) sessions: Vec<OfferedSession<'a>>,
     /// The device's signature over both fresh keys.
     #[cbor(n(4), with = "minicbor::bytes")]
@@ -91,7 +96,7 @@ pub(crate) struct Head {
     pub(crate) document: DocumentId,
     #[n(1)]
     pub(crate) writer: DeviceKey,
-    #[n(2)]
+    #[cbor(n(2), decode_with = "wire::number")]
     pub(crate) seq: u64,
     #[n(3)]
     pub(crate) hash: ChangeHash,
@@ -118,9 +123,9 @@ pub(super) struct Page<'a> {
     #[n(0)]
     pub(super) version: u16,
     /// The version vector of the giver: its chains in these sessions. It asks for the relay's one, and for receipts.
-    #[n(1)]
+    #[cbor(n(1), decode_with = "read_chains")]
     pub(super) chains: Vec<Head>,
-    #[b(2)]
+    #[cbor(b(2), decode_with = "read_items")]
     pub(super) items: Vec<Item<'a>>,
     /// The giver's device: the writer of the chains that it asks about.
     #[n(3)]
@@ -140,10 +145,10 @@ pub(super) struct State {
     #[cbor(n(1), with = "minicbor::bytes")]
     pub(super) page: [u8; 32],
     /// The relay's version vector, of the chains that the page named and of nothing else.
-    #[n(2)]
+    #[cbor(n(2), decode_with = "read_chains")]
     pub(super) chains: Vec<Head>,
     /// The server's receipts for changes of these chains that the relay has pushed.
-    #[n(3)]
+    #[cbor(n(3), decode_with = "read_receipts")]
     pub(super) receipts: Vec<CarriedReceipt>,
 }
 
@@ -156,6 +161,22 @@ pub(crate) struct CarriedReceipt {
     pub(crate) receipt: Receipt,
 }
 
+fn read_sessions<'b, C>(decoder: &mut Decoder<'b>, context: &mut C) -> Result<Vec<OfferedSession<'b>>, Error> {
+    wire::list(decoder, context, limits::RELAY_SESSIONS_MAX, "sessions")
+}
+
+fn read_chains<C>(decoder: &mut Decoder<'_>, context: &mut C) -> Result<Vec<Head>, Error> {
+    wire::list(decoder, context, limits::RELAY_CHAINS_MAX, "chains")
+}
+
+fn read_items<'b, C>(decoder: &mut Decoder<'b>, context: &mut C) -> Result<Vec<Item<'b>>, Error> {
+    wire::list(decoder, context, limits::RELAY_ITEMS_PER_PAGE_MAX, "items")
+}
+
+fn read_receipts<C>(decoder: &mut Decoder<'_>, context: &mut C) -> Result<Vec<CarriedReceipt>, Error> {
+    wire::list(decoder, context, limits::RELAY_CHAINS_MAX, "receipts")
+}
+
 pub(super) fn encode<T: Encode<()>>(message: &T) -> Vec<u8> {
     minicbor::to_vec(message).expect("encoding into memory does not fail")
 }
@@ -164,20 +185,20 @@ fn read<'a, T: Decode<'a, ()>>(bytes: &'a [u8]) -> Result<T, MessageError> {
     if bytes.len() > limits::RELAY_MESSAGE_BYTES_MAX {
         return Err(MessageError::TooLarge);
     }
-    minicbor::decode(bytes).map_err(|_| MessageError::Malformed)
+    wire::whole(bytes).map_err(|error| match TooMany::of(&error) {
+        Some(_) => MessageError::OverLimit,
+        None => MessageError::Malformed,
+    })
 }
 
-fn check(version: u16, fits: bool) -> Result<(), MessageError> {
-    if version != RELAY_VERSION {
-        return Err(MessageError::Version(version));
-    }
-    if fits { Ok(()) } else { Err(MessageError::OverLimit) }
+fn check(version: u16) -> Result<(), MessageError> {
+    if version == RELAY_VERSION { Ok(()) } else { Err(MessageError::Version(version)) }
 }
 
 impl Hello {
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, MessageError> {
         let hello: Self = read(bytes)?;
-        check(hello.version, true)?;
+        check(hello.version)?;
         Ok(hello)
     }
 }
@@ -185,7 +206,7 @@ impl Hello {
 impl<'a> Offer<'a> {
     pub(super) fn decode(bytes: &'a [u8]) -> Result<Self, MessageError> {
         let offer: Self = read(bytes)?;
-        check(offer.version, offer.sessions.len() <= limits::RELAY_SESSIONS_MAX)?;
+        check(offer.version)?;
         Ok(offer)
     }
 }
@@ -193,9 +214,7 @@ impl<'a> Offer<'a> {
 impl<'a> Page<'a> {
     pub(super) fn decode(bytes: &'a [u8]) -> Result<Self, MessageError> {
         let page: Self = read(bytes)?;
-        let fits =
-            page.chains.len() <= limits::RELAY_CHAINS_MAX && page.items.len() <= limits::RELAY_ITEMS_PER_PAGE_MAX;
-        check(page.version, fits)?;
+        check(page.version)?;
         Ok(page)
     }
 }
@@ -203,8 +222,7 @@ impl<'a> Page<'a> {
 impl State {
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, MessageError> {
         let state: Self = read(bytes)?;
-        let fits = state.chains.len() <= limits::RELAY_CHAINS_MAX && state.receipts.len() <= limits::RELAY_CHAINS_MAX;
-        check(state.version, fits)?;
+        check(state.version)?;
         Ok(state)
     }
 }

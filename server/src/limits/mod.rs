@@ -1,4 +1,7 @@
-//! Every bound of the server's ground, by name. Slices keep theirs beside their code.
+//! Every bound of the server's ground, by name. What somebody has a share of is in [`budgets`]; what only bounds the form of
+//! one request, slices keep beside their code.
+
+pub mod budgets;
 
 use std::time::Duration;
 
@@ -6,10 +9,6 @@ use std::time::Duration;
 pub const GROUP_REQUESTS_MAX: usize = 512;
 /// A group stops taking requests after this long, so that the first one is not kept waiting.
 pub const GROUP_BUDGET: Duration = Duration::from_millis(40);
-/// Writes that may wait for the writer thread.
-pub const WRITE_QUEUE_MAX: usize = 4096;
-/// Reads that may wait for a reader thread.
-pub const READ_QUEUE_MAX: usize = 4096;
 /// How long a request waits for a place in a full queue before it is told to come back, unless DB_POOL_TIMEOUT says.
 pub const QUEUE_WAIT: Duration = Duration::from_secs(2);
 /// Background jobs stand back while more writes than this wait.
@@ -92,6 +91,8 @@ pub struct ConnectionLimits {
     pub check_every: Duration,
     /// Open connections.
     pub connections_max: usize,
+    /// Open connections of one address that neither a proxy nor a campus has.
+    pub connections_per_address_max: usize,
     /// Requests that may be worked on at once; one that waits for its body is not.
     pub requests_in_flight_max: usize,
 }
@@ -103,9 +104,18 @@ pub const CONNECTION: ConnectionLimits = ConnectionLimits {
     idle_timeout: Duration::from_secs(57),
     write_stall_timeout: Duration::from_secs(57),
     check_every: Duration::from_secs(2),
-    connections_max: 16_384,
-    requests_in_flight_max: 2_048,
+    connections_max: budgets::CONNECTIONS.count(),
+    connections_per_address_max: budgets::CONNECTIONS_PER_ADDRESS.count(),
+    requests_in_flight_max: budgets::REQUESTS_IN_FLIGHT.count(),
 };
+/// A full server closes this part of its connections at once, one in so many, so that it does not look for one each time.
+pub const CONNECTIONS_CLOSED_PART: usize = 256;
+/// Connections beyond the most that there may be for a moment, while those that were asked to go do.
+pub const CONNECTIONS_LEAVING_MAX: usize = 64;
+/// Refused sockets that are kept until their clients had a chance to read why.
+pub const REFUSED_KEPT_MAX: usize = 64;
+/// How long a request waits for those of the same person or address before it.
+pub const TURN_WAIT: Duration = Duration::from_secs(10);
 /// A graceful stop waits this long for requests that have begun.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(20);
 /// A graceful stop waits this long for everything, requests and jobs: less than the 30 s after which orchestrators kill.
@@ -113,11 +123,19 @@ pub const STOP_GRACE: Duration = Duration::from_secs(25);
 /// Waiting connections that the kernel keeps before they are accepted.
 pub const LISTEN_BACKLOG: u32 = 4_096;
 /// Files that stay open beside the connections: database, logs, images under way.
-pub const FILES_BESIDE_CONNECTIONS: usize = 256;
+pub const FILES_BESIDE_CONNECTIONS: usize = 256 + CONNECTIONS_LEAVING_MAX + REFUSED_KEPT_MAX;
 /// Bytes of one request's head.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
-/// Bytes of a body, unless a route says otherwise. Every open connection may hold that much of a body that does not end.
+/// Headers of one request.
+pub const HEADERS_MAX: usize = 64;
+/// Bytes of a request's path.
+pub const PATH_BYTES_MAX: usize = 2 * 1024;
+/// Bytes of what follows the question mark.
+pub const QUERY_BYTES_MAX: usize = 8 * 1024;
+/// Bytes of a body, unless a route says otherwise.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of the name of a form's part, and of the file in it.
+pub const FORM_NAME_BYTES_MAX: usize = 256;
 /// Characters of an `X-Request-ID` that is taken over.
 pub const REQUEST_ID_CHARS_MAX: usize = 64;
 /// Bytes of a path without a route that are logged.

@@ -1,0 +1,96 @@
+//! Bytes in memory for others: bodies until their request is answered, replies until their client has them.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::client_ip::ClientIp;
+use super::facts::RequestFacts;
+use super::holder::Holder;
+use crate::app::App;
+use crate::config::Config;
+use crate::limits::budgets;
+use crate::shares::{Held, Ledger, UsedUp};
+
+/// What a form may have beside its two images.
+const FORM_BYTES: u64 = 64 * 1024;
+
+/// The accounts that all connections share.
+pub(super) struct Memory {
+    bodies: Ledger<Holder>,
+    replies: Ledger<Holder>,
+    body_bytes_max: u64,
+}
+
+/// How large a reply is whose body does not say: an extension of replies that are compressed on their way out.
+#[derive(Debug, Clone, Copy)]
+pub struct ReplyBytes(pub usize);
+
+impl Memory {
+    /// Where the settings allow larger images, a person may send two of them all the same.
+    pub(super) fn new(config: &Config) -> Self {
+        let two_images = 2 * config.image_bytes_max() as u64 + FORM_BYTES;
+        Self {
+            bodies: Ledger::new(budgets::BODY_BYTES.max),
+            replies: Ledger::new(budgets::REPLY_BYTES.max),
+            body_bytes_max: budgets::BODY_BYTES_PER_PERSON.max.max(two_images),
+        }
+    }
+
+    /// The meter of one request's body.
+    pub(super) fn body(&self, app: &App, client: ClientIp, facts: &RequestFacts) -> BodyMeter {
+        let per_address = match client.is_campus(app) {
+            true => budgets::BODY_BYTES_PER_CAMPUS.max,
+            false => budgets::BODY_BYTES_PER_ADDRESS.max,
+        };
+        BodyMeter(Arc::new(Metered {
+            bodies: self.bodies.clone(),
+            facts: facts.clone(),
+            address: (Holder::Address(client.key()), per_address),
+            per_person: self.body_bytes_max,
+            held: Mutex::new(None),
+        }))
+    }
+
+    /// An entry for a reply's bytes.
+    pub(super) fn reply(&self, holder: Holder, bytes: u64) -> Result<Held<Holder>, UsedUp> {
+        let mut held = self.replies.open(holder, budgets::REPLY_BYTES_PER_HOLDER.max);
+        held.more(bytes)?;
+        Ok(held)
+    }
+}
+
+/// Counts the bytes of one body for whoever sends it. An extension of every request that has a body; what it counted is
+/// given back with the last clone.
+#[derive(Debug, Clone)]
+pub struct BodyMeter(Arc<Metered>);
+
+#[derive(Debug)]
+struct Metered {
+    bodies: Ledger<Holder>,
+    facts: RequestFacts,
+    address: (Holder, u64),
+    per_person: u64,
+    held: Mutex<Option<Held<Holder>>>,
+}
+
+impl BodyMeter {
+    /// More of the body is in memory. Who sends it is known by now, if it is somebody who is signed in.
+    pub(super) fn took(&self, bytes: usize) -> Result<(), UsedUp> {
+        let metered = &*self.0;
+        let open = || {
+            let (holder, own_max) = match metered.facts.user() {
+                Some(user) => (Holder::Person(user), metered.per_person),
+                None => metered.address,
+            };
+            metered.bodies.open(holder, own_max)
+        };
+        let mut held = metered.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.get_or_insert_with(open).more(bytes as u64)
+    }
+
+    /// So much of it is in memory no longer: it was written to a file.
+    pub fn gone(&self, bytes: usize) {
+        if let Some(held) = &mut *self.0.held.lock().unwrap_or_else(PoisonError::into_inner) {
+            held.less(bytes as u64);
+        }
+    }
+}

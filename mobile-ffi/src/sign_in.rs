@@ -23,7 +23,8 @@ struct Token {
 #[uniffi::export]
 impl MusterClient {
     /// Gets a fresh token by the device's key and goes on with it; says for how many seconds it is good. Call it when a
-    /// step says `NeedsLogin`: only if it fails with `SignInNeeded` is there anything to ask the person.
+    /// step says `NeedsLogin`: only if it fails with `SignInNeeded` is there anything to ask the person. Then call it once
+    /// more after [`MusterClient::sign_in`] with the token of their password: from then on the key is enough again.
     ///
     /// # Errors
     /// [`ApiError::NoNetwork`], [`ApiError::KeyUnavailable`], and [`ApiError::SignInNeeded`] for a phone that nobody ever
@@ -49,11 +50,14 @@ impl MusterClient {
 
 impl MusterClient {
     fn ask<T: DeserializeOwned>(&self, path: &str, body: &serde_json::Value) -> Result<T, ApiError> {
-        let content_type = HttpHeader { name: "Content-Type".to_owned(), value: "application/json".to_owned() };
+        let header = |name: &str, value: String| HttpHeader { name: name.to_owned(), value };
+        let mut headers = vec![header("Content-Type", "application/json".to_owned())];
+        // After every sign-in of the account was ended, the key signs in again beside the token of a password.
+        headers.extend(self.state().token.as_ref().map(|token| header("Authorization", format!("Bearer {token}"))));
         let request = HttpRequest {
             method: "POST".to_owned(),
             path: path.to_owned(),
-            headers: vec![content_type],
+            headers,
             body: body.to_string().into_bytes(),
         };
         let no_network = |CallbackError::Failed { text }| ApiError::NoNetwork { text };

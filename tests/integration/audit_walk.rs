@@ -41,6 +41,7 @@ const TOLD_ELSEWHERE: &[(&str, &str, &str, &str)] = &[
     ("POST", "/auth/oauth/link", "oidc_accounts.rs", "oauth.link"),
     ("POST", "/auth/oauth/{provider}/link", "oidc_accounts.rs", "oauth.link"),
     ("DELETE", "/auth/oauth/{provider}/link", "oidc_accounts.rs", "oauth.unlink"),
+    ("POST", "/admin/users/{id}/unlock", "unlock.rs", "auth.sign_in_unlock"),
 ];
 
 /// Looks at what is not one's own.
@@ -193,6 +194,11 @@ async fn devices(teller: &mut Teller<'_>) {
     let world = teller.world;
     let admin = world.admin.clone();
     teller.tells(&admin, "POST /admin/devices/{key}/revoke", json!({"reason": "lost"}), "device.revoke").await;
+    let mut lost = muster_tests::phone::Phone::new(world.server().client("student").await, 70);
+    lost.bind(world.server()).await;
+    let path = format!("{PREFIX}/students/device/{}/end", lost.public_key());
+    let end = lost.client.request(reqwest::Method::POST, &path).json(&json!({"password": PASSWORD}));
+    teller.leaves(&lost.client, ("POST", "/students/device/{key}/end"), end, "device.end").await;
     let student = world.server().client("student").await;
     let first = json!({"imei": "356938035643809"});
     let asked = teller.tells(&student, "POST /students/device/bind", first, "device.ask").await;

@@ -6,8 +6,10 @@ use muster_server::auth::{CurrentUser, Role};
 use muster_server::courses;
 use muster_server::db::DbError;
 use muster_server::ids::{CourseId, TenantId};
+use muster_sync_core::document::{CodeMode, Label, Plan};
+use muster_sync_core::{DocumentName, Locator};
 use muster_tests::lecture::Lecture;
-use muster_tests::phone::Phone;
+use muster_tests::phone::{Item, Phone};
 use muster_tests::{Client, TestServer};
 use serde_json::json;
 
@@ -22,7 +24,7 @@ async fn a_lecturer_creates_a_course_and_enrols_students() {
     let server = TestServer::start().await;
     let (lecturer, student) = (server.client("lecturer").await, server.client("student").await);
     let id = course(&lecturer, "cs101").await;
-    server.create_user("s@x.example", "student").await;
+    server.create_known_user("s@x.example", "student").await;
     let path = format!("/api/v1/courses/{id}/students");
     let other_lecturer = server.client("lecturer").await;
     let people = json!({
@@ -123,6 +125,46 @@ async fn whoever_is_no_lecturer_any_more_reads_nothing_of_the_courses_they_taugh
     let again = lecture.again(&lecture.lecturer).await;
     assert_eq!(pulled(&again).await, before, "the place was kept");
     again.get(&course).await.expect(200);
+}
+
+/// A plan that the phone signs for a session of its own.
+fn plan(phone: &mut Phone, number: u8, lecture: &Lecture) -> Item {
+    let now_ms = lecture.server.clock_ms();
+    let plan = Plan {
+        course: Label::new(&lecture.course).unwrap(),
+        opens_at_ms: now_ms,
+        closes_at_ms: now_ms + 600_000,
+        late_after_ms: None,
+        code_mode: CodeMode::Rotating,
+        step_s: 15,
+        latitude_e7: None,
+        longitude_e7: None,
+        radius_m: None,
+        by: None,
+    };
+    let name = DocumentName::ClassSession { locator: Locator::from_random([number, 1, 1, 0]) };
+    Item { signed: phone.write(&name, &plan.into()), name, manifest: None }
+}
+
+#[tokio::test]
+async fn whoever_is_no_lecturer_any_more_plans_nothing_for_the_courses_they_taught() {
+    let lecture = Lecture::begin().await;
+    let mut phone = Phone::new(lecture.lecturer.clone(), 9);
+    phone.bind(&lecture.server).await;
+    let admin = lecture.server.client("admin").await;
+    let account = format!("/api/v1/admin/users/{}", lecture.lecturer.user_id());
+    for (number, role) in (1..).zip(["student", "reviewer", "staff", "lecturer"]) {
+        admin.patch(&account, &json!({"role": role})).await.expect(200);
+        phone.client = lecture.again(&lecture.lecturer).await;
+        let item = plan(&mut phone, number, &lecture);
+        let fates = phone.push(std::slice::from_ref(&item)).await;
+        assert_eq!(fates[0].receipt.is_some(), role == "lecturer", "{role}: {fates:?}");
+    }
+    // Nor does whoever is one, of a course that was taken from them.
+    let course = format!("/api/v1/courses/{}/lecturers/{}", lecture.course, lecture.lecturer.user_id());
+    admin.delete(&course).await.expect(204);
+    let item = plan(&mut phone, 9, &lecture);
+    assert!(phone.push(std::slice::from_ref(&item)).await[0].receipt.is_none());
 }
 
 #[tokio::test]

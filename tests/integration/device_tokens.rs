@@ -339,3 +339,103 @@ async fn whoever_proves_nothing_does_not_stand_in_the_writers_queue() {
     holding.await.unwrap().unwrap();
     assert!(told.is_ok(), "a stranger waited for the writer");
 }
+
+/// A handset of a student of the lecture, bound, with something in its outbox that no token takes away.
+async fn with_an_outbox(lecture: &Lecture, email: &str) -> (Handset, muster_sync_core::store::RecordId) {
+    let user = lecture.server.create_user(email, "student").await;
+    let path = format!("/api/v1/courses/{}/students", lecture.course);
+    lecture.lecturer.post(&path, &json!({"user_ids": [user]})).await.expect(200);
+    let mut handset = Handset::new(&lecture.server, email, 7).await;
+    handset.ask_to_be_bound();
+    handset.sync().await;
+    muster_tests::pocket::approve_all(&lecture.server.client("admin").await).await;
+    handset.sync().await;
+    handset.sign_in_with_key(&lecture.server).await.expect(200);
+    let record = handset.capture(&lecture.claim().await, lecture.server.clock_ms(), None);
+    (handset, record)
+}
+
+#[tokio::test]
+async fn a_key_gets_no_token_after_every_sign_in_was_ended_until_its_owner_signs_in_beside_it() {
+    let lecture = Lecture::begin().await;
+    let server = &lecture.server;
+    let (mut handset, record) = with_an_outbox(&lecture, "ada@x.example").await;
+    let web = server.sign_in("ada@x.example").await;
+    web.post("/api/v1/auth/logout-all", &json!({})).await.expect(200);
+    assert!(handset.is_signed_out().await);
+    handset.sign_in_with_key(server).await.expect_error(401, "SIGN_IN_REQUIRED");
+
+    // The owner has the phone: one sign-in by password, and everything goes on.
+    handset.sign_in(server).await;
+    handset.told = [0; 4];
+    handset.sync().await;
+    assert_eq!(handset.told[..3], [1, 0, 0], "accepted, quarantined, refused");
+    assert!(handset.record(record).receipt.is_some());
+    // What the key signs counts; it signs nobody in before it was shown with that sign-in.
+    sign_in(server, &handset.key).await.expect_error(401, "SIGN_IN_REQUIRED");
+    let other = server.client("student").await;
+    let stranger = answer(&handset.key, &challenge(server, &handset.key.public_key()).await);
+    other.post(DEVICE_TOKEN_PATH, &stranger).await.expect_error(401, "SIGN_IN_REQUIRED");
+    let owner = server.sign_in("ada@x.example").await;
+    let beside = answer(&handset.key, &challenge(server, &handset.key.public_key()).await);
+    let tokens = owner.post(DEVICE_TOKEN_PATH, &beside).await.expect(200);
+    me(server, &tokens).await.expect(200);
+    sign_in(server, &handset.key).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_key_gets_no_token_after_a_new_password_and_another_phone_does_not_vouch_for_it() {
+    let server = TestServer::start().await;
+    let mut lost = Phone::new(server.client("lecturer").await, 1);
+    lost.bind(&server).await;
+    let change = json!({"current_password": muster_tests::PASSWORD, "new_password": "another horse battery"});
+    lost.client.post("/api/v1/auth/change-password", &change).await.expect(200);
+    sign_in(&server, &lost.key).await.expect_error(401, "SIGN_IN_REQUIRED");
+    let login = json!({"email": "lecturer1@muster.example", "password": "another horse battery"});
+    let tokens = server.anonymous().post("/api/v1/auth/login", &login).await.expect(200);
+    let web = server.with_token(tokens["access_token"].as_str().unwrap()).as_user(lost.client.user_id());
+    let mut other = Phone::new(web, 2);
+    other.bind(&server).await;
+    let by_key = sign_in(&server, &other.key).await.expect(200);
+    let by_key = server.with_token(by_key["access_token"].as_str().unwrap());
+    let beside = answer(&lost.key, &challenge(&server, &lost.public_key()).await);
+    by_key.post(DEVICE_TOKEN_PATH, &beside).await.expect_error(401, "SIGN_IN_REQUIRED");
+}
+
+#[tokio::test]
+async fn the_owner_ends_the_key_of_a_lost_phone_and_what_it_sent_stays() {
+    let lecture = Lecture::begin().await;
+    let server = &lecture.server;
+    let mut lost = lecture.student(1).await;
+    let record = lecture.capture(&mut lost, &lecture.manifest(None)).await;
+    let other = lecture.student(2).await;
+    let path = format!("/api/v1/students/device/{}/end", lost.public_key());
+    let password = json!({"password": muster_tests::PASSWORD});
+    lost.client.post(&path, &json!({})).await.expect_error(422, "VALIDATION_ERROR");
+    let wrong = json!({"password": "wrong horse battery"});
+    lost.client.post(&path, &wrong).await.expect_error(403, "INVALID_CREDENTIALS");
+    lost.client.post(&path, &json!({"code": "123456"})).await.expect_error(409, "MFA_NOT_ENABLED");
+    other.client.post(&path, &password).await.expect_error(404, "NOT_FOUND");
+    server.anonymous().post(&path, &password).await.expect_error(401, "UNAUTHORIZED");
+    let prepared = sign_in(server, &lost.key).await.expect(200);
+
+    let ended = lost.client.post(&path, &password).await.expect(200);
+    assert_eq!((&ended["status"], &ended["reason"]), (&json!("revoked"), &json!("lost")));
+    assert_eq!(ended["revoked_by"], lost.client.user_id());
+    sign_in(server, &lost.key).await.expect_error(401, "DEVICE_NOT_BOUND");
+    me(server, &prepared).await.expect_error(401, "TOKEN_REVOKED");
+    lost.client.get(ME).await.expect(200);
+    assert_eq!(lecture.record(&record).await["id"], record, "what it had sent stays");
+    let later = lost.submission(muster_sync_core::Locator::from_random([0, 9, 9, 0]), "123456", server.clock_ms());
+    let fates = lost.push(std::slice::from_ref(&later)).await;
+    assert_eq!(fates[0].reason.as_deref(), Some("device_revoked"));
+    let rows = super::audit::rows(server).await;
+    let row = rows.iter().find(|row| row.action == "device.end").unwrap();
+    assert_eq!((row.actor_id.as_str(), row.reason.as_deref()), (lost.client.user_id(), Some("lost")));
+    lost.client.post(&path, &password).await.expect(200);
+    assert_eq!(super::audit::rows(server).await.iter().filter(|row| row.action == "device.end").count(), 1);
+    // A new phone is bound by asking for it, as the first one was.
+    let mut new = Phone::new(lost.client.clone(), 3);
+    new.bind(server).await;
+    sign_in(server, &new.key).await.expect(200);
+}

@@ -56,7 +56,7 @@ async fn an_account_with_the_same_address_is_never_linked_but_by_its_owner() {
     let browser = Browser::new(&server);
     let error = browser.sign_in("campus").await.expect_error(409, "ACCOUNT_LINK_REQUIRED");
     assert_eq!(error["details"]["expires_in"], 600);
-    let body = json!({ "link_token": error["details"]["link_token"] });
+    let body = json!({ "link_token": error["details"]["link_token"], "password": PASSWORD });
     let path = "/api/v1/auth/oauth/link";
     server.anonymous().post(path, &body).await.expect_error(401, "UNAUTHORIZED");
     let eve = server.sign_in("eve@uni.example").await;
@@ -66,7 +66,7 @@ async fn an_account_with_the_same_address_is_never_linked_but_by_its_owner() {
     ada.post(path, &body).await.expect_error(400, "OAUTH_LINK_TOKEN_INVALID");
 
     let error = browser.sign_in("campus").await.expect_error(409, "ACCOUNT_LINK_REQUIRED");
-    let body = json!({ "link_token": error["details"]["link_token"] });
+    let body = json!({ "link_token": error["details"]["link_token"], "password": PASSWORD });
     let linked = ada.post(path, &body).await.expect(200);
     assert_eq!(
         (linked["items"][0]["provider"].as_str(), linked["has_password"].as_bool()),
@@ -91,7 +91,7 @@ async fn a_link_token_is_good_for_ten_minutes() {
         provider.set(json!({ "now_s": server.clock_ms() / 1000 })).await;
         let error = browser.sign_in("campus").await.expect_error(409, "ACCOUNT_LINK_REQUIRED");
         server.clock().advance(Duration::from_secs(seconds));
-        let body = json!({ "link_token": error["details"]["link_token"] });
+        let body = json!({ "link_token": error["details"]["link_token"], "password": PASSWORD });
         ada.post("/api/v1/auth/oauth/link", &body).await.expect(status);
         if status == 200 {
             ada.delete("/api/v1/auth/oauth/campus/link").await.expect(204);
@@ -203,35 +203,6 @@ async fn one_links_and_unlinks_one_s_own_account_and_keeps_a_way_to_sign_in() {
     assert_eq!(actions, expected);
 }
 
-#[tokio::test]
-async fn a_link_that_a_session_began_ends_with_it() {
-    let (server, provider) = start("").await;
-    provider.person(person("ada")).await;
-    let browser = Browser::new(&server);
-    let ada = server.client("student").await;
-    let begun = browser.begin_link(&ada, "campus").await;
-    let back = browser.authorize(&begun).await;
-    let change = json!({ "current_password": PASSWORD, "new_password": "another long password" });
-    ada.post("/api/v1/auth/change-password", &change).await.expect(200);
-    browser.open(&back, Some(&begun.cookie)).await.expect_error(401, "TOKEN_REVOKED");
-}
-
-#[tokio::test]
-async fn a_link_ends_with_the_session_that_began_it_and_with_no_other() {
-    let (server, provider) = start("").await;
-    provider.person(person("ada")).await;
-    let browser = Browser::new(&server);
-    let (ada, elsewhere) = (server.client("student").await, server.sign_in("student1@muster.example").await);
-    // The newer sign-in took the place of the first one, whose access token runs out on its own.
-    for (ends, status) in [(&elsewhere, 401), (&ada, 200)] {
-        let here = server.sign_in("student1@muster.example").await;
-        let begun = browser.begin_link(if status == 401 { ends } else { &here }, "campus").await;
-        let back = browser.authorize(&begun).await;
-        ends.post("/api/v1/auth/logout", &json!({})).await.expect(200);
-        browser.open(&back, Some(&begun.cookie)).await.expect(status);
-    }
-}
-
 /// Somebody signs up with an address that may not be theirs, and links an identity of their own.
 async fn settle(server: &TestServer, browser: &Browser<'_>, email: &str) {
     let body = json!({ "email": email, "password": PASSWORD, "display_name": "Settler" });
@@ -282,7 +253,7 @@ async fn who_settled_at_an_address_before_its_owner_is_out_when_the_owner_sets_a
     let ada = json!({ "email": "ada@home.example", "password": "a rather new password" });
     let tokens = server.anonymous().post("/api/v1/auth/login", &ada).await.expect(200);
     let ada = server.with_token(tokens["access_token"].as_str().unwrap());
-    let begun = browser.begin_link(&ada, "campus").await;
+    let begun = browser.begin_link_with(&ada, "campus", "a rather new password").await;
     let back = browser.authorize(&begun).await;
     browser.open(&back, Some(&begun.cookie)).await.expect(200);
     post.nth(9).await;

@@ -194,7 +194,7 @@ async fn a_link_token_and_a_providers_keys_are_good_as_long_as_the_settings_say(
         let ada = server.sign_in("ada@uni.example").await;
         let error = browser.sign_in("campus").await.expect_error(409, "ACCOUNT_LINK_REQUIRED");
         pass(&server, &provider, seconds).await;
-        let body = json!({ "link_token": error["details"]["link_token"] });
+        let body = json!({ "link_token": error["details"]["link_token"], "password": PASSWORD });
         ada.post("/api/v1/auth/oauth/link", &body).await.expect(status);
     }
     let (provider, server) = provider_and_server("--jwks-cache-ttl-seconds", "120").await;

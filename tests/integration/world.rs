@@ -7,7 +7,7 @@ use muster_server::{params, router};
 use muster_sync_core::{Locator, change};
 use muster_tests::lecture::{Lecture, picture, upload};
 use muster_tests::phone::{Phone, TENANT};
-use muster_tests::{Client, Reply, TestServer, TestServerBuilder};
+use muster_tests::{Client, PASSWORD, Reply, TestServer, TestServerBuilder};
 use reqwest::{Method, header};
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -179,6 +179,7 @@ impl World {
             ("/admin/sessions/", "id", self.lecture.locator().to_string(), NO_LOCATOR),
             ("/admin/forks/", "hash", self.fork.clone(), &no_hash),
             ("/admin/face-reenrolments/", "user_id", self.reenrolling.clone(), NO_ID),
+            ("/students/device/", "key", self.student.public_key().to_string(), &no_hash),
             ("/students/", "id", self.student.client.user_id().to_owned(), NO_ID),
             ("/blobs/", "sha256", self.selfie_hash(), &unsent),
         ];
@@ -239,6 +240,7 @@ impl World {
         let known = [
             ("/deny", json!({"reason": "test"})),
             ("/revoke", json!({"reason": "test"})),
+            ("/end", json!({"password": PASSWORD})),
             ("/discard", json!({"reason": "test"})),
             ("/settle", json!({"plan": "00".repeat(32), "reason": "test"})),
             ("/set-status", json!({"status": "confirmed"})),

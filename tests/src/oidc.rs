@@ -9,7 +9,7 @@ use reqwest::header;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{Client, Reply, TestServer};
+use crate::{Client, PASSWORD, Reply, TestServer};
 
 /// Where the providers send people back to; the address by which browsers know the server.
 pub const PUBLIC_URL: &str = "https://muster.example";
@@ -145,12 +145,21 @@ impl<'a> Browser<'a> {
         begun(Reply::of(request).await)
     }
 
-    /// Begins a link of a signed-in user.
+    /// Begins a link of a signed-in user, whose password is `PASSWORD`.
     ///
     /// # Panics
     /// When that is refused.
     pub async fn begin_link(&self, client: &Client, provider: &str) -> Begun {
-        begun(client.post(&format!("/api/v1/auth/oauth/{provider}/link"), &Value::Null).await)
+        self.begin_link_with(client, provider, PASSWORD).await
+    }
+
+    /// The same with another password.
+    ///
+    /// # Panics
+    /// When that is refused.
+    pub async fn begin_link_with(&self, client: &Client, provider: &str, password: &str) -> Begun {
+        let path = format!("/api/v1/auth/oauth/{provider}/link");
+        begun(client.post(&path, &json!({ "password": password })).await)
     }
 
     /// Signs in at the provider, and says where it sends the browser.

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::{fs, io};
 
 use muster_server::app::{App, AppBuilder, ManualClock, StartError};
-use muster_server::auth::{self, DisplayName, Email, NewUser, Person};
+use muster_server::auth::{self, DisplayName, Email, NewUser, Person, Voucher};
 use muster_server::cli::serve::{self, Running};
 use muster_server::clock::{Clock, SystemEntropy};
 use muster_server::config::Config;
@@ -324,11 +324,23 @@ impl TestServer {
         self.sign_in(&email).await
     }
 
-    /// Creates a user whose password is `PASSWORD`, and says which id it has.
+    /// Creates a user whose password is `PASSWORD` and whose address nobody confirmed, and says which id it has.
     ///
     /// # Panics
     /// When the user exists already.
     pub async fn create_user(&self, email: &str, role: &str) -> String {
+        self.insert_user(email, role, None).await
+    }
+
+    /// The same with an address that an admin vouches for.
+    ///
+    /// # Panics
+    /// When the user exists already.
+    pub async fn create_known_user(&self, email: &str, role: &str) -> String {
+        self.insert_user(email, role, Some(Voucher::Admin)).await
+    }
+
+    async fn insert_user(&self, email: &str, role: &str, by: Option<Voucher>) -> String {
         let app = self.app();
         let new = NewUser {
             id: UserId::generate(&*app.clock, &*app.entropy),
@@ -342,7 +354,8 @@ impl TestServer {
             created_at_ms: app.now_ms(),
         };
         let id = new.id.to_string();
-        let inserted: Result<bool, DbError> = app.db.write(move |tx| auth::insert(tx, &new)).await;
+        let inserted: Result<bool, DbError> =
+            app.db.write(move |tx| by.map_or_else(|| auth::insert(tx, &new), |by| auth::insert_by(tx, &new, by))).await;
         assert_eq!(inserted, Ok(true), "{email} is new");
         id
     }

@@ -10,7 +10,7 @@ use utoipa_axum::routes;
 
 use crate::app::App;
 use crate::audit::{self, Action, Actor, Event};
-use crate::auth::{self, NewUser, Person, Status, Updated, UserChange};
+use crate::auth::{self, NewUser, Person, Status, Updated, UserChange, Voucher};
 use crate::db::{DbError, Tx};
 use crate::ids::UserId;
 use crate::mail::{self, Notice};
@@ -26,12 +26,12 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(find::show_student, update::update_student))
 }
 
-/// Creates an account and notes who did; false when the e-mail address, the user name or the registry's id is taken.
+/// Creates an account and notes who did, who also vouches for the address; false when the e-mail address, the user name or the registry's id is taken.
 ///
 /// # Errors
 /// When the database fails.
 pub fn create(tx: &Tx<'_>, actor: &Actor, new: &NewUser) -> Result<bool, DbError> {
-    if !auth::insert(tx, new)? {
+    if !auth::insert_by(tx, new, Voucher::of(actor))? {
         return Ok(false);
     }
     note(tx, actor, (Action::UserCreate, new.id), (None, new.role.as_str()), new.created_at_ms)?;
@@ -44,7 +44,7 @@ pub fn create(tx: &Tx<'_>, actor: &Actor, new: &NewUser) -> Result<bool, DbError
 /// # Errors
 /// When the database fails.
 pub fn change(tx: &Tx<'_>, actor: &Actor, id: UserId, change: &UserChange, now_ms: i64) -> Result<Updated, DbError> {
-    let updated = auth::update(tx, &actor.tenant, id, change, now_ms)?;
+    let updated = auth::update(tx, &actor.tenant, id, change, Voucher::of(actor), now_ms)?;
     let Updated::Done(users) = &updated else { return Ok(updated) };
     let (before, after) = &**users;
     if before.role != after.role {
@@ -60,6 +60,13 @@ pub fn change(tx: &Tx<'_>, actor: &Actor, id: UserId, change: &UserChange, now_m
         mail::notify(tx, &actor.tenant, &before.email, Notice::EmailChanged, now_ms)?;
     } else if described(before) != described(after) {
         note(tx, actor, (Action::UserUpdate, id), (None, "done"), now_ms)?;
+    }
+    let vouched = |user: &User| (user.email_confirmed_at_ms, user.email_confirmed_by);
+    if change.email_confirmed.is_some() && vouched(before) != vouched(after) {
+        let confirmed = after.email_confirmed_at_ms.is_some();
+        let (action, reason) =
+            if confirmed { (Action::EmailConfirm, Some("by_hand")) } else { (Action::EmailDoubt, None) };
+        note(tx, actor, (action, id), (reason, "done"), now_ms)?;
     }
     Ok(updated)
 }

@@ -23,8 +23,10 @@ pub(super) struct UpdateUser {
     role: Option<Role>,
     /// Whether signing in works; ends the account's tokens.
     status: Option<Status>,
-    /// Unique. Nobody has proved yet that they read mail at a new one.
+    /// Unique. A new one is nobody's until it is confirmed.
     email: Option<String>,
+    /// `true`: you know that the address is theirs. `false`: it is nobody's from now on.
+    email_confirmed: Option<bool>,
     /// Unique.
     username: Option<String>,
     /// As others see it; `full_name` and `name` are accepted for it.
@@ -47,6 +49,8 @@ pub(super) struct UpdateUser {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct UpdateStudent {
+    /// `true`: you know that the address is theirs. `false`: it is nobody's from now on.
+    email_confirmed: Option<bool>,
     /// Unique.
     username: Option<String>,
     /// As others see it; `full_name` and `name` are accepted for it.
@@ -85,8 +89,10 @@ pub(super) async fn update_user(
         return Err(AppError::conflict("OWN_ACCOUNT", "another admin must change your role or status"));
     }
     let email = body.email.as_deref().map(Email::parse).transpose()?;
-    let UpdateUser { role, status, username, display_name, given_name, family_name, section, external_id, .. } = body;
-    let described = UpdateStudent { username, display_name, given_name, family_name, section, external_id };
+    let UpdateUser { role, status, email_confirmed, username, display_name, given_name, .. } = body;
+    let UpdateUser { family_name, section, external_id, .. } = body;
+    let described =
+        UpdateStudent { email_confirmed, username, display_name, given_name, family_name, section, external_id };
     let change = UserChange { role, status, email, ..described.change()? };
     apply(&app, &allowed, &request, (id, None), change).await
 }
@@ -148,6 +154,7 @@ impl UpdateStudent {
             text.as_deref().map(|text| auth::bounded(field, text, chars_max)).transpose()
         };
         Ok(UserChange {
+            email_confirmed: self.email_confirmed,
             username: self.username.as_deref().map(username).transpose()?,
             display_name: self.display_name.as_deref().map(DisplayName::parse).transpose()?,
             given_name: text("given_name", &self.given_name, NAME_CHARS_MAX)?,

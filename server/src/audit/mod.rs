@@ -64,6 +64,8 @@ actions! {
     DeviceReset = "device.reset",
     /// The binding of a device was ended.
     DeviceRevoke = "device.revoke",
+    /// The owner ended the binding of a device.
+    DeviceEnd = "device.end",
     /// What a capture saw was shown: its manifest.
     EvidenceView = "evidence.view",
     /// A picture of a capture was shown.
@@ -92,8 +94,12 @@ actions! {
     PasswordReset = "password.reset",
     /// Somebody asked for a link to confirm their e-mail address.
     EmailConfirmRequest = "email.confirm_request",
-    /// An e-mail address was confirmed by a mailed link.
+    /// An e-mail address was confirmed: by a mailed link, or by hand.
     EmailConfirm = "email.confirm",
+    /// An e-mail address is nobody's again.
+    EmailDoubt = "email.doubt",
+    /// An account lost an address that nobody had confirmed to whom the registry names.
+    EmailWithdraw = "email.withdraw",
     /// Somebody began to set up an authenticator app.
     MfaEnroll = "mfa.enroll",
     /// A code of the app came back: the second factor is on.
@@ -172,6 +178,8 @@ actions! {
     SignInFail = "auth.sign_in_fail",
     /// An account or an address must wait after too many failures.
     SignInLock = "auth.sign_in_lock",
+    /// An account or an address need not wait any more, because somebody said so.
+    SignInUnlock = "auth.sign_in_unlock",
     /// Somebody signed up.
     SignUp = "auth.sign_up",
     /// Somebody changed their own password.

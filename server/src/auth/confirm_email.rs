@@ -12,6 +12,7 @@ use super::queries;
 use super::rates::{self, Key, Rate};
 use super::role::Role;
 use super::users::{self, User, remember};
+use super::voucher::Voucher;
 use crate::app::App;
 use crate::audit::{self, Action, Actor, Event};
 use crate::config::{Secret, SignUp};
@@ -94,7 +95,7 @@ fn take(
     let actor = Actor { tenant, id: id.clone(), role, request_id: request_id.to_owned() };
     let event = Event { action: Action::EmailConfirm, kind: "user", id: &id, reason: None, result: "ok" };
     audit::record(tx, &actor, &event, now_ms)?;
-    note_confirmed(tx, &actor, &user, makes_students, now_ms)?;
+    note_confirmed(tx, &actor, &user, (Voucher::Link, makes_students), now_ms)?;
     users::find(tx, &actor.tenant, user.id)
 }
 
@@ -109,14 +110,15 @@ pub(super) fn note_confirmed(
     tx: &Tx<'_>,
     actor: &Actor,
     user: &User,
-    makes_students: bool,
+    (by, makes_students): (Voucher, bool),
     now_ms: i64,
 ) -> Result<(), DbError> {
-    queries::confirm_email(tx, &user.tenant, user.id, now_ms)?;
-    // Whom an admin made a guest after the address was confirmed stays one.
-    if !makes_students || user.role != Role::Guest || user.email_confirmed_at_ms.is_some() {
+    queries::confirm_email(tx, &user.tenant, user.id, by, now_ms)?;
+    // Whom somebody made a guest stays one.
+    if !makes_students || user.role != Role::Guest || !user.waits_for_confirmation {
         return Ok(());
     }
+    queries::set_waiting(tx, &user.tenant, user.id, false)?;
     queries::set_role_and_status(tx, &user.tenant, user.id, Role::Student, user.status, now_ms)?;
     let (id, before) = (user.id.to_string(), Some(Role::Guest.as_str()));
     let event =

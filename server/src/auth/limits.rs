@@ -36,10 +36,9 @@ pub(super) const BUCKET_TIME_TO_IDLE: Duration = Duration::from_secs(120);
 
 /// Users whose role and epoch are kept in memory.
 pub(super) const PRINCIPALS_MAX: u64 = 100_000;
-/// How long another process's change of a user may go unnoticed; our own is noticed at once.
-pub(super) const PRINCIPAL_TTL: Duration = Duration::from_secs(30);
-/// The same where several servers may share the database: what ended at one must end at all within a second.
-pub(super) const PRINCIPAL_TTL_SHARED: Duration = Duration::from_millis(900);
+/// How long another process's change of a user may go unnoticed, be it a server or a command: what ended at one must end at
+/// all within a second. Our own is noticed at once.
+pub(super) const PRINCIPAL_TTL: Duration = Duration::from_millis(900);
 
 /// How far two servers' clocks may differ.
 pub(super) const TOKEN_LEEWAY_S: i64 = 5;

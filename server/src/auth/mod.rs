@@ -36,6 +36,7 @@ mod token;
 mod undelivered;
 mod traffic;
 mod users;
+mod voucher;
 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -51,18 +52,27 @@ pub use hashing::{ImportedHash, generate_password, hash_password_blocking};
 pub use mfa::{MfaReset, check_mfa_key, reset_mfa};
 pub use password_reset::{RESET_JOB, reset_batch};
 pub use permission::Permission;
-pub use registry::{KnownUser, RegistryChange, change_from_registry, count_users, known_users, make_room, send_user};
+pub use rates::unlock::Locks;
+pub use registry::{
+    KnownUser, RegistryChange, Withdrawal, change_from_registry, count_users, known_users, make_room, send_user,
+    withdraw,
+};
 pub use role::Role;
 pub use state::AuthState;
 pub use traffic::{Traffic, limit as limit_traffic};
 pub use users::{
     Filter, NO_SECTION, NewUser, Person, Profile, Status, Updated, User, UserChange, Users, find, find_by_any_name,
-    find_by_email, find_by_external_id, insert, list, none_exists, update,
+    find_by_email, find_by_external_id, insert, insert_by, list, none_exists, take_address, update,
 };
+pub use voucher::Voucher;
 
-pub(crate) use auth_session::{ClientClass, Tokens, begin_on_phone, end_on_phones, is_revoked, look_again};
+pub(crate) use auth_session::{
+    ClientClass, Tokens, begin_on_phone, device_is_signed_out, device_may_sign_in, end_on_phones, is_revoked,
+    look_again,
+};
 pub(crate) use current_user::SignedIn;
 pub(crate) use hashing::hash_password;
+pub(crate) use mfa::Proof;
 pub(crate) use notices::notify;
 pub(crate) use pepper::{HashKey, hash_key};
 pub(crate) use sign_in::{Method, SignIn, SignInReply, complete as complete_sign_in};
@@ -84,6 +94,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(password_reset::confirm_reset))
         .routes(routes!(confirm_email::confirm_email))
         .routes(routes!(confirm_email::request_confirmation))
+        .routes(routes!(rates::unlock::unlock_user))
         .merge(mfa::routes())
 }
 

@@ -17,6 +17,7 @@ use super::mailed_token::{MailedToken, Owner, Presented, Purpose};
 use super::rates::locks;
 use super::rates::{self, Key, KeyHash, Rate};
 use super::users::{self, Status, User, remember};
+use super::voucher::Voucher;
 use super::{auth_session, first_password, hashing, passwords, queries};
 use crate::app::App;
 use crate::audit::{self, Action, Actor, Event};
@@ -203,7 +204,7 @@ impl Reset {
         if self.presented.take(tx, now_ms)?.is_none() {
             return Ok(None);
         }
-        auth_session::end_all(tx, &user.tenant, user.id, now_ms)?;
+        auth_session::end_all_and_devices(tx, &user.tenant, user.id, now_ms)?;
         queries::set_password(tx, &user.tenant, user.id, &self.hash, now_ms)?;
         // Whoever has the link reads mail there, and need not wait for what others failed at.
         locks::clear(tx, &self.failures)?;
@@ -217,7 +218,7 @@ impl Reset {
         if user.email_confirmed_at_ms.is_none() {
             unsettle(tx, &actor, &user, now_ms)?;
         }
-        confirm_email::note_confirmed(tx, &actor, &user, self.makes_students, now_ms)?;
+        confirm_email::note_confirmed(tx, &actor, &user, (Voucher::Mail, self.makes_students), now_ms)?;
         users::find(tx, &user.tenant, user.id)
     }
 }

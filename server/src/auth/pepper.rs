@@ -1,5 +1,7 @@
 //! The secret under which tokens are hashed, and the keys that derive from it, one per purpose.
 
+use std::path::Path;
+
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -8,7 +10,7 @@ use zeroize::Zeroizing;
 use super::state::AuthState;
 use crate::app::{App, StartError};
 use crate::clock::Entropy;
-use crate::config::{Config, TOKEN_PEPPER_BYTES_MIN};
+use crate::config::{Config, Secret, TOKEN_PEPPER_BYTES_MIN};
 use crate::error::AppResult;
 use crate::keys;
 
@@ -31,6 +33,19 @@ impl Pepper {
         let dir = config.data.keys_dir();
         let secret = keys::load_or_create(&dir, FILE, TOKEN_PEPPER_BYTES_MIN, entropy)
             .map_err(|error| StartError::Io(dir.join(FILE).display().to_string(), error))?;
+        Ok(Self::new(&secret))
+    }
+
+    /// The pepper of a server that has one already. Blocks.
+    pub(super) fn of_server(setting: Option<&Secret>, keys_dir: &Path) -> Result<Self, StartError> {
+        if let Some(secret) = setting {
+            return Ok(Self::new(secret.reveal().as_bytes()));
+        }
+        let path = keys_dir.join(FILE);
+        let secret = std::fs::read(&path).map(Zeroizing::new).map_err(|error| {
+            let path = path.display();
+            StartError::Other(format!("{path}: {error}; name the server's TOKEN_PEPPER, or its DATA_DIR"))
+        })?;
         Ok(Self::new(&secret))
     }
 

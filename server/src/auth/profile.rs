@@ -80,6 +80,12 @@ pub(super) struct UpdateProfile {
     #[schema(ignore)]
     email_confirmed_at: Option<Value>,
     #[schema(ignore)]
+    email_confirmed_by: Option<Value>,
+    #[schema(ignore)]
+    email_lost_at: Option<Value>,
+    #[schema(ignore)]
+    external_id_by: Option<Value>,
+    #[schema(ignore)]
     created_at: Option<Value>,
 }
 
@@ -126,6 +132,9 @@ impl UpdateProfile {
             ("section", &self.section, "the university's registry or an admin changes this"),
             ("external_id", &self.external_id, "the university's registry or an admin changes this"),
             ("email_confirmed_at", &self.email_confirmed_at, "the link of POST /auth/confirm-email/request does"),
+            ("email_confirmed_by", &self.email_confirmed_by, "the link of POST /auth/confirm-email/request does"),
+            ("email_lost_at", &self.email_lost_at, by_admin),
+            ("external_id_by", &self.external_id_by, "the university's registry or an admin changes this"),
             ("created_at", &self.created_at, "this never changes"),
         ];
         let changed =

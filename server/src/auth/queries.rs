@@ -6,14 +6,16 @@ use super::mailed_token::{self, Purpose};
 use super::role::Role;
 use super::state::Principal;
 use super::users::{Filter, NO_SECTION, NewUser, Person, Profile, Status, User};
+use super::voucher::Voucher;
 use crate::db::{DbError, Row, Tx, Value};
 use crate::ids::{TenantId, UserId};
 use crate::params;
 
 const COLUMNS: &str = "id, tenant_id, email, username, display_name, role, status, epoch, created_at, given_name, \
-    family_name, section, external_id, email_confirmed_at";
+    family_name, section, external_id, email_confirmed_at, email_confirmed_by, email_lost_at, external_id_by, \
+    waits_for_confirmation";
 /// How many they are; what a query adds stands behind them.
-const COLUMNS_COUNT: usize = 14;
+const COLUMNS_COUNT: usize = 18;
 
 fn user(row: &Row<'_>) -> Result<User, DbError> {
     let (role, section): (Role, Option<String>) = (row.get(5)?, row.get(11)?);
@@ -30,6 +32,10 @@ fn user(row: &Row<'_>) -> Result<User, DbError> {
         created_at_ms: row.get(8)?,
         person: Person { given_name: row.get(9)?, family_name: row.get(10)?, section, external_id: row.get(12)? },
         email_confirmed_at_ms: row.get(13)?,
+        email_confirmed_by: row.get(14)?,
+        email_lost_at_ms: row.get(15)?,
+        external_id_by: row.get(16)?,
+        waits_for_confirmation: row.get(17)?,
     })
 }
 
@@ -194,22 +200,27 @@ pub(super) fn any(tx: &Tx<'_>) -> Result<bool, DbError> {
 
 const INSERT: &str = "INSERT INTO users
         (id, tenant_id, email, username, display_name, role, password_hash, status, epoch, created_at, updated_at,
-         given_name, family_name, section, external_id, search)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'active', 0, ?8, ?8, ?9, ?10, ?11, ?12, ?13)
+         given_name, family_name, section, external_id, search, email_confirmed_at, email_confirmed_by, external_id_by)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'active', 0, ?8, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
     ON CONFLICT DO NOTHING";
 
-/// Whether the row was new.
+/// Whether the row was new. Nobody vouches for it.
 pub(super) fn insert(tx: &Tx<'_>, new: &NewUser) -> Result<bool, DbError> {
-    with_values(new, |values| tx.execute(INSERT, values)).map(|inserted| inserted == 1)
+    with_values(new, None, |values| tx.execute(INSERT, values)).map(|inserted| inserted == 1)
+}
+
+/// Whether the row was new.
+pub(super) fn insert_by(tx: &Tx<'_>, new: &NewUser, by: Voucher) -> Result<bool, DbError> {
+    with_values(new, Some(by), |values| tx.execute(INSERT, values)).map(|inserted| inserted == 1)
 }
 
 /// The same without an answer.
-pub(super) fn send_insert(tx: &Tx<'_>, new: &NewUser) -> Result<(), DbError> {
-    with_values(new, |values| tx.send(INSERT, values))
+pub(super) fn send_insert(tx: &Tx<'_>, new: &NewUser, by: Voucher) -> Result<(), DbError> {
+    with_values(new, Some(by), |values| tx.send(INSERT, values))
 }
 
-fn with_values<T>(new: &NewUser, then: impl FnOnce(&[Value<'_>]) -> T) -> T {
-    let (id, search) = (new.id.text(), new.search_text());
+fn with_values<T>(new: &NewUser, by: Option<Voucher>, then: impl FnOnce(&[Value<'_>]) -> T) -> T {
+    let (id, search, by) = (new.id.text(), new.search_text(), by.map(Voucher::as_str));
     then(params![
         id.as_str(),
         new.tenant.as_str(),
@@ -223,7 +234,10 @@ fn with_values<T>(new: &NewUser, then: impl FnOnce(&[Value<'_>]) -> T) -> T {
         new.person.family_name.as_deref(),
         section(&new.person),
         new.person.external_id.as_deref(),
-        &search
+        &search,
+        by.map(|_| new.created_at_ms),
+        by,
+        new.person.external_id.as_ref().and(by)
     ])
 }
 
@@ -238,16 +252,20 @@ pub(super) fn is_taken(tx: &Tx<'_>, tenant: &TenantId, id: UserId, profile: &Pro
     Ok(tx.query_one(sql, params, |row| row.get::<i64>(0))?.is_some())
 }
 
-/// Writes what describes a user. Nobody has proved yet that they read mail at a new address.
+/// Writes what describes a user. Nobody vouches for a new address yet; for a new id of the registry `by` does.
 pub(super) fn set_profile(
     tx: &Tx<'_>,
     tenant: &TenantId,
     id: UserId,
     profile: &Profile,
+    by: Voucher,
     now_ms: i64,
 ) -> Result<bool, DbError> {
     let sql = "UPDATE users
         SET email_confirmed_at = CASE WHEN email = ?3 THEN email_confirmed_at END,
+            email_confirmed_by = CASE WHEN email = ?3 THEN email_confirmed_by END,
+            email_lost_at = CASE WHEN email = ?3 THEN email_lost_at END,
+            external_id_by = CASE WHEN external_id = ?9 THEN external_id_by ELSE ?12 END,
             email = ?3, username = ?4, display_name = ?5, given_name = ?6, family_name = ?7, section = ?8,
             external_id = ?9, search = ?10, updated_at = ?11
         WHERE tenant_id = ?1 AND id = ?2";
@@ -266,7 +284,8 @@ pub(super) fn set_profile(
             section(person),
             person.external_id.as_deref(),
             &search,
-            now_ms
+            now_ms,
+            person.external_id.as_ref().map(|_| by.as_str())
         ],
     )?;
     Ok(changed == 1)
@@ -304,7 +323,7 @@ pub(super) fn replace_password(
         WHERE tenant_id = ?1 AND id = ?2 AND password_hash = ?3";
     let replaced = tx.execute(sql, params![tenant.as_str(), &id.to_string(), old_hash, new_hash, now_ms])? == 1;
     if replaced {
-        auth_session::end_all(tx, tenant, id, now_ms)?;
+        auth_session::end_all_and_devices(tx, tenant, id, now_ms)?;
         mailed_token::forget(tx, tenant, id, Purpose::PasswordReset)?;
     }
     Ok(replaced)
@@ -330,10 +349,66 @@ pub(super) fn set_password(
     Ok(tx.execute(sql, params![tenant.as_str(), &id.to_string(), hash, now_ms])? == 1)
 }
 
-/// Notes that somebody reads mail at the address; the first time counts.
-pub(super) fn confirm_email(tx: &Tx<'_>, tenant: &TenantId, id: UserId, now_ms: i64) -> Result<(), DbError> {
-    let sql = "UPDATE users SET email_confirmed_at = coalesce(email_confirmed_at, ?3) WHERE tenant_id = ?1 AND id = ?2";
+/// Notes on whose word the address is the user's: since the first one, and by the strongest.
+pub(super) fn confirm_email(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    id: UserId,
+    by: Voucher,
+    now_ms: i64,
+) -> Result<(), DbError> {
+    let ranks: String =
+        Voucher::ALL.iter().map(|one| format!(" WHEN '{}' THEN {}", one.as_str(), one.rank())).collect();
+    let sql = format!(
+        "UPDATE users
+         SET email_confirmed_at = coalesce(email_confirmed_at, ?3),
+             email_confirmed_by = CASE WHEN CASE email_confirmed_by{ranks} ELSE 0 END >= ?5 THEN email_confirmed_by ELSE ?4 END,
+             updated_at = ?3
+         WHERE tenant_id = ?1 AND id = ?2"
+    );
+    tx.send(&sql, params![tenant.as_str(), &id.to_string(), now_ms, by.as_str(), by.rank()])
+}
+
+/// The address is nobody's from now on.
+pub(super) fn doubt_email(tx: &Tx<'_>, tenant: &TenantId, id: UserId, now_ms: i64) -> Result<(), DbError> {
+    let sql = "UPDATE users
+        SET email_confirmed_at = NULL, email_confirmed_by = NULL, updated_at = ?3
+        WHERE tenant_id = ?1 AND id = ?2";
     tx.send(sql, params![tenant.as_str(), &id.to_string(), now_ms])
+}
+
+/// Gives a user the address and the user name of `profile`, neither of which anybody vouches for, and ends every mailed link.
+pub(super) fn take_address(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    id: UserId,
+    profile: &Profile,
+    now_ms: i64,
+) -> Result<(), DbError> {
+    let sql = "UPDATE users
+        SET email = ?3, username = ?4, search = ?5, email_confirmed_at = NULL, email_confirmed_by = NULL,
+            email_lost_at = ?6, waits_for_confirmation = 0, updated_at = ?6
+        WHERE tenant_id = ?1 AND id = ?2";
+    for purpose in [Purpose::ConfirmEmail, Purpose::PasswordReset] {
+        mailed_token::forget(tx, tenant, id, purpose)?;
+    }
+    let (id, search) = (id.to_string(), profile.search_text());
+    tx.send(sql, params![tenant.as_str(), &id, &profile.email, profile.username.as_deref(), &search, now_ms])
+}
+
+/// Whether confirming the address makes a student of this guest.
+pub(super) fn set_waiting(tx: &Tx<'_>, tenant: &TenantId, id: UserId, waits: bool) -> Result<(), DbError> {
+    let sql = "UPDATE users SET waits_for_confirmation = ?3 WHERE tenant_id = ?1 AND id = ?2";
+    tx.send(sql, params![tenant.as_str(), &id.to_string(), waits])
+}
+
+/// Takes the password and every identity of a provider from the user, and the phones' way in: who reads mail at the address
+/// sets a new password.
+pub(super) fn forget_credentials(tx: &Tx<'_>, tenant: &TenantId, id: UserId, now_ms: i64) -> Result<(), DbError> {
+    forget_identities(tx, tenant, id)?;
+    auth_session::end_all_and_devices(tx, tenant, id, now_ms)?;
+    let sql = "UPDATE users SET password_hash = '' WHERE tenant_id = ?1 AND id = ?2";
+    tx.send(sql, params![tenant.as_str(), &id.to_string()])
 }
 
 /// Replaces the hash of one password by another hash of it; false when the password was changed meanwhile.
@@ -371,6 +446,16 @@ pub(super) fn set_names(
         set_search(tx, tenant, id, &Profile::of(&user).search_text())?;
     }
     Ok(changed)
+}
+
+/// Takes the user name away.
+pub(super) fn drop_username(tx: &Tx<'_>, tenant: &TenantId, id: UserId, now_ms: i64) -> Result<(), DbError> {
+    let sql = "UPDATE users SET username = NULL, updated_at = ?3 WHERE tenant_id = ?1 AND id = ?2";
+    tx.send(sql, params![tenant.as_str(), &id.to_string(), now_ms])?;
+    match by_id(tx, tenant, id)? {
+        Some(user) => set_search(tx, tenant, id, &Profile::of(&user).search_text()),
+        None => Ok(()),
+    }
 }
 
 /// Has a search find the user by new names.

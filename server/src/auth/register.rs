@@ -18,7 +18,8 @@ use super::rates::locks::anonymous;
 use super::rates::{self, Key, Rate};
 use super::role::Role;
 use super::users::{self, NO_SECTION, NewUser, Person, Status, User};
-use super::{hashing, passwords};
+use super::voucher::Voucher;
+use super::{hashing, passwords, queries};
 use crate::app::App;
 use crate::audit::{self, Action, Actor, Event};
 use crate::config::{Secret, SignUp};
@@ -132,12 +133,17 @@ fn given_name(register: &Register, email: &Email) -> String {
     if joined.trim().is_empty() { local.to_owned() } else { joined }
 }
 
-/// An admin is told that the address or the name is taken.
+/// An admin vouches for the address, and is told that it or the name is taken.
 async fn create(app: &App, new: NewUser, actor: Actor) -> AppResult<User> {
-    let user = as_sent(&new);
-    let stored = app.db.write(move |tx| insert(tx, &actor, &new)).await?;
+    let stored = app.db.write(move |tx| {
+        if !users::insert_by(tx, &new, Voucher::of(&actor))? {
+            return Ok(None);
+        }
+        note(tx, &actor, new.id, "created", new.created_at_ms)?;
+        users::find(tx, &new.tenant, new.id).map_err(AppError::from)
+    });
     let taken = || AppError::conflict("ACCOUNT_EXISTS", "there is an account with this e-mail address or user name");
-    if stored { Ok(user) } else { Err(taken()) }
+    stored.await?.ok_or_else(taken)
 }
 
 /// Whoever signs up is not. An account whose user name is taken goes without one.
@@ -146,7 +152,7 @@ async fn sign_up(app: &App, new: NewUser, request: &RequestId) -> AppResult<User
     let actor = anonymous(&new.tenant, request);
     let confirmation = confirm_email::prepare(app, &user.email)?;
     let already = Message::new(app, &user.email, Template::AlreadyRegistered)?;
-    let letters = Letters { confirmation, already };
+    let letters = Letters { confirmation, already, waits: app.config.sign_up == SignUp::Confirmed };
     app.db.write(move |tx| insert_or_note(tx, &actor, &new, &letters)).await?;
     app.wake_jobs();
     Ok(user)
@@ -156,6 +162,8 @@ async fn sign_up(app: &App, new: NewUser, request: &RequestId) -> AppResult<User
 struct Letters {
     confirmation: Confirmation,
     already: Message,
+    /// Whether confirming the address makes a student of the guest.
+    waits: bool,
 }
 
 fn insert_or_note(tx: &Tx<'_>, actor: &Actor, new: &NewUser, letters: &Letters) -> Result<(), DbError> {
@@ -163,6 +171,7 @@ fn insert_or_note(tx: &Tx<'_>, actor: &Actor, new: &NewUser, letters: &Letters) 
     if insert(tx, actor, new)? || (new.username.is_some() && insert(tx, actor, &nameless)?) {
         let (tenant, email) = (new.tenant.clone(), new.email.as_str().to_owned());
         let owner = Owner { tenant, user: new.id, email };
+        queries::set_waiting(tx, &new.tenant, new.id, letters.waits)?;
         return confirm_email::request(tx, &owner, &letters.confirmation, new.created_at_ms);
     }
     let Some(owner) = users::find_by_email(tx, &new.tenant, &new.email)? else { return Ok(()) };
@@ -195,6 +204,10 @@ fn as_sent(new: &NewUser) -> User {
         status: Status::Active,
         person: Person { section, ..new.person.clone() },
         email_confirmed_at_ms: None,
+        email_confirmed_by: None,
+        email_lost_at_ms: None,
+        external_id_by: None,
+        waits_for_confirmation: false,
         epoch: 0,
         created_at_ms: new.created_at_ms,
     }

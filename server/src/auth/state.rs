@@ -11,7 +11,7 @@ use super::role::Role;
 use super::token::TokenKey;
 use crate::app::{App, StartError};
 use crate::clock::Entropy;
-use crate::config::{Config, DatabaseUrl, JWT_SECRET_BYTES_MIN};
+use crate::config::{Config, JWT_SECRET_BYTES_MIN};
 use crate::error::{AppError, AppResult};
 use crate::ids::{AuthSessionId, TenantId, UserId};
 use crate::keys;
@@ -53,9 +53,7 @@ impl AuthState {
             }
         };
         let pepper = Pepper::open(config, entropy)?;
-        let alone = matches!(config.data.database()?, DatabaseUrl::Sqlite(_));
-        let ttl = if alone { limits::PRINCIPAL_TTL } else { limits::PRINCIPAL_TTL_SHARED };
-        let ttl = config.work.kept_for(Some(ttl));
+        let ttl = config.work.kept_for(Some(limits::PRINCIPAL_TTL));
         let principals = Cache::builder().max_capacity(limits::PRINCIPALS_MAX).time_to_live(ttl).build();
         let refresh_keys = RefreshKeys::new(&pepper);
         let mfa = MfaState::open(config, &pepper, entropy)?;

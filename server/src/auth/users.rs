@@ -10,10 +10,12 @@ use super::limits;
 use super::queries;
 use super::role::Role;
 use super::state::{AuthState, Principal};
+use super::voucher::Voucher;
 use crate::app::App;
 use crate::db::{Cell, DbError, FromCell, Tx};
 use crate::error::AppResult;
 use crate::ids::{TenantId, UserId};
+use crate::mail;
 use crate::text;
 
 /// Where a student is taught until somebody says.
@@ -53,10 +55,22 @@ pub struct User {
     /// What the registry knows.
     #[serde(flatten)]
     pub person: Person,
-    /// When somebody proved that they read mail at the address.
+    /// Since when it is known that the address is theirs. Without it the address is nobody's: anybody may have typed it.
     #[serde(rename = "email_confirmed_at", serialize_with = "crate::clock::as_iso_or_null")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub email_confirmed_at_ms: Option<i64>,
+    /// On whose word.
+    pub email_confirmed_by: Option<Voucher>,
+    /// Since when the address that this account had is somebody else's, who proved that it is theirs; `email` is no address
+    /// then, until an admin writes another one.
+    #[serde(rename = "email_lost_at", serialize_with = "crate::clock::as_iso_or_null")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub email_lost_at_ms: Option<i64>,
+    /// On whose word `external_id` is theirs.
+    pub external_id_by: Option<Voucher>,
+    /// Whether confirming the address makes a student of this guest.
+    #[serde(skip)]
+    pub waits_for_confirmation: bool,
     /// Goes up with every change that ends tokens.
     #[serde(skip)]
     pub epoch: i64,
@@ -156,6 +170,8 @@ pub struct UserChange {
     pub status: Option<Status>,
     /// Where mail goes.
     pub email: Option<Email>,
+    /// Whether whoever changes it vouches for the address.
+    pub email_confirmed: Option<bool>,
     /// `Some(None)` takes the name away.
     pub username: Option<Option<Username>>,
     /// As others see it.
@@ -261,6 +277,11 @@ pub fn insert(tx: &Tx<'_>, new: &NewUser) -> Result<bool, DbError> {
     queries::insert(tx, new)
 }
 
+/// Creates a user, and vouches for the address and for the registry's id; false when one of them or the user name is taken.
+pub fn insert_by(tx: &Tx<'_>, new: &NewUser, by: Voucher) -> Result<bool, DbError> {
+    queries::insert_by(tx, new, by)
+}
+
 /// A user of the tenant.
 pub fn find(tx: &Tx<'_>, tenant: &TenantId, id: UserId) -> Result<Option<User>, DbError> {
     queries::by_id(tx, tenant, id)
@@ -276,9 +297,24 @@ pub fn find_by_external_id(tx: &Tx<'_>, tenant: &TenantId, id: &str) -> Result<O
     queries::by_external_id(tx, tenant, id)
 }
 
-/// Notes that somebody reads mail at the user's address.
-pub(crate) fn confirm_email(tx: &Tx<'_>, tenant: &TenantId, id: UserId, now_ms: i64) -> Result<(), DbError> {
-    queries::confirm_email(tx, tenant, id, now_ms)
+/// Notes on whose word the address is the user's.
+pub(crate) fn confirm_email(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    id: UserId,
+    by: Voucher,
+    now_ms: i64,
+) -> Result<(), DbError> {
+    queries::confirm_email(tx, tenant, id, by, now_ms)
+}
+
+/// Takes the address of a user away, because it is somebody else's. They keep the account and whatever signs them in, and find
+/// `email_lost_at` in their profile.
+pub fn take_address(tx: &Tx<'_>, tenant: &TenantId, id: UserId, now_ms: i64) -> Result<(), DbError> {
+    let Some(user) = queries::by_id(tx, tenant, id)? else { return Ok(()) };
+    let no_address = format!("{id}@{}", mail::NO_ADDRESS);
+    let profile = Profile { email: no_address, ..Profile::of(&user) };
+    queries::take_address(tx, tenant, id, &profile, now_ms)
 }
 
 /// Whether the user can sign in by a password.
@@ -323,6 +359,7 @@ pub fn update(
     tenant: &TenantId,
     id: UserId,
     change: &UserChange,
+    by: Voucher,
     now_ms: i64,
 ) -> Result<Updated, DbError> {
     let Some(before) = queries::by_id(tx, tenant, id)? else { return Ok(Updated::Unknown) };
@@ -337,7 +374,16 @@ pub fn update(
         if queries::is_taken(tx, tenant, id, &new)? {
             return Ok(Updated::Taken);
         }
-        queries::set_profile(tx, tenant, id, &new, now_ms)?;
+        queries::set_profile(tx, tenant, id, &new, by, now_ms)?;
+    }
+    match change.email_confirmed {
+        Some(true) => queries::confirm_email(tx, tenant, id, by, now_ms)?,
+        Some(false) => queries::doubt_email(tx, tenant, id, now_ms)?,
+        None => {}
+    }
+    if change.role.is_some() {
+        // Whom somebody made a guest waits for nothing.
+        queries::set_waiting(tx, tenant, id, false)?;
     }
     if (role, status) != (before.role, before.status) {
         queries::set_role_and_status(tx, tenant, id, role, status, now_ms)?;

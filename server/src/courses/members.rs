@@ -34,8 +34,12 @@ pub(super) struct Added {
     added: u32,
     /// How many were there already.
     already: u32,
-    /// Who could not be added: there is no such person, or not with the right role. As they were sent.
+    /// Who could not be added: there is no such person, or not with the right role, or nobody confirmed the address. As they
+    /// were sent.
     unknown: Vec<String>,
+    /// Those of `unknown` that are addresses of accounts, and nobody confirmed that they are theirs: anybody may have typed
+    /// them. The office can confirm them by hand; or name the account by its id.
+    unconfirmed: Vec<String>,
 }
 
 /// Makes people lecturers of the course.
@@ -255,8 +259,13 @@ fn add(
         };
         (text.clone(), found)
     });
-    for (sent, found) in by_id.chain(by_email) {
+    let trusted = by_id.map(|(sent, found)| (sent, found, true));
+    for (sent, found, is_theirs) in trusted.chain(by_email.map(|(sent, found)| (sent, found, false))) {
         let added = match found? {
+            Some(person) if !is_theirs && person.email_confirmed_at_ms.is_none() => {
+                result.unconfirmed.push(sent.clone());
+                None
+            }
             Some(person) => one(&person)?,
             None => None,
         };

@@ -29,7 +29,7 @@ pub use forms::{FORMS_JOB, forms_batch};
 pub use history::{find_at, students_at, was_enrolled};
 pub use limits::{CODE_CHARS_MAX, STUDENTS_PER_COURSE_MAX};
 pub use registry::{
-    KnownCourse, Member, add_members, change_known, insert_known, known_courses, may_be_member, members_of,
+    KnownCourse, Member, add_members, change_known, insert_known, known_courses, leave_all, may_be_member, members_of,
     remove_member,
 };
 

@@ -149,16 +149,26 @@ pub(super) fn remove(
     user: UserId,
     now_ms: i64,
 ) -> Result<bool, DbError> {
-    let (course, user) = (course.to_string(), user.to_string());
+    end_enrolments(tx, tenant, (Some(course), user), now_ms).map(|ended| ended == 1)
+}
+
+/// Ends the enrolments of a user in one course, or in every one, and says how many they were.
+pub(super) fn end_enrolments(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    (course, user): (Option<CourseId>, UserId),
+    now_ms: i64,
+) -> Result<u64, DbError> {
+    let (course, user) = (course.map_or(String::new(), |course| course.to_string()), user.to_string());
     let sql = "INSERT INTO past_enrolments (tenant_id, course_id, user_id, enrolled_at, left_at)
         SELECT tenant_id, course_id, user_id, enrolled_at, CAST(?4 AS BIGINT)
         FROM enrolments
-        WHERE tenant_id = ?1 AND course_id = ?2 AND user_id = ?3
+        WHERE tenant_id = ?1 AND (?2 = '' OR course_id = ?2) AND user_id = ?3
         ON CONFLICT (course_id, user_id, enrolled_at) DO UPDATE
         SET left_at = excluded.left_at";
     tx.send(sql, params![tenant.as_str(), &course, &user, now_ms])?;
-    let sql = "DELETE FROM enrolments WHERE tenant_id = ?1 AND course_id = ?2 AND user_id = ?3";
-    Ok(tx.execute(sql, params![tenant.as_str(), &course, &user])? == 1)
+    let sql = "DELETE FROM enrolments WHERE tenant_id = ?1 AND (?2 = '' OR course_id = ?2) AND user_id = ?3";
+    tx.execute(sql, params![tenant.as_str(), &course, &user])
 }
 
 /// Who was enrolled at a time, in order.

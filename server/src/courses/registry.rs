@@ -79,6 +79,11 @@ pub fn add_members(tx: &Tx<'_>, tenant: &TenantId, members: &[Member], now_ms: i
         .try_for_each(|some| queries::send_enrolments(tx, tenant, some, now_ms))
 }
 
+/// Ends every enrolment of somebody, and says how many they were.
+pub fn leave_all(tx: &Tx<'_>, tenant: &TenantId, user: UserId, now_ms: i64) -> Result<u64, DbError> {
+    queries::end_enrolments(tx, tenant, (None, user), now_ms)
+}
+
 /// Ends a place.
 pub fn remove_member(tx: &Tx<'_>, tenant: &TenantId, member: &Member, now_ms: i64) -> Result<bool, DbError> {
     if member.teaches {

@@ -55,7 +55,9 @@ pub const SERVER_MIGRATIONS: &[Migration] = migrations![
     25 "0025_image_uses",
     26 "0026_budgets",
     27 "0027_past_enrolments",
-    28 "0028_session_plans",
+    28 "0028_vouchers",
+    29 "0029_signed_out_devices",
+    30 "0030_session_plans",
 ];
 
 const TABLE: &str = "

@@ -107,25 +107,37 @@ pub(super) async fn revoke(
     if row.user == allowed.id {
         return Err(AppError::forbidden("OWN_DEVICE", "another admin has to end the binding of your device"));
     }
+    end_binding(&app, &allowed, (&request, Action::DeviceRevoke), row, reason).await.map(|row| Json(row.into()))
+}
+
+/// Ends the binding of a device in somebody's name, if it is bound: a signed entry, a row in the audit log, and a letter.
+pub(super) async fn end_binding(
+    app: &App,
+    by: &CurrentUser,
+    (request, action): (&RequestId, Action),
+    row: DeviceRow,
+    reason: Code,
+) -> AppResult<DeviceRow> {
     if !row.bound {
-        return Ok(Json(row.into()));
+        return Ok(row);
     }
-    let name = DocumentName::DeviceBinding { user: row.user.to_string() };
+    let (key, name) = (row.key, DocumentName::DeviceBinding { user: row.user.to_string() });
     let given = Some(reason.clone());
-    let binding = Binding { key, action: BindingAction::Revoke, of: None, reason: given, by: label(&allowed)? };
+    let binding = Binding { key, action: BindingAction::Revoke, of: None, reason: given, by: label(by)? };
     let entries = vec![(name.clone(), log::channels_of(&name, None), Entry::from(binding))];
-    let (tenant, actor, now_ms) = (allowed.tenant.clone(), allowed.actor(&request), app.now_ms());
-    let revoked = log::append_as_server(&app, &allowed.tenant, entries, move |tx, appended| {
+    let (tenant, actor, now_ms) = (by.tenant.clone(), by.actor(request), app.now_ms());
+    let ended = log::append_as_server(app, &by.tenant, entries, move |tx, appended| {
         appended.iter().try_for_each(|entry| project(tx, entry, None))?;
         let (id, reason) = (key.to_string(), Some(reason.as_str()));
-        let event = Event { action: Action::DeviceRevoke, kind: "device", id: &id, reason, result: "revoked" };
+        let event = Event { action, kind: "device", id: &id, reason, result: "revoked" };
         audit::record(tx, &actor, &event, now_ms)?;
         Ok(queries::device(tx, &tenant, &key)?)
     });
-    let row = revoked.await?.ok_or_else(missing)?;
-    auth::look_again(&app, row.user).await?;
-    tracing::info!(device.key = %key, user.id = %row.user, by = %allowed.id, "Revoked a device");
-    Ok(Json(row.into()))
+    let row = ended.await?.ok_or_else(|| AppError::not_found("the device"))?;
+    app.wake_jobs();
+    auth::look_again(app, row.user).await?;
+    tracing::info!(device.key = %key, user.id = %row.user, by = %by.id, "Ended the binding of a device");
+    Ok(row)
 }
 
 /// What an admin may answer.

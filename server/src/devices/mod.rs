@@ -7,6 +7,7 @@
 mod bind;
 mod challenge;
 mod decide;
+mod end;
 mod legacy;
 mod list;
 mod owner;
@@ -41,6 +42,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .merge(auth_routes())
         .routes(routes!(list::own_devices))
         .routes(routes!(bind::bind))
+        .routes(routes!(end::end_device))
         .routes(routes!(list::list_requests))
         .routes(routes!(decide::approve))
         .routes(routes!(decide::deny))

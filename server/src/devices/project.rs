@@ -40,7 +40,9 @@ pub fn project(tx: &Tx<'_>, appended: &Appended, code_key: Option<&[u8]>) -> Res
             BindingAction::Bind => bound(tx, &place, binding),
             BindingAction::Revoke => {
                 let revoked = Revoked { by: binding.by.as_str(), reason: reason(binding), now_ms: place.now_ms };
-                queries::revoke(tx, place.tenant, place.user, &binding.key, &revoked)?;
+                if queries::revoke(tx, place.tenant, place.user, &binding.key, &revoked)? {
+                    tell(tx, &place, Notice::DeviceEnded)?;
+                }
                 sign_out(tx, &place)
             }
             BindingAction::Deny => denied(tx, &place, binding),
@@ -112,12 +114,15 @@ fn bind(
     let decided = Decided { status: RequestStatus::Approved, by, reason, now_ms: place.now_ms };
     queries::decide_by_key(tx, place.tenant, place.user, key, &decided)?;
     jobs::enqueue(tx, place.tenant, super::RELEASE_JOB, &key.0, place.now_ms)?;
-    match place.user.parse() {
-        Ok(user) if before.ownership != (Ownership::Same { bound: true }) => {
-            auth::notify(tx, place.tenant, user, Notice::DeviceBound, place.now_ms)
-        }
-        _ => Ok(()),
+    if before.ownership == (Ownership::Same { bound: true }) {
+        return Ok(());
     }
+    tell(tx, place, Notice::DeviceBound)
+}
+
+/// Tells the user, if the document is one of somebody who has an account.
+fn tell(tx: &Tx<'_>, place: &Place<'_>, event: Notice) -> Result<(), DbError> {
+    place.user.parse().map_or(Ok(()), |user| auth::notify(tx, place.tenant, user, event, place.now_ms))
 }
 
 fn denied(tx: &Tx<'_>, place: &Place<'_>, binding: &Binding) -> Result<(), DbError> {

@@ -44,8 +44,8 @@ pub(super) struct ApproveReset {
         (status = 200, body = DeviceRequest),
         (status = 403, description = "`OWN_REQUEST`", body = ErrorEnvelope),
         (status = 404, description = "`NO_PENDING_RESET`, or no such user", body = ErrorEnvelope),
-        (status = 409, description = "`NOT_A_RESET`, `ALREADY_DECIDED`, `REQUEST_SUPERSEDED` or \
-            `KEY_BOUND_ELSEWHERE`", body = ErrorEnvelope)
+        (status = 409, description = "`NOT_A_RESET`, `ALREADY_DECIDED`, `REQUEST_SUPERSEDED`, \
+            `KEY_BOUND_ELSEWHERE` or `EMAIL_UNCONFIRMED`", body = ErrorEnvelope)
     )
 )]
 pub(super) async fn approve_reset(
@@ -70,8 +70,13 @@ pub(super) async fn approve_reset(
         }
         (None, None, None, Some(email)) => {
             let (tenant, email) = (allowed.tenant.clone(), Email::parse(email)?);
-            let user = found(app.db.read(move |tx: &Tx<'_>| auth::find_by_email(tx, &tenant, &email)).await)?;
-            pending_of(&app, &allowed, user).await?
+            let user: Option<User> = app.db.read(move |tx: &Tx<'_>| auth::find_by_email(tx, &tenant, &email)).await?;
+            let confirmed = user.as_ref().is_none_or(|user| user.email_confirmed_at_ms.is_some());
+            if !confirmed {
+                let text = "nobody confirmed that this address is the account's; name it by request_id or user_id";
+                return Err(AppError::conflict("EMAIL_UNCONFIRMED", text));
+            }
+            pending_of(&app, &allowed, found(Ok(user))?).await?
         }
         _ => return Err(AppError::validation("send one of request_id, user_id, student_id and email")),
     };

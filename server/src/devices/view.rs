@@ -4,19 +4,37 @@ use data_encoding::HEXLOWER;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::queries::{DeviceRow, RequestRow};
+use super::queries::{DeviceRow, OwnerRow, RequestRow};
 use super::rules::{RequestStatus, STUDENT_DEVICES_MAX, devices_max};
+use crate::auth::Voucher;
 use crate::ids::UserId;
 use crate::text;
+
+/// Nobody confirmed that the address is the applicant's: anybody may have typed it.
+const NOTE_EMAIL_UNCONFIRMED: &str = "EMAIL_UNCONFIRMED";
 
 /// A person in a list.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct DeviceOwner {
     id: UserId,
     email: String,
+    /// Since when it is known that the address is theirs. Without it anybody may have typed it: ask them who they are before
+    /// you approve.
+    #[serde(rename = "email_confirmed_at", serialize_with = "crate::clock::as_iso_or_null")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    email_confirmed_at_ms: Option<i64>,
+    /// On whose word.
+    email_confirmed_by: Option<Voucher>,
     display_name: String,
     /// The id in the university's registry.
     external_id: Option<String>,
+}
+
+impl DeviceOwner {
+    fn new(id: UserId, row: OwnerRow) -> Self {
+        let OwnerRow { email, email_confirmed_at_ms, email_confirmed_by, display_name, external_id } = row;
+        Self { id, email, email_confirmed_at_ms, email_confirmed_by, display_name, external_id }
+    }
 }
 
 /// A request to be bound.
@@ -83,25 +101,21 @@ impl From<RequestRow> for DeviceRequest {
             RequestStatus::Denied => "an admin said no",
             RequestStatus::Superseded => "a newer request or device took its place",
         };
+        let unconfirmed = waits && row.owner.email_confirmed_at_ms.is_none();
         let resets = if waits { row.is_reset() } else { row.asks_reset };
         Self {
             hash: HEXLOWER.encode(&row.hash),
             kind: if row.key.is_some() { "key" } else { "legacy" },
             key: row.key.map(|key| key.to_string()),
             purpose: if resets { "reset" } else { "bind" },
-            user: DeviceOwner {
-                id: row.user,
-                email: row.email,
-                display_name: row.display_name,
-                external_id: row.external_id,
-            },
+            user: DeviceOwner::new(row.user, row.owner),
             level: row.level,
             // Signed as bytes, and shown as people may see them.
             platform: text::shown(&row.platform),
             model: row.model.as_deref().map(text::shown),
             status: row.status.as_str(),
             state,
-            note: row.note,
+            note: row.note.or_else(|| unconfirmed.then(|| NOTE_EMAIL_UNCONFIRMED.to_owned())),
             chain_fork: row.forked_at_ms.is_some(),
             other_devices: row.others_bound,
             earlier_devices: row.earlier_devices,
@@ -156,12 +170,7 @@ impl From<DeviceRow> for Device {
         };
         Self {
             key: row.key.to_string(),
-            user: DeviceOwner {
-                id: row.user,
-                email: row.email,
-                display_name: row.display_name,
-                external_id: row.external_id,
-            },
+            user: DeviceOwner::new(row.user, row.owner),
             status: if row.bound { "bound" } else { "revoked" },
             state,
             level: row.level,

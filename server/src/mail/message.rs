@@ -79,8 +79,14 @@ pub enum Notice {
     AccountLocked,
     /// A device may sign for the user from now on.
     DeviceBound,
+    /// A device may not sign for the user any more.
+    DeviceEnded,
     /// The account has another e-mail address; this goes to the old one.
     EmailChanged,
+    /// Somebody had made an account with this address and never confirmed it; the registry says whose it is.
+    AddressClaimed,
+    /// The registry gave the account another role, and what signed in to it may be known to somebody else.
+    RoleGiven,
 }
 
 /// The languages in which we write.

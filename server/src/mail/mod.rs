@@ -28,14 +28,21 @@ pub use mailer::Mailer;
 pub use message::{Message, Notice, Template};
 pub use queries::{Counts, Troubled, counts, troubled};
 
+/// The domain of what stands in the place of an address where there is none; nothing is ever sent there.
+pub const NO_ADDRESS: &str = "no-address.invalid";
+
 /// The job that sends one message.
 pub const MAIL_JOB: &str = "mail";
 
-/// Queues a message in the transaction that makes it necessary.
+/// Queues a message in the transaction that makes it necessary, if its recipient has an address.
 ///
 /// # Errors
 /// When the database fails; the transaction must fail with it.
 pub fn enqueue(tx: &Tx<'_>, tenant: &TenantId, message: &Message, now_ms: i64) -> Result<(), DbError> {
+    let no_address = message.recipient.strip_suffix(NO_ADDRESS).is_some_and(|local| local.ends_with('@'));
+    if no_address {
+        return Ok(());
+    }
     queries::insert(tx, tenant, message, now_ms)?;
     jobs::enqueue(tx, tenant, MAIL_JOB, &message.id, now_ms)
 }

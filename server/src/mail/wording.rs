@@ -16,7 +16,7 @@ fn english(content: &Content, public_url: &str) -> Letter {
     let at = clock::iso_utc(content.at_ms);
     let mut letter = match &content.template {
         Template::PasswordReset { link, expires_at_ms } => english_reset(link, *expires_at_ms, &at),
-        Template::ConfirmEmail { link, expires_at_ms } => english_confirmation(link, *expires_at_ms),
+        Template::ConfirmEmail { link, expires_at_ms } => english_confirmation(link, *expires_at_ms, public_url),
         Template::SecurityNotice { event } => english_notice(event, &at, public_url),
         Template::AlreadyRegistered => english_already_registered(&at, public_url),
     };
@@ -40,7 +40,7 @@ fn english_reset(link: &str, expires_at_ms: i64, at: &str) -> Letter {
     }
 }
 
-fn english_confirmation(link: &str, expires_at_ms: i64) -> Letter {
+fn english_confirmation(link: &str, expires_at_ms: i64, public_url: &str) -> Letter {
     let until = clock::iso_utc(expires_at_ms);
     Letter {
         subject: "Confirm your e-mail address".to_owned(),
@@ -48,7 +48,12 @@ fn english_confirmation(link: &str, expires_at_ms: i64) -> Letter {
             Part::Text("An account at Muster was made with this e-mail address.".to_owned()),
             Part::Link { label: "Confirm this address", url: link.to_owned() },
             Part::Text(format!("The link works once, until {until}.")),
-            Part::Text("If it was not you, do nothing: the address then stays unconfirmed.".to_owned()),
+            Part::Text(
+                "Open it only if you made the account: whoever made it knows its password. If it was not you, do nothing, and \
+                 the address stays unconfirmed; or set a password of your own, which ends whatever its maker had."
+                    .to_owned(),
+            ),
+            Part::Link { label: "Set a password of your own", url: reset_page(public_url) },
         ],
     }
 }
@@ -145,6 +150,21 @@ fn english_event(event: &Notice) -> (String, String) {
         Notice::DeviceBound => {
             ("A device was bound to your account", "A device may record attendance in your name from now on.")
         }
+        Notice::DeviceEnded => (
+            "A device no longer belongs to your account",
+            "A device may no longer record attendance in your name. What it had sent before stays.",
+        ),
+        Notice::AddressClaimed => (
+            "Your address has a new account",
+            "Somebody had made a Muster account with this e-mail address and never confirmed it. Your university's registry \
+             names the address as yours: that account lost it, and you have a new one. Set a password for it to sign in. If the \
+             account before was yours, tell those who run Muster at your university: they can give its records back to you.",
+        ),
+        Notice::RoleGiven => (
+            "Your account has another role",
+            "Your university's registry gave your Muster account another role. Its old password and every sign-in have ended: \
+             set a new password to sign in.",
+        ),
         Notice::EmailChanged => (
             "Your e-mail address was changed",
             "Your Muster account has another e-mail address from now on. This is the last message to this one.",

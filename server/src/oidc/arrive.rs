@@ -9,7 +9,7 @@ use super::refusal::Refusal;
 use super::verify::Proven;
 use crate::app::App;
 use crate::audit::{self, Action, Actor, Event};
-use crate::auth::{self, DisplayName, Email, NewUser, Person, Role, Status, User};
+use crate::auth::{self, DisplayName, Email, NewUser, Person, Role, Status, User, Voucher};
 use crate::config::SignUp;
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult};
@@ -37,7 +37,8 @@ impl Arrived {
 /// What the database says.
 enum Found {
     User(Box<User>),
-    LinkRequired,
+    /// Whether somebody confirmed that the address is the account's.
+    LinkRequired(bool),
     EmailUnproven,
     SignUpClosed,
     Disabled,
@@ -75,7 +76,7 @@ pub(super) async fn signed_in(
     let found = app.db.write(move |tx| find_or_create(tx, &arrival)).await;
     match found.map_err(|error: DbError| AppError::from(error))? {
         Found::User(user) => Ok(Arrived::SignedIn { user, code }),
-        Found::LinkRequired => Err(Refusal::link_required(&link_token, link_ttl_s)),
+        Found::LinkRequired(confirmed) => Err(Refusal::link_required(&link_token, link_ttl_s, confirmed)),
         Found::EmailUnproven => Err(Refusal::email_unproven()),
         Found::SignUpClosed => Err(Refusal::sign_up_closed()),
         Found::Disabled => Err(Refusal::disabled()),
@@ -84,8 +85,7 @@ pub(super) async fn signed_in(
 
 fn arrival(app: &App, provider: &Provider, proven: &Proven, request: &RequestId) -> Arrival {
     let now_ms = app.now_ms();
-    let vouched = proven.email.as_deref().filter(|_| proven.email_proven);
-    let email = vouched.and_then(|email| Email::parse(email).ok());
+    let email = vouched(proven);
     let new = email.clone().filter(|_| provider.sign_up).and_then(|email| new_user(app, email, proven));
     Arrival {
         identity: identity(provider, proven),
@@ -97,6 +97,11 @@ fn arrival(app: &App, provider: &Provider, proven: &Proven, request: &RequestId)
         request_id: request.as_str().to_owned(),
         now_ms,
     }
+}
+
+/// The address, if the provider vouches for it.
+fn vouched(proven: &Proven) -> Option<Email> {
+    proven.email.as_deref().filter(|_| proven.email_proven).and_then(|email| Email::parse(email).ok())
 }
 
 fn identity(provider: &Provider, proven: &Proven) -> Identity {
@@ -161,14 +166,14 @@ fn find_or_create(tx: &Tx<'_>, arrival: &Arrival) -> Result<Found, DbError> {
     if let Some(user) = auth::find_by_email(tx, &tenant, email)? {
         let times = (arrival.now_ms, arrival.link_expires_at_ms);
         queries::put_link_token(tx, &tenant, user.id, &arrival.link_hash, &arrival.identity, times)?;
-        return Ok(Found::LinkRequired);
+        return Ok(Found::LinkRequired(user.email_confirmed_at_ms.is_some()));
     }
     let Some(new) = &arrival.new else { return Ok(Found::SignUpClosed) };
     if !auth::insert(tx, new)? {
         return Ok(Found::SignUpClosed);
     }
     queries::link(tx, &tenant, new.id, &arrival.identity, arrival.now_ms)?;
-    auth::confirm_email(tx, &tenant, new.id, arrival.now_ms)?;
+    auth::confirm_email(tx, &tenant, new.id, Voucher::Provider, arrival.now_ms)?;
     let user = auth::find(tx, &tenant, new.id)?.ok_or_else(|| DbError::Other("a new user is gone".to_owned()))?;
     note(tx, arrival, Action::OauthSignUp, &user)?;
     let_in(tx, arrival, user)
@@ -218,9 +223,17 @@ pub(super) async fn linked(
     let (tenant, to) = (to.tenant()?, to.clone());
     let (identity, request_id) = (identity(provider, &proven), request.as_str().to_owned());
     let gift = Gift { identity, request_id, now_ms: app.now_ms() };
+    let vouched = vouched(&proven);
     let linking = app.db.write(move |tx| match auth::find(tx, &tenant, to.user)? {
         _ if auth::is_revoked(tx, to.session)? => Ok(Linking::Ended),
-        Some(user) if user.status == Status::Active && user.epoch == to.epoch => gift.give(tx, &user),
+        Some(user) if user.status == Status::Active && user.epoch == to.epoch => {
+            let linking = gift.give(tx, &user)?;
+            let is_theirs = vouched.as_ref().is_some_and(|email| email.as_str() == user.email);
+            if is_theirs && matches!(linking, Linking::Done) {
+                auth::confirm_email(tx, &tenant, user.id, Voucher::Provider, gift.now_ms)?;
+            }
+            Ok(linking)
+        }
         _ => Ok(Linking::Ended),
     });
     match linking.await.map_err(|error: DbError| AppError::from(error))? {

@@ -15,7 +15,7 @@ use super::start::{self, Started};
 use super::state::OidcState;
 use crate::app::App;
 use crate::audit::{self, Action, Event};
-use crate::auth::{self, ClientClass, CurrentUser, SignedIn};
+use crate::auth::{self, ClientClass, CurrentUser, Proof, SignedIn};
 use crate::config::Secret;
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
@@ -39,6 +39,13 @@ pub(super) struct LinkToken {
     /// As it came.
     #[schema(value_type = String)]
     link_token: Secret,
+    /// The account's password; `current_password` is accepted for it.
+    #[serde(alias = "current_password")]
+    #[schema(value_type = Option<String>)]
+    password: Option<Secret>,
+    /// Instead of the password: the code that the authenticator app shows.
+    #[schema(value_type = Option<String>)]
+    code: Option<Secret>,
 }
 
 /// The ways in which somebody signs in.
@@ -67,12 +74,15 @@ pub(super) struct Link {
 
 /// Begins a link: whoever signs in at the provider in this browser gets linked to this account.
 #[utoipa::path(
-    post, path = "/auth/oauth/{provider}/link", tag = "oauth",
+    post, path = "/auth/oauth/{provider}/link", tag = "oauth", request_body = Proof,
     params(("provider" = String, Path, description = "as in `/auth/oauth/providers`"), Back),
     responses(
         (status = 200, body = Started),
+        (status = 403, description = "the password or the code is wrong", body = ErrorEnvelope),
         (status = 404, description = "no such provider", body = ErrorEnvelope),
+        (status = 409, description = "the account has no password, or no second factor", body = ErrorEnvelope),
         (status = 422, description = "nobody is sent back to that address", body = ErrorEnvelope),
+        (status = 429, description = "too many failures", body = ErrorEnvelope),
         (status = 503, description = "the provider does not answer", body = ErrorEnvelope)
     )
 )]
@@ -82,11 +92,13 @@ pub(super) async fn begin_link(
     request: RequestId,
     Path(name): Path<String>,
     Query(back): Query<Back>,
+    Json(proof): Json<Proof>,
 ) -> AppResult<Response> {
     let state = OidcState::of(&app)?;
     let provider = state.provider(&name)?;
     back.redirect_uri.as_deref().map_or(Ok(()), |uri| state.allowed(uri))?;
     let SignedIn { user: current, session, .. } = signed_in;
+    proof.check(&app, &current, &request).await?;
     let (tenant, id) = (current.tenant, current.id);
     let user = app.db.read(move |tx| auth::find(tx, &tenant, id)).await?;
     let user = user.ok_or_else(|| AppError::not_found("the account"))?;
@@ -103,7 +115,10 @@ pub(super) async fn begin_link(
     responses(
         (status = 200, body = Links),
         (status = 400, description = "OAUTH_LINK_TOKEN_INVALID: not of this account, used, or too old", body = ErrorEnvelope),
-        (status = 409, description = "the identity belongs to another account", body = ErrorEnvelope)
+        (status = 403, description = "the password or the code is wrong", body = ErrorEnvelope),
+        (status = 409, description = "the identity belongs to another account; or the account has no password, or no second \
+            factor", body = ErrorEnvelope),
+        (status = 429, description = "too many failures", body = ErrorEnvelope)
     )
 )]
 pub(super) async fn link(
@@ -112,6 +127,7 @@ pub(super) async fn link(
     request: RequestId,
     Json(body): Json<LinkToken>,
 ) -> AppResult<Json<Links>> {
+    Proof { password: body.password, code: body.code }.check(&app, &current, &request).await?;
     let (tenant, id, now_ms) = (current.tenant.clone(), current.id, app.now_ms());
     let hash = flow::hash(body.link_token.reveal());
     let taken = app.db.write(move |tx| queries::take_link_token(tx, &tenant, id, &hash)).await;

@@ -51,8 +51,14 @@ impl Refusal {
         Self::new("account_disabled", AppError::forbidden("ACCOUNT_DISABLED", "this account is disabled"))
     }
 
-    pub(super) fn link_required(link_token: &str, expires_in_s: u32) -> Self {
-        let message = "an account has this e-mail address; sign in to it in another way and link it with the token";
+    pub(super) fn link_required(link_token: &str, expires_in_s: u32, confirmed: bool) -> Self {
+        let message = match confirmed {
+            true => "an account has this e-mail address; sign in to it in another way and link it with the token",
+            false => {
+                "an account has this e-mail address, and nobody confirmed that it is theirs; if you made it, sign in to it and \
+                 link it with the token; if not, ask for a new password by mail, which ends whatever its maker had"
+            }
+        };
         let details = json!({ "link_token": link_token, "expires_in": expires_in_s });
         Self::new("link_required", AppError::conflict("ACCOUNT_LINK_REQUIRED", message).with_details(details))
     }

@@ -5,6 +5,7 @@ use super::plan::Plan;
 use super::progress::{Progress, Stage};
 use super::report::Report;
 use crate::audit::{self, Action, Actor, Event};
+use crate::auth::Withdrawal;
 use crate::db::{DbError, Tx};
 use crate::ids::UserId;
 use crate::mail::{self, Notice};
@@ -51,6 +52,13 @@ pub(super) fn apply(
         done += rows;
         progress.tell(Stage::Write, done, total);
     };
+    for withdrawal in &plan.withdrawn {
+        if !auth::withdraw(tx, tenant, withdrawal, now_ms)? {
+            return Err(Refused::Stale);
+        }
+        note_withdrawal(tx, actor, withdrawal, now_ms)?;
+        step(1);
+    }
     for change in plan.changed_users.iter().filter(|change| change.makes_room) {
         auth::make_room(tx, tenant, change)?;
     }
@@ -60,6 +68,9 @@ pub(super) fn apply(
         }
         if let Some(address) = &change.former_email {
             mail::notify(tx, tenant, address, Notice::EmailChanged, now_ms)?;
+        }
+        if change.ends_credentials {
+            mail::notify(tx, tenant, &change.profile.email, Notice::RoleGiven, now_ms)?;
         }
         step(1);
     }
@@ -92,6 +103,18 @@ pub(super) fn apply(
     }
     note(tx, actor, plan, report)?;
     Ok(())
+}
+
+/// Ends the places of whoever lost an address, tells whoever reads mail there, and notes it.
+fn note_withdrawal(tx: &Tx<'_>, actor: &Actor, withdrawal: &Withdrawal, now_ms: i64) -> Result<(), DbError> {
+    let mut reason = "username";
+    if let Some(address) = &withdrawal.email {
+        reason = "email";
+        courses::leave_all(tx, &actor.tenant, withdrawal.id, now_ms)?;
+        mail::notify(tx, &actor.tenant, address, Notice::AddressClaimed, now_ms)?;
+    }
+    let (action, id) = (Action::EmailWithdraw, withdrawal.id.to_string());
+    audit::record(tx, actor, &Event { action, kind: "user", id: &id, reason: Some(reason), result: "roster" }, now_ms)
 }
 
 fn note(tx: &Tx<'_>, actor: &Actor, plan: &Plan, report: &Report) -> Result<(), DbError> {

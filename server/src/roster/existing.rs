@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::people::Roster;
-use crate::auth::{self, KnownUser, Role, Status};
+use crate::auth::{self, KnownUser, Role, Status, Voucher};
 use crate::courses::{self, KnownCourse, Member};
 use crate::db::{DbError, Tx};
 use crate::ids::{TenantId, UserId};
@@ -20,6 +20,9 @@ pub(super) struct Index<'a> {
     pub(super) by_external_id: HashMap<&'a str, usize>,
     pub(super) by_email: HashMap<&'a str, usize>,
     pub(super) by_username: HashMap<&'a str, usize>,
+    /// Accounts that hold their names by having typed them, and nothing more; they stand in neither of the two above.
+    pub(super) strangers_by_email: HashMap<&'a str, usize>,
+    pub(super) strangers_by_username: HashMap<&'a str, usize>,
     pub(super) courses_by_external_id: HashMap<&'a str, usize>,
     pub(super) courses_by_code: HashMap<&'a str, usize>,
 }
@@ -39,15 +42,19 @@ impl Existing {
         Ok(Self { users, courses, members })
     }
 
-    pub(super) fn index(&self) -> Index<'_> {
+    pub(super) fn index(&self, trust_emails: bool) -> Index<'_> {
         let users = || self.users.iter().enumerate();
+        let known = || users().filter(|(_, user)| trust_emails || !is_stranger(user));
+        let strangers = || users().filter(|(_, user)| !trust_emails && is_stranger(user));
         let courses = || self.courses.iter().enumerate();
         Index {
             by_external_id: users()
                 .filter_map(|(index, user)| Some((user.profile.person.external_id.as_deref()?, index)))
                 .collect(),
-            by_email: users().map(|(index, user)| (user.profile.email.as_str(), index)).collect(),
-            by_username: users().filter_map(|(index, user)| Some((user.profile.username.as_deref()?, index))).collect(),
+            by_email: known().map(by_email).collect(),
+            by_username: known().filter_map(by_username).collect(),
+            strangers_by_email: strangers().map(by_email).collect(),
+            strangers_by_username: strangers().filter_map(by_username).collect(),
             courses_by_external_id: courses()
                 .filter_map(|(index, course)| Some((course.external_id.as_deref()?, index)))
                 .collect(),
@@ -60,4 +67,18 @@ impl Existing {
         let active = |user: &&KnownUser| user.role == Role::Admin && user.status == Status::Active;
         self.users.iter().find(active).map(|user| user.id)
     }
+}
+
+/// Whether nobody vouches for somebody. A role that somebody gave, and an id that the registry or an admin gave, say that
+/// the office knows the person. So whom a row finds by id is no stranger, and no plan both changes an account and takes its names.
+fn is_stranger(user: &KnownUser) -> bool {
+    user.confirmed_by.is_none() && user.role <= Role::Student && !user.external_id_by.is_some_and(Voucher::gives_roles)
+}
+
+fn by_email((index, user): (usize, &KnownUser)) -> (&str, usize) {
+    (user.profile.email.as_str(), index)
+}
+
+fn by_username((index, user): (usize, &KnownUser)) -> Option<(&str, usize)> {
+    Some((user.profile.username.as_deref()?, index))
 }

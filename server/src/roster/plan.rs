@@ -7,7 +7,7 @@ use super::existing::{Existing, Index};
 use super::people::{Course, Person, Place, Roster, problem};
 use super::report::{Problem, Report};
 use super::{Options, limits, users};
-use crate::auth::{NewUser, RegistryChange, Role};
+use crate::auth::{NewUser, RegistryChange, Role, Withdrawal};
 use crate::clock::{Clock, Entropy};
 use crate::courses::{self, KnownCourse, Member};
 use crate::ids::{CourseId, TenantId, UserId};
@@ -18,6 +18,7 @@ pub(super) struct Plan {
     pub(super) now_ms: i64,
     /// How many accounts there were when this was made.
     pub(super) users_before: u64,
+    pub(super) withdrawn: Vec<Withdrawal>,
     pub(super) new_users: Vec<NewUser>,
     pub(super) changed_users: Vec<RegistryChange>,
     pub(super) new_courses: Vec<KnownCourse>,
@@ -29,7 +30,7 @@ pub(super) struct Plan {
 impl Plan {
     /// How many rows it writes.
     pub(super) fn len(&self) -> u64 {
-        let users = self.new_users.len() + self.changed_users.len();
+        let users = self.withdrawn.len() + self.new_users.len() + self.changed_users.len();
         let courses = self.new_courses.len() + self.changed_courses.len();
         (users + courses + self.added.len() + self.removed.len()) as u64
     }
@@ -94,7 +95,7 @@ pub(super) fn make<'a>(
     let plan = Plan { now_ms, users_before: existing.users.len() as u64, ..Plan::default() };
     let report = begin(roster, options);
     let bad = roster.problems.clone();
-    let index = existing.index();
+    let index = existing.index(options.trust_emails);
     let mut comparison = Comparison { roster, existing, index, options, tenant, ids, plan, report, bad };
     let people = users::compare(&mut comparison);
     let courses = comparison.courses();
@@ -292,8 +293,10 @@ impl Comparison<'_> {
     /// Places in courses of a complete roster that it does not name. They stay: a person decides.
     fn missing_places(&mut self, named: &HashSet<Member>, courses: &[Option<CourseId>]) {
         let complete: HashSet<CourseId> = courses.iter().flatten().copied().collect();
+        let leaves = self.plan.withdrawn.iter().filter(|withdrawal| withdrawal.email.is_some());
+        let leaves: HashSet<UserId> = leaves.map(|withdrawal| withdrawal.id).collect();
         for member in self.existing.members.iter().filter(|member| complete.contains(&member.course)) {
-            if !named.contains(member) {
+            if !named.contains(member) && !leaves.contains(&member.user) {
                 self.counts(member.teaches).missing += 1;
             }
         }

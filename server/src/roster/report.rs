@@ -60,6 +60,9 @@ pub struct UserCounts {
     pub unchanged: u64,
     /// That end.
     pub disabled: u64,
+    /// That lose an address or a user name of somebody in the roster, because nobody confirmed that they are theirs. Who loses
+    /// an address is in no course any more.
+    pub withdrawn: u64,
     /// Whose role rises; they are among the updated ones.
     pub roles_changed: u64,
     /// That came from a registry and are not in a complete roster any more. They stay, unless `disable_missing` was asked for.
@@ -136,7 +139,7 @@ fn text<S: Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error
 pub struct Change {
     /// `user` or `course`.
     pub kind: &'static str,
-    /// `create`, `update` or `disable`.
+    /// `create`, `update`, `disable` or `withdraw`.
     pub action: &'static str,
     /// Which one: an e-mail address or a code.
     pub which: String,
@@ -177,7 +180,7 @@ impl Report {
     /// Whether writing it would change anything.
     pub fn changes_anything(&self) -> bool {
         let Self { users, courses, lecturers, enrolments, .. } = self;
-        let counts = [users.created, users.updated, users.disabled, courses.created, courses.updated];
+        let counts = [users.created, users.updated, users.disabled, users.withdrawn, courses.created, courses.updated];
         let places = [lecturers, enrolments].map(|places| places.added + places.removed);
         counts.iter().chain(&places).any(|count| *count > 0)
     }

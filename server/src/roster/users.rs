@@ -1,9 +1,8 @@
 //! People of a roster compared with accounts: who is who, and what changes about them.
 //!
-//! Somebody is found by the registry's id, else by e-mail address. An address proves little while nobody has confirmed it:
-//! whoever signed up with somebody else's address must not become a lecturer by the next roster. So an account that was
-//! found by an unconfirmed address keeps its role, and is not tied to the registry's id. Accounts above lecturers are
-//! never changed by a roster.
+//! Somebody is found by the registry's id, else by e-mail address; the ADR about addresses that nobody confirmed says on whose
+//! word. A student who merely typed an address loses it to the person whom the roster names. Whom only staff vouch for gets no
+//! role and no id by a roster. Accounts above lecturers are never changed by a roster.
 
 use std::collections::HashSet;
 
@@ -11,7 +10,8 @@ use super::names::{self, Judged, Names, Wish};
 use super::people::Person;
 use super::plan::{Comparison, Who};
 use crate::auth::{
-    DisplayName, Email, KnownUser, NewUser, Person as Facts, Profile, RegistryChange, Role, Status, Username,
+    DisplayName, Email, KnownUser, NewUser, Person as Facts, Profile, RegistryChange, Role, Status, Username, Voucher,
+    Withdrawal,
 };
 
 /// What rows were about so far, and what else to tell.
@@ -20,7 +20,7 @@ struct Claims {
     users: HashSet<usize>,
     kept_high: u64,
     kept_lower: u64,
-    unconfirmed: u64,
+    staff_only: u64,
     kept_disabled: u64,
     kept_password: u64,
 }
@@ -45,7 +45,9 @@ struct Drafted {
 }
 
 /// Who somebody is, as far as it is known: an account, and whether the registry's id says so.
-type Found = Result<Option<(usize, bool)>, (&'static str, String)>;
+type Found = Result<Option<(usize, bool)>, Wrong>;
+/// Column, what is wrong there, and what to do about it.
+type Wrong = (&'static str, String, &'static str);
 
 /// Compares everybody; says who each person of the roster is.
 pub(super) fn compare(comparison: &mut Comparison<'_>) -> Vec<Who> {
@@ -88,30 +90,51 @@ pub(super) fn compare(comparison: &mut Comparison<'_>) -> Vec<Who> {
 /// The account of everybody. Whom the registry's id finds is found first, wherever the row is: an address that such an
 /// account gives up says no more about whose it is.
 fn find(comparison: &Comparison<'_>) -> Vec<Found> {
-    let (index, people) = (&comparison.index, &comparison.roster.people);
+    let (index, people, users) = (&comparison.index, &comparison.roster.people, &comparison.existing.users);
     let by_id = |person: &Person| index.by_external_id.get(person.external_id.as_deref()?).copied();
     let moved: HashSet<usize> = people
         .iter()
         .filter(|person| !person.has_left)
         .filter_map(|person| Some((by_id(person)?, person.email.as_ref()?)))
-        .filter(|(known, email)| comparison.existing.users[*known].profile.email != email.as_str())
+        .filter(|(known, email)| users[*known].profile.email != email.as_str() && vouches_for_id(&users[*known]))
         .map(|(known, _)| known)
         .collect();
     let one = |person: &Person| {
-        if let Some(known) = by_id(person) {
+        let by_id = by_id(person);
+        if let Some(known) = by_id.filter(|known| vouches_for_id(&users[*known])) {
             return Ok(Some((known, true)));
         }
-        let known = person.email.as_ref().and_then(|email| index.by_email.get(email.as_str()));
-        let Some(known) = known.filter(|known| !moved.contains(known)) else { return Ok(None) };
-        let theirs = &comparison.existing.users[*known].profile.person.external_id;
-        match (theirs, &person.external_id) {
-            (Some(theirs), Some(_)) => {
-                Err(("email", format!("the address belongs to the account with the id {theirs}")))
-            }
-            _ => Ok(Some((*known, false))),
+        let known = person.email.as_ref().and_then(|email| index.by_email.get(email.as_str())).copied();
+        let known = known.filter(|known| !moved.contains(known));
+        if by_id.is_some() && by_id != known {
+            let what = "only staff say that the account with this id is theirs, and it has another address";
+            let fix = "let an admin give the id once more, or take it away, by PATCH /admin/users";
+            return Err(("external_id", what.to_owned(), fix));
         }
+        let Some(known) = known else { return Ok(None) };
+        by_address(&users[known], person, comparison.options.trust_emails).map(|()| Some((known, false)))
     };
     people.iter().map(one).collect()
+}
+
+fn vouches_for_id(known: &KnownUser) -> bool {
+    known.external_id_by.is_some_and(Voucher::gives_roles)
+}
+
+/// Whether the address says that the account is this person's.
+fn by_address(known: &KnownUser, person: &Person, trust_emails: bool) -> Result<(), Wrong> {
+    if known.confirmed_by.is_none() && !trust_emails {
+        let what = format!("nobody confirmed the address of an account with the role {}", known.role);
+        let fix = "let an admin confirm it: PATCH /admin/users with email_confirmed, or muster admin confirm-email";
+        return Err(("email", what, fix));
+    }
+    match (&known.profile.person.external_id, &person.external_id) {
+        (Some(theirs), Some(id)) if theirs != id => {
+            let fix = "correct the address or the id, in the file or by PATCH /admin/users";
+            Err(("email", format!("the address belongs to the account with the id {theirs}"), fix))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn draft(comparison: &mut Comparison<'_>, claims: &mut Claims, person: &Person, found: Found) -> Draft {
@@ -123,10 +146,7 @@ fn draft(comparison: &mut Comparison<'_>, claims: &mut Claims, person: &Person, 
             Draft::Settled(Who::Gone)
         }
         Ok(None) => check_new(comparison, person),
-        Err((column, what)) => {
-            let fix = "correct the address or the id, in the file or by PATCH /admin/users";
-            Draft::Settled(comparison.bad_person(person, column, what, fix))
-        }
+        Err((column, what, fix)) => Draft::Settled(comparison.bad_person(person, column, what, fix)),
     }
 }
 
@@ -174,11 +194,12 @@ fn existing(comparison: &mut Comparison<'_>, claims: &mut Claims, person: &Perso
     if person.has_left {
         return Draft::Settled(leave(comparison, known));
     }
-    let trusted = by_id || known.confirmed || comparison.options.trust_emails;
+    let vouched = known.confirmed_by.is_some_and(Voucher::gives_roles);
+    let trusted = by_id || vouched || comparison.options.trust_emails;
     let wanted = person.role.unwrap_or(known.role);
     if wanted > known.role && !trusted {
-        let fix = "let them confirm it, give the account the id by PATCH /admin/users, or import with trust-emails";
-        let what = format!("the account has the role {}, and nobody has confirmed its address", known.role);
+        let fix = "let them or an admin confirm it, give the account the id by PATCH /admin/users, or import with trust-emails";
+        let what = format!("the account has the role {}, and only staff confirmed its address", known.role);
         return Draft::Settled(comparison.bad_person(person, "role", what, fix));
     }
     let profile = merged(person, known, trusted);
@@ -195,14 +216,16 @@ fn settle(
     let (Drafted { account, profile, wanted, trusted }, all) = (drafted, comparison.existing);
     let known = &all.users[account];
     claims.kept_lower += u64::from(wanted < known.role);
-    claims.unconfirmed += u64::from(!trusted && person.external_id.is_some());
+    claims.staff_only += u64::from(!trusted && person.external_id.is_some());
     claims.kept_disabled += u64::from(known.status == Status::Disabled);
     claims.kept_password += u64::from(person.password_hash.is_some());
     let role = wanted.max(known.role);
-    if profile == known.profile && role == known.role {
+    let confirms = person.email.is_some() && (known.confirmed_by.is_none() || profile.email != known.profile.email);
+    if profile == known.profile && role == known.role && !confirms {
         comparison.report.users.unchanged += 1;
     } else {
-        update(comparison, known, profile, (role, makes_room));
+        withdraw(comparison, &profile.email, profile.username.as_deref());
+        update(comparison, known, (profile, confirms), (role, makes_room));
     }
     Who::User(known.id, role)
 }
@@ -248,23 +271,66 @@ fn disable(comparison: &mut Comparison<'_>, known: &KnownUser) {
         role: (known.role, known.role),
         disables: true,
         makes_room: false,
+        confirms: false,
+        ends_credentials: false,
     });
 }
 
-fn update(comparison: &mut Comparison<'_>, known: &KnownUser, profile: Profile, (role, makes_room): (Role, bool)) {
+fn update(
+    comparison: &mut Comparison<'_>,
+    known: &KnownUser,
+    (profile, confirms): (Profile, bool),
+    (role, makes_room): (Role, bool),
+) {
     let report = &mut comparison.report;
     report.users.updated += 1;
     report.users.roles_changed += u64::from(role != known.role);
-    report.show("user", "update", &known.profile.email, || difference(known, &profile, role));
+    report.show("user", "update", &known.profile.email, || difference(known, (&profile, confirms), role));
+    // Whoever opened the link reads mail at the address; whoever signed up with it may be somebody else and knows the password.
+    let ends_credentials = role > known.role && known.confirmed_by == Some(Voucher::Link);
     // A role that rises gives no access back to somebody who was disabled.
     let disables = known.status == Status::Disabled && role != known.role;
     let (id, seen_at_ms, role) = (known.id, known.updated_at_ms, (known.role, role));
     let former_email = Some(known.profile.email.clone()).filter(|email| *email != profile.email);
-    let change = RegistryChange { id, seen_at_ms, profile, former_email, role, disables, makes_room };
+    let change = RegistryChange {
+        id,
+        seen_at_ms,
+        profile,
+        former_email,
+        role,
+        disables,
+        makes_room,
+        confirms,
+        ends_credentials,
+    };
     comparison.plan.changed_users.push(change);
 }
 
-fn difference(known: &KnownUser, profile: &Profile, role: Role) -> String {
+/// Takes an address and a user name from accounts that hold them by having typed them.
+fn withdraw(comparison: &mut Comparison<'_>, email: &str, username: Option<&str>) {
+    let (index, all) = (&comparison.index, comparison.existing);
+    let holder = index.strangers_by_email.get(email).map(|known| (*known, Some(email)));
+    let namesake = username.and_then(|name| index.strangers_by_username.get(name)).map(|known| (*known, None));
+    for (known, email) in holder.into_iter().chain(namesake) {
+        let (known, withdrawn) = (&all.users[known], &mut comparison.plan.withdrawn);
+        let at = withdrawn.iter().position(|withdrawal| withdrawal.id == known.id).unwrap_or(withdrawn.len());
+        if at == withdrawn.len() {
+            let (id, seen_at_ms) = (known.id, known.updated_at_ms);
+            withdrawn.push(Withdrawal { id, seen_at_ms, email: None, username: false });
+            comparison.report.users.withdrawn += 1;
+        }
+        match email {
+            Some(email) => withdrawn[at].email = Some(email.to_owned()),
+            None => withdrawn[at].username = true,
+        }
+        let what = if email.is_some() { "the address, and every course" } else { "the user name" };
+        comparison.report.show("user", "withdraw", &known.profile.email, || {
+            format!("nobody confirmed that the account {} is theirs: it loses {what}", known.id)
+        });
+    }
+}
+
+fn difference(known: &KnownUser, (profile, confirms): (&Profile, bool), role: Role) -> String {
     let (old, was, now) = (&known.profile, &known.profile.person, &profile.person);
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let facts = [
@@ -278,7 +344,11 @@ fn difference(known: &KnownUser, profile: &Profile, role: Role) -> String {
         ("role", known.role.to_string(), role.to_string()),
     ];
     let changed = facts.iter().filter(|(_, old, new)| old != new);
-    changed.map(|(name, old, new)| format!("{name}: {old} -> {new}")).collect::<Vec<_>>().join(", ")
+    let mut texts: Vec<_> = changed.map(|(name, old, new)| format!("{name}: {old} -> {new}")).collect();
+    if confirms && known.profile.email == profile.email {
+        texts.push("the address is confirmed".to_owned());
+    }
+    texts.join(", ")
 }
 
 /// Whether somebody can have an account, and the facts for it.
@@ -302,6 +372,7 @@ fn check_new(comparison: &mut Comparison<'_>, person: &Person) -> Draft {
 
 fn create(comparison: &mut Comparison<'_>, person: &Person, (id, role): (crate::ids::UserId, Role), facts: Facts) {
     let (Some(email), Some(display_name)) = (&person.email, &person.display_name) else { return };
+    withdraw(comparison, email.as_str(), person.username.as_ref().map(Username::as_str));
     comparison.report.users.created += 1;
     comparison.report.show("user", "create", email.as_str(), || format!("{role} {}", display_name.as_str()));
     comparison.plan.new_users.push(NewUser {
@@ -341,9 +412,10 @@ fn tell(comparison: &mut Comparison<'_>, claims: &Claims) {
         (claims.kept_high, "accounts of reviewers, staff and admins were left as they are"),
         (claims.kept_lower, "accounts have a higher role than the roster says; a roster takes no role away"),
         (
-            claims.unconfirmed,
-            "accounts were found by an address that nobody has confirmed; they keep their role and id",
+            comparison.report.users.withdrawn,
+            "accounts that nobody confirmed held an address or a user name of somebody in the roster, and lose it",
         ),
+        (claims.staff_only, "accounts were found by an address that only staff confirmed; they keep their role and id"),
         (claims.kept_disabled, "accounts are disabled and stay so; muster admin enable gives access back"),
         (claims.kept_password, "accounts were there already and keep their passwords; a roster changes none"),
     ];

@@ -1,6 +1,6 @@
 //! Who may write into which container. A pure function: whoever calls it knows the binding, the role and the course.
 
-use super::{Container, Entry, PlanAction, Request, Source};
+use super::{BindingAction, Container, Entry, PlanAction, Request, Source};
 use crate::{DeviceKey, DocumentName, Refusal};
 
 /// A person's role, by level.
@@ -129,7 +129,8 @@ fn settles(entry: &Entry) -> bool {
     matches!(entry, Entry::PlanChanges(change) if change.action == PlanAction::Settle)
 }
 
-/// The server writes anywhere, but names the person for whom it does, and nobody judges their own record.
+/// The server writes anywhere, but names the person for whom it does, and nobody judges their own record. To end the key of
+/// one's own device judges nothing: it only takes away, and whoever lost the phone must be able to.
 fn server_may(name: &DocumentName, entry: &Entry) -> Result<(), Refusal> {
     let (by, own) = match entry {
         Entry::Verdicts(_) => return Ok(()),
@@ -141,7 +142,9 @@ fn server_may(name: &DocumentName, entry: &Entry) -> Result<(), Refusal> {
         Entry::Appeals(appeal) => (appeal.by.as_ref(), true),
         Entry::Decisions(decision) => (Some(&decision.by), false),
         Entry::Marks(mark) => (Some(&mark.by), false),
-        Entry::Bindings(binding) => (Some(&binding.by), false),
+        Entry::Bindings(binding) => {
+            (Some(&binding.by), binding.action == BindingAction::Revoke && binding.by.as_str() == owner(name))
+        }
         Entry::Resets(reset) => (Some(&reset.by), false),
     };
     let by = by.ok_or(Refusal::Field { field: "by", what: "the server names whom it writes for" })?;

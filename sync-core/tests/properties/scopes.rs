@@ -63,6 +63,26 @@ fn nobody_judges_their_own_record_or_reset() {
 }
 
 #[test]
+fn one_ends_the_key_of_one_s_own_device_by_the_server_and_gives_oneself_none() {
+    let own = |action| {
+        Entry::from(Binding {
+            action,
+            by: label("student-1"),
+            of: None,
+            reason: None,
+            ..device_binding(key(3).public_key())
+        })
+    };
+    assert!(may_write(&binding(), &own(BindingAction::Revoke), Writer::Server).is_ok());
+    for action in [BindingAction::Bind, BindingAction::Deny] {
+        assert_eq!(may_write(&binding(), &own(action), Writer::Server).unwrap_err().code(), "writer_not_allowed");
+    }
+    let admin = device("student-1", Role::Admin, false);
+    let refused = may_write(&binding(), &own(BindingAction::Revoke), admin).unwrap_err();
+    assert_eq!(refused.code(), "writer_not_allowed", "an admin's own phone does not");
+}
+
+#[test]
 fn the_server_names_whom_it_writes_for() {
     let by = |by| Entry::from(Submission { source: Source::Gateway, by, ..submission() });
     assert!(may_write(&attendance(), &by(Some(label("student-1"))), Writer::Server).is_ok());

@@ -6,7 +6,8 @@ use super::{ClientClass, EndReason};
 use crate::app::App;
 use crate::audit::{self, Action, Event};
 use crate::auth::state::AuthState;
-use crate::auth::{limits, queries as user_queries, users};
+use crate::auth::users::{self, User};
+use crate::auth::{limits, queries as user_queries};
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult};
 use crate::http::RequestId;
@@ -19,6 +20,47 @@ use crate::telemetry::SecurityEvent;
 pub(crate) fn end_all(tx: &Tx<'_>, tenant: &TenantId, user: UserId, now_ms: i64) -> Result<(), DbError> {
     let ended = Ended { reason: EndReason::Account, now_ms };
     queries::end_of_user(tx, tenant, user, None, &ended)
+}
+
+/// [`end_all`] by the owner, or because the password is another one: whoever has one of the phones must not come back by its
+/// key alone. A key signs somebody in again once it is shown with a sign-in that began in another way.
+pub(in crate::auth) fn end_all_and_devices(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    user: UserId,
+    now_ms: i64,
+) -> Result<(), DbError> {
+    end_all(tx, tenant, user, now_ms)?;
+    queries::sign_out_devices(tx, tenant, user, now_ms)
+}
+
+/// Whether the key of a bound device may sign its owner in: it was not signed out with the account, or it comes with a
+/// `session` of the owner that began in another way than by such a key, and may from now on.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) fn device_may_sign_in(
+    tx: &Tx<'_>,
+    user: &User,
+    device_key: &[u8; 32],
+    session: Option<AuthSessionId>,
+) -> Result<bool, DbError> {
+    if !device_is_signed_out(tx, &user.tenant, device_key)? {
+        return Ok(true);
+    }
+    let proven = session.map_or(Ok(false), |session| queries::began_by_person(tx, user, session))?;
+    if proven {
+        queries::sign_device_in(tx, &user.tenant, device_key)?;
+    }
+    Ok(proven)
+}
+
+/// Whether the key of a device was signed out with the account of its owner.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) fn device_is_signed_out(tx: &Tx<'_>, tenant: &TenantId, device_key: &[u8; 32]) -> Result<bool, DbError> {
+    queries::is_signed_out(tx, tenant, device_key)
 }
 
 /// Ends the user's sessions on phones: the phone is not theirs any more.

@@ -4,7 +4,7 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::end::{end_all, end_session};
+use super::end::{end_all_and_devices, end_session};
 use super::queries;
 use super::refresh_token::RefreshToken;
 use super::{EndReason, begin};
@@ -109,7 +109,7 @@ async fn sign_out_everywhere(app: &App, tenant: &TenantId, id: UserId, request: 
     let (tenant, request_id, now_ms) = (tenant.clone(), request.as_str().to_owned(), app.now_ms());
     let ended = app.db.write(move |tx: &Tx<'_>| {
         user_queries::raise_epoch(tx, &tenant, id, now_ms)?;
-        end_all(tx, &tenant, id, now_ms)?;
+        end_all_and_devices(tx, &tenant, id, now_ms)?;
         let Some(user) = users::find(tx, &tenant, id)? else { return Ok(None) };
         let text = id.to_string();
         let event = Event { action: Action::SignOutEverywhere, kind: "user", id: &text, reason: None, result: "ended" };

@@ -25,7 +25,8 @@ use crate::ids::AuthSessionId;
 
 pub(super) use begin::begin;
 pub(crate) use begin::begin_on_phone;
-pub(crate) use end::{end_all, end_on_phones, is_revoked, look_again};
+pub(super) use end::end_all_and_devices;
+pub(crate) use end::{device_is_signed_out, device_may_sign_in, end_all, end_on_phones, is_revoked, look_again};
 pub(super) use refresh_token::RefreshKeys;
 
 /// With which class of client somebody signs in. Each class of a user has a session of its own.

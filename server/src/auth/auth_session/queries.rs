@@ -2,6 +2,7 @@
 
 use super::{ClientClass, EndReason};
 use crate::auth::limits;
+use crate::auth::sign_in::Method;
 use crate::auth::users::User;
 use crate::db::{DbError, Tx};
 use crate::ids::{AuthSessionId, TenantId, UserId};
@@ -177,4 +178,47 @@ pub(super) fn note_access(tx: &Tx<'_>, id: AuthSessionId, now_ms: i64) -> Result
          WHERE id = ?1",
         params![&id.to_string(), now_ms],
     )
+}
+
+/// Has every bound device of a user sign nobody in any more.
+pub(super) fn sign_out_devices(tx: &Tx<'_>, tenant: &TenantId, user: UserId, now_ms: i64) -> Result<(), DbError> {
+    tx.send(
+        "INSERT INTO signed_out_devices (tenant_id, device_key, user_id, since)
+         SELECT tenant_id, device_key, user_id, CAST(?3 AS BIGINT)
+         FROM devices
+         WHERE tenant_id = ?1 AND user_id = ?2 AND status = 'bound'
+         ON CONFLICT (tenant_id, device_key) DO NOTHING",
+        params![tenant.as_str(), &user.to_string(), now_ms],
+    )
+}
+
+pub(super) fn is_signed_out(tx: &Tx<'_>, tenant: &TenantId, device_key: &[u8; 32]) -> Result<bool, DbError> {
+    let found = tx.query_one(
+        "SELECT 1
+         FROM signed_out_devices
+         WHERE tenant_id = ?1 AND device_key = ?2",
+        params![tenant.as_str(), device_key],
+        |row| row.get::<i64>(0),
+    )?;
+    Ok(found.is_some())
+}
+
+pub(super) fn sign_device_in(tx: &Tx<'_>, tenant: &TenantId, device_key: &[u8; 32]) -> Result<(), DbError> {
+    tx.send(
+        "DELETE FROM signed_out_devices
+         WHERE tenant_id = ?1 AND device_key = ?2",
+        params![tenant.as_str(), device_key],
+    )
+}
+
+/// Whether a session that was not revoked began otherwise than by the key of a device.
+pub(super) fn began_by_person(tx: &Tx<'_>, user: &User, session: AuthSessionId) -> Result<bool, DbError> {
+    let found = tx.query_one(
+        "SELECT 1
+         FROM auth_sessions
+         WHERE id = ?1 AND tenant_id = ?2 AND user_id = ?3 AND epoch = ?4 AND revoked_at IS NULL AND method <> ?5",
+        params![&session.to_string(), user.tenant.as_str(), &user.id.to_string(), user.epoch, Method::Device.as_str()],
+        |row| row.get::<i64>(0),
+    )?;
+    Ok(found.is_some())
 }

@@ -3,6 +3,7 @@
 //! Who has one gets no token for the password alone, but a short one that `complete` takes with a code. Secrets are
 //! sealed at rest, backup codes are keyed hashes. Adding another kind of factor is not in here.
 
+mod again;
 mod backup_codes;
 mod complete;
 mod disable;
@@ -37,6 +38,7 @@ use crate::config::{Config, ConfigError, Secret};
 use crate::error::{AppError, AppResult};
 use crate::http::RequestId;
 
+pub(crate) use again::Proof;
 pub(super) use complete::{MfaRequired, required};
 pub use reset::{MfaReset, reset_mfa};
 pub use secret::check_mfa_key;

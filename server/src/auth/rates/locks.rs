@@ -19,7 +19,10 @@ use crate::mail::Notice;
 use crate::telemetry::SecurityEvent;
 
 /// Bytes of a key's hash that the audit log shows, enough to see that two entries are about the same address.
-const SHOWN_BYTES: usize = 8;
+pub(super) const SHOWN_BYTES: usize = 8;
+/// For what the failures of an account, and of an address, are counted under a key.
+pub(super) const ACCOUNT_FAILURES: &str = "account failures";
+pub(super) const ADDRESS_FAILURES: &str = "address failures";
 
 /// Whose password is tried: the account, or the name that was typed when there is none.
 #[derive(Debug, Clone)]
@@ -141,7 +144,7 @@ pub(in crate::auth) async fn attempt(
     client: ClientIp,
 ) -> AppResult<Attempt> {
     let factor = campus_factor(app, Key::Address(client));
-    let address = (key_hash(app, "address failures", Key::Address(client))?, Rules::address(&app.config.rates, factor));
+    let address = (key_hash(app, ADDRESS_FAILURES, Key::Address(client))?, Rules::address(&app.config.rates, factor));
     counted(app, Attempt::new(account_key(app, tenant, account)?, Some(address))).await
 }
 
@@ -154,8 +157,8 @@ pub(in crate::auth) async fn attempt_again(app: &App, tenant: &TenantId, user: U
 
 fn account_key(app: &App, tenant: &TenantId, account: &Account) -> AppResult<KeyHash> {
     match account {
-        Account::User(user) => key_hash(app, "account failures", Key::User(*user)),
-        Account::Unknown(name) => key_hash(app, "account failures", Key::Account(tenant, name)),
+        Account::User(user) => key_hash(app, ACCOUNT_FAILURES, Key::User(*user)),
+        Account::Unknown(name) => key_hash(app, ACCOUNT_FAILURES, Key::Account(tenant, name)),
     }
 }
 
@@ -283,7 +286,7 @@ impl Attempt {
 
 /// The key of a user's failures, for [`clear`].
 pub(in crate::auth) fn user_key(app: &App, user: UserId) -> AppResult<KeyHash> {
-    key_hash(app, "account failures", Key::User(user))
+    key_hash(app, ACCOUNT_FAILURES, Key::User(user))
 }
 
 /// The account need not wait any more, because its owner proved who they are in another way.

@@ -6,6 +6,7 @@
 
 pub(super) mod locks;
 mod queries;
+pub(super) mod unlock;
 
 use std::time::Duration;
 

@@ -14,7 +14,7 @@ pub(in crate::auth) fn page(
     limit: u32,
 ) -> Result<Vec<KnownUser>, DbError> {
     let sql = "SELECT id, email, username, display_name, given_name, family_name, section, external_id, role, status,
-            email_confirmed_at, updated_at
+            email_confirmed_by, updated_at, external_id_by
         FROM users
         WHERE tenant_id = ?1 AND id > ?2
         ORDER BY id
@@ -28,13 +28,13 @@ pub(in crate::auth) fn page(
             external_id: row.get(7)?,
         };
         let status: Status = row.get(9)?;
-        let confirmed: Option<i64> = row.get(10)?;
         Ok(KnownUser {
             id: row.get(0)?,
             profile: Profile { email: row.get(1)?, username: row.get(2)?, display_name: row.get(3)?, person },
             role: row.get(8)?,
             status,
-            confirmed: confirmed.is_some(),
+            confirmed_by: row.get(10)?,
+            external_id_by: row.get(12)?,
             updated_at_ms: row.get(11)?,
         })
     })

@@ -1,4 +1,4 @@
-//! `muster admin set-role`, `disable` and `enable`.
+//! `muster admin set-role`, `disable`, `enable`, `reset-mfa` and `confirm-email`.
 
 use clap::Args;
 use serde_json::json;
@@ -58,17 +58,40 @@ pub(super) fn enable(whom: &Whom) -> Result<(), StartError> {
     tell_changed(whom, &after, &format!("{} is active\n", after.email))
 }
 
+/// Runs `confirm-email`.
+pub(super) fn confirm_email(whom: &Whom) -> Result<(), StartError> {
+    let (_, after) = apply(whom, UserChange { email_confirmed: Some(true), ..UserChange::default() })?;
+    let words = format!("{} is the address of {} ({})\n", after.email, after.display_name, after.id);
+    tell_changed(whom, &after, &words)
+}
+
+/// Whether a name says whom it means: an address that nobody confirmed is nobody's.
+fn names_somebody(name: &str, user: &User) -> bool {
+    !name.contains('@') || user.email_confirmed_at_ms.is_some()
+}
+
+fn unconfirmed(whom: &Whom) -> StartError {
+    let name = &whom.account;
+    let text = format!(
+        "nobody confirmed that the address {name} is this account's: anybody may have typed it. Say which account you \
+         mean by its id (muster admin list --search {name}), or first muster admin confirm-email"
+    );
+    StartError::Other(text)
+}
+
 /// Runs `reset-mfa`.
 pub(super) fn reset_mfa(whom: &Whom) -> Result<(), StartError> {
     let (actor, name, now_ms) = (actor(), whom.account.clone(), SystemClock.now_ms());
     let reset = with_database(&whom.data, |db| {
         let written =
             db.write_blocking::<_, DbError, _>(move |tx| match auth::find_by_any_name(tx, &actor.tenant, &name)? {
-                Some(user) => auth::reset_mfa(tx, &actor, user.id, now_ms),
-                None => Ok(MfaReset::NoSuchUser),
+                Some(user) if !names_somebody(&name, &user) => Ok(None),
+                Some(user) => auth::reset_mfa(tx, &actor, user.id, now_ms).map(Some),
+                None => Ok(Some(MfaReset::NoSuchUser)),
             });
         Ok(written?)
     })?;
+    let reset = reset.ok_or_else(|| unconfirmed(whom))?;
     if whom.json && !matches!(reset, MfaReset::NoSuchUser) {
         return tell_json(&json!({ "account": whom.account, "reset": matches!(reset, MfaReset::Done) }));
     }
@@ -88,7 +111,7 @@ fn unknown(whom: &Whom) -> StartError {
 }
 
 fn apply(whom: &Whom, change: UserChange) -> Result<(User, User), StartError> {
-    match with_database(&whom.data, |db| write(db, &whom.account, change))? {
+    match with_database(&whom.data, |db| write(db, &whom.account, change))?.ok_or_else(|| unconfirmed(whom))? {
         Updated::Done(users) => Ok(*users),
         Updated::Unknown => Err(unknown(whom)),
         Updated::LastAdmin => {
@@ -100,12 +123,18 @@ fn apply(whom: &Whom, change: UserChange) -> Result<(User, User), StartError> {
     }
 }
 
-fn write(db: &Db, name: &str, change: UserChange) -> Result<Updated, StartError> {
+/// `None` when the name is an address that nobody confirmed, and the change would give somebody something.
+fn write(db: &Db, name: &str, change: UserChange) -> Result<Option<Updated>, StartError> {
     let (actor, name, now_ms) = (actor(), name.to_owned(), SystemClock.now_ms());
     let written =
         db.write_blocking::<_, DbError, _>(move |tx| match auth::find_by_any_name(tx, &actor.tenant, &name)? {
-            Some(user) => accounts::change(tx, &actor, user.id, &change, now_ms),
-            None => Ok(Updated::Unknown),
+            Some(user) if gives(&change) && !names_somebody(&name, &user) => Ok(None),
+            Some(user) => accounts::change(tx, &actor, user.id, &change, now_ms).map(Some),
+            None => Ok(Some(Updated::Unknown)),
         });
     Ok(written?)
+}
+
+fn gives(change: &UserChange) -> bool {
+    change.role.is_some() || change.status == Some(Status::Active)
 }

@@ -5,7 +5,7 @@ use comfy_table::{Table, presets};
 
 use super::{tell, tell_json, with_database};
 use crate::app::StartError;
-use crate::auth::{self, Filter, Role, Status, User, Users};
+use crate::auth::{self, Filter, Role, Status, User, Users, Voucher};
 use crate::config::DataConfig;
 use crate::db::{Db, DbError};
 use crate::ids::{TenantId, UserId};
@@ -59,7 +59,7 @@ pub(super) fn run(list: &List) -> Result<(), StartError> {
         return tell_json(&users);
     }
     let mut table = Table::new();
-    let header = ["id", "role", "status", "e-mail", "user name", "name", "external id"];
+    let header = ["id", "role", "status", "e-mail", "confirmed by", "user name", "name", "external id"];
     table.load_style(presets::NOTHING).set_header(header);
     for user in &users {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
@@ -68,6 +68,7 @@ pub(super) fn run(list: &List) -> Result<(), StartError> {
             user.role.to_string(),
             user.status.to_string(),
             user.email.clone(),
+            user.email_confirmed_by.map_or("nobody", Voucher::as_str).to_owned(),
             text(&user.username),
             user.display_name.clone(),
             text(&user.person.external_id),

@@ -1,9 +1,10 @@
 //! `muster admin ...`: accounts from the command line, for the first one and for emergencies. The server may run meanwhile:
-//! it notices within 30 seconds, and within one on PostgreSQL.
+//! it notices within a second.
 
 mod change;
 mod create;
 mod list;
+mod unlock;
 
 use std::io::{self, Write};
 
@@ -34,6 +35,10 @@ pub(super) enum Admin {
     Enable(change::Whom),
     /// Take the second factor of an account away, for somebody who lost the app and the backup codes.
     ResetMfa(change::Whom),
+    /// Let an account, or everybody at an address, sign in again at once whom too many failures keep out.
+    Unlock(unlock::Unlock),
+    /// Say that the e-mail address of an account is theirs: because you know them, and no mail can tell.
+    ConfirmEmail(change::Whom),
 }
 
 /// Runs the command.
@@ -45,6 +50,8 @@ pub(super) fn run(admin: Admin) -> Result<(), StartError> {
         Admin::Disable(whom) => change::disable(&whom),
         Admin::Enable(whom) => change::enable(&whom),
         Admin::ResetMfa(whom) => change::reset_mfa(&whom),
+        Admin::Unlock(unlock) => unlock::run(&unlock),
+        Admin::ConfirmEmail(whom) => change::confirm_email(&whom),
     }
 }
 

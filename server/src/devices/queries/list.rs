@@ -4,9 +4,31 @@ use muster_sync_core::{DeviceKey, document::Role};
 
 use super::super::rules::RequestStatus;
 use super::{request_status, role};
+use crate::auth::Voucher;
 use crate::db::{DbError, Row, Tx};
 use crate::ids::{TenantId, UserId};
 use crate::params;
+
+/// A person as an admin must know them before deciding.
+#[derive(Debug, Clone)]
+pub(in crate::devices) struct OwnerRow {
+    pub(in crate::devices) email: String,
+    pub(in crate::devices) email_confirmed_at_ms: Option<i64>,
+    pub(in crate::devices) email_confirmed_by: Option<Voucher>,
+    pub(in crate::devices) display_name: String,
+    pub(in crate::devices) external_id: Option<String>,
+}
+
+/// The columns of an [`OwnerRow`] from the first one on.
+fn owner_row(row: &Row<'_>, first: usize) -> Result<OwnerRow, DbError> {
+    Ok(OwnerRow {
+        email: row.get(first)?,
+        email_confirmed_at_ms: row.get(first + 1)?,
+        email_confirmed_by: row.get(first + 2)?,
+        display_name: row.get(first + 3)?,
+        external_id: row.get(first + 4)?,
+    })
+}
 
 /// A request with what an admin needs to decide it.
 #[derive(Debug, Clone)]
@@ -15,9 +37,7 @@ pub(in crate::devices) struct RequestRow {
     /// Missing for a legacy identifier.
     pub(in crate::devices) key: Option<DeviceKey>,
     pub(in crate::devices) user: UserId,
-    pub(in crate::devices) email: String,
-    pub(in crate::devices) display_name: String,
-    pub(in crate::devices) external_id: Option<String>,
+    pub(in crate::devices) owner: OwnerRow,
     pub(in crate::devices) role: Role,
     /// Whether it was a reset when it came.
     pub(in crate::devices) asks_reset: bool,
@@ -40,7 +60,7 @@ pub(in crate::devices) struct RequestRow {
 macro_rules! select_requests {
     ($rest:literal) => {
         concat!(
-            "SELECT r.request_hash, r.device_key, r.user_id, u.email, u.display_name, u.role,
+            "SELECT r.request_hash, r.device_key, r.user_id, u.role,
                     r.purpose, r.level, r.platform, r.model, r.status, r.note, r.created_at, r.decided_at,
                     r.decided_by, r.reason, r.forked_at,
                     CASE r.kind
@@ -58,7 +78,7 @@ macro_rules! select_requests {
                     (SELECT COUNT(*)
                      FROM devices d
                      WHERE d.tenant_id = r.tenant_id AND d.user_id = r.user_id AND d.status = 'revoked'),
-                    u.external_id
+                    u.email, u.email_confirmed_at, u.email_confirmed_by, u.display_name, u.external_id
              FROM device_requests r
              JOIN users u ON u.id = r.user_id AND u.tenant_id = r.tenant_id ",
             $rest
@@ -71,23 +91,21 @@ fn request_row(row: &Row<'_>) -> Result<RequestRow, DbError> {
         hash: row.get(0)?,
         key: row.get::<Option<[u8; 32]>>(1)?.map(DeviceKey),
         user: row.get(2)?,
-        email: row.get(3)?,
-        display_name: row.get(4)?,
-        role: role(&row.get::<String>(5)?)?,
-        asks_reset: row.get::<String>(6)? == "reset",
-        level: row.get(7)?,
-        platform: row.get(8)?,
-        model: row.get(9)?,
-        status: request_status(&row.get::<String>(10)?)?,
-        note: row.get(11)?,
-        created_at_ms: row.get(12)?,
-        decided_at_ms: row.get(13)?,
-        decided_by: row.get(14)?,
-        reason: row.get(15)?,
-        forked_at_ms: row.get(16)?,
-        others_bound: row.get(17)?,
-        earlier_devices: row.get(18)?,
-        external_id: row.get(19)?,
+        role: role(&row.get::<String>(3)?)?,
+        asks_reset: row.get::<String>(4)? == "reset",
+        level: row.get(5)?,
+        platform: row.get(6)?,
+        model: row.get(7)?,
+        status: request_status(&row.get::<String>(8)?)?,
+        note: row.get(9)?,
+        created_at_ms: row.get(10)?,
+        decided_at_ms: row.get(11)?,
+        decided_by: row.get(12)?,
+        reason: row.get(13)?,
+        forked_at_ms: row.get(14)?,
+        others_bound: row.get(15)?,
+        earlier_devices: row.get(16)?,
+        owner: owner_row(row, 17)?,
     })
 }
 
@@ -140,9 +158,7 @@ pub(in crate::devices) fn requests_of(
 pub(in crate::devices) struct DeviceRow {
     pub(in crate::devices) key: DeviceKey,
     pub(in crate::devices) user: UserId,
-    pub(in crate::devices) email: String,
-    pub(in crate::devices) display_name: String,
-    pub(in crate::devices) external_id: Option<String>,
+    pub(in crate::devices) owner: OwnerRow,
     pub(in crate::devices) bound: bool,
     pub(in crate::devices) level: String,
     pub(in crate::devices) platform: String,
@@ -159,9 +175,10 @@ pub(in crate::devices) struct DeviceRow {
 macro_rules! select_devices {
     ($rest:literal) => {
         concat!(
-            "SELECT d.device_key, d.user_id, u.email, u.display_name, d.status, d.level, d.platform, d.model,
+            "SELECT d.device_key, d.user_id, d.status, d.level, d.platform, d.model,
                     CASE WHEN d.sealed_code_key IS NULL THEN 0 ELSE 1 END, d.bound_at, d.bound_by, d.revoked_at,
-                    d.revoked_by, d.revoke_reason, d.forked_at, u.external_id
+                    d.revoked_by, d.revoke_reason, d.forked_at,
+                    u.email, u.email_confirmed_at, u.email_confirmed_by, u.display_name, u.external_id
              FROM devices d
              JOIN users u ON u.id = d.user_id AND u.tenant_id = d.tenant_id ",
             $rest
@@ -173,20 +190,18 @@ fn device_row(row: &Row<'_>) -> Result<DeviceRow, DbError> {
     Ok(DeviceRow {
         key: DeviceKey(row.get(0)?),
         user: row.get(1)?,
-        email: row.get(2)?,
-        display_name: row.get(3)?,
-        bound: row.get::<String>(4)? == "bound",
-        level: row.get(5)?,
-        platform: row.get(6)?,
-        model: row.get(7)?,
-        has_code_key: row.get(8)?,
-        bound_at_ms: row.get(9)?,
-        bound_by: row.get(10)?,
-        revoked_at_ms: row.get(11)?,
-        revoked_by: row.get(12)?,
-        revoke_reason: row.get(13)?,
-        forked_at_ms: row.get(14)?,
-        external_id: row.get(15)?,
+        bound: row.get::<String>(2)? == "bound",
+        level: row.get(3)?,
+        platform: row.get(4)?,
+        model: row.get(5)?,
+        has_code_key: row.get(6)?,
+        bound_at_ms: row.get(7)?,
+        bound_by: row.get(8)?,
+        revoked_at_ms: row.get(9)?,
+        revoked_by: row.get(10)?,
+        revoke_reason: row.get(11)?,
+        forked_at_ms: row.get(12)?,
+        owner: owner_row(row, 13)?,
     })
 }
 

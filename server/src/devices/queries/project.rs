@@ -355,19 +355,21 @@ pub(in crate::devices) struct Revoked<'a> {
     pub(in crate::devices) now_ms: i64,
 }
 
+/// Whether it was bound.
 pub(in crate::devices) fn revoke(
     tx: &Tx<'_>,
     tenant: &TenantId,
     user: &str,
     key: &DeviceKey,
     revoked: &Revoked<'_>,
-) -> Result<(), DbError> {
-    tx.send(
+) -> Result<bool, DbError> {
+    let ended = tx.execute(
         "UPDATE devices
          SET status = 'revoked', revoked_at = ?4, revoked_by = ?5, revoke_reason = ?6
          WHERE tenant_id = ?1 AND user_id = ?2 AND device_key = ?3 AND status = 'bound'",
         params![tenant.as_str(), user, &key.0, revoked.now_ms, revoked.by, revoked.reason],
-    )
+    )?;
+    Ok(ended > 0)
 }
 
 /// Ends every binding of a user but that of `key`.

@@ -48,6 +48,7 @@ pub struct AppBuilder {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     connection_limits: ConnectionLimits,
+    database: Option<Db>,
     slices: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
 }
 
@@ -76,6 +77,7 @@ impl AppBuilder {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
             connection_limits: limits::CONNECTION,
+            database: None,
             slices: HashMap::new(),
         }
     }
@@ -95,6 +97,12 @@ impl AppBuilder {
     /// With other limits for connections.
     pub fn connection_limits(mut self, limits: ConnectionLimits) -> Self {
         self.connection_limits = limits;
+        self
+    }
+
+    /// On a database that is open already.
+    pub fn database(mut self, db: Db) -> Self {
+        self.database = Some(db);
         self
     }
 
@@ -119,13 +127,21 @@ impl AppBuilder {
         self
     }
 
-    /// Checks the settings, makes the folders and opens the database. Blocks.
-    pub fn build(self) -> Result<App, StartError> {
-        self.config.check()?;
+    /// Makes the folders and opens the database that the settings name. Blocks.
+    pub fn open_database(&self) -> Result<Db, StartError> {
         let data = &self.config.data;
         keys::create_private_dir(&data.data_dir)
             .map_err(|error| StartError::Io(data.data_dir.display().to_string(), error))?;
-        let db = open_database(data, self.clock.now_ms())?;
+        open_database(data, self.clock.now_ms())
+    }
+
+    /// Checks the settings, and opens the database unless one was given. Blocks.
+    pub fn build(mut self) -> Result<App, StartError> {
+        self.config.check()?;
+        let db = match self.database.take() {
+            Some(db) => db,
+            None => self.open_database()?,
+        };
         let metrics = Metrics::new().with_database(db.meters());
         Ok(App(Arc::new(AppState {
             config: self.config,

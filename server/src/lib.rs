@@ -14,6 +14,7 @@ pub mod ids;
 pub mod blobs;
 pub mod face_engine;
 pub mod app;
+pub mod data_lock;
 pub mod http;
 pub mod log;
 pub mod jobs;
@@ -38,6 +39,7 @@ pub mod attendance;
 pub mod uploads;
 pub mod sync;
 pub mod recovery;
+pub mod keyring;
 
 pub mod health;
 pub mod docs;

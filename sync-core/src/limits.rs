@@ -109,6 +109,11 @@ pub const CLOCK_SKEW_MS_MAX: i64 = 5 * 60 * 1000;
 pub const MONOTONIC_DRIFT_PPM: i64 = 500;
 /// Longest time that an anchor may have travelled before the phone noted its arrival, in milliseconds.
 pub const ANCHOR_TRAVEL_MS_MAX: i64 = 60 * 1000;
+/// Highest epoch of a class session's code.
+pub const EPOCH_MAX: u64 = u32::MAX as u64;
+/// How far a change of a class session may be ahead of the newest epoch that the server knows: lecturers who begin new
+/// epochs at the same time on several phones, one of which has not synced yet.
+pub const EPOCHS_AHEAD_MAX: u64 = 16;
 /// Longest class session, in milliseconds.
 pub const CLASS_SESSION_MS_MAX: i64 = 24 * 60 * 60 * 1000;
 /// Most code steps that the server searches for the step of a typed code: 24 hours of the shortest steps, 5 s.

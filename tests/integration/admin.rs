@@ -330,7 +330,7 @@ async fn a_new_account_brings_its_password_along_as_a_hash_of_the_system_before(
     none.expect_error(401, "INVALID_CREDENTIALS");
 
     // Whoever has an account keeps the password.
-    let ada = server.create_user("ada@x.example", "student").await;
+    let ada = server.create_known_user("ada@x.example", "student").await;
     let again = format!("email,name,Password Hash\nada@x.example,Ada,\"{}\"\n", hashes[0]);
     let report = roster::csv(&admin, "", &again).await;
     assert!(report["notes"].to_string().contains("keep their passwords"), "{report}");

@@ -212,4 +212,15 @@ async fn an_edited_row_and_an_edited_head_file_are_named() {
     let report = verify(&data);
     assert_eq!((report.tenants[0].rows, report.tenants[0].broken_at), (3, Some(4)));
     assert_eq!(report.findings, ["default: row 4 is missing, was changed, or was put in"]);
+
+    // No bad row hides another one behind it.
+    execute(
+        &data,
+        &["UPDATE audit_log SET hash = x'00' WHERE number = 6;", "UPDATE audit_log SET at = 'x' WHERE number = 8;"],
+    );
+    execute(&data, &["DROP TRIGGER audit_log_is_never_deleted;", "DELETE FROM audit_log WHERE number = 9;"]);
+    let report = verify(&data);
+    assert_eq!((report.tenants[0].bad_rows, report.tenants[0].broken_at), (4, Some(4)));
+    let named = [4, 6, 8, 9].map(|row| format!("default: row {row} is missing, was changed, or was put in"));
+    assert_eq!(report.findings, named);
 }

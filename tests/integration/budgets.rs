@@ -41,13 +41,11 @@ async fn rows(server: &TestServer, table: &'static str) -> i64 {
 async fn use_up(server: &TestServer, client: &Client, column: &'static str, amount: i64) {
     let (person, day) = (client.user_id().to_owned(), server.clock_ms().div_euclid(DAY_MS));
     let written = server.app().db.write(move |tx: &Tx<'_>| {
-        let sql = format!(
-            "INSERT INTO person_days
+        let sql = "INSERT INTO person_days
                  (tenant_id, person_id, day, log_rows, log_bytes, waiting_rows, waiting_bytes, images, image_bytes)
              VALUES ('default', ?1, ?2, 0, 0, 0, 0, 0, 0)
-             ON CONFLICT (tenant_id, person_id, day) DO NOTHING"
-        );
-        tx.execute(&sql, params![&person, day])?;
+             ON CONFLICT (tenant_id, person_id, day) DO NOTHING";
+        tx.execute(sql, params![&person, day])?;
         tx.execute(&format!("UPDATE person_days SET {column} = ?2 WHERE person_id = ?1"), params![&person, amount])
     });
     written.await.map_err(|error: DbError| error).unwrap();

@@ -85,6 +85,8 @@ fn filled(file: &str, text: &str, known: &BTreeMap<String, String>) -> Vec<Strin
             ("table", _) if file.ends_with("rates/queries.rs") => {
                 vec!["rate_counters".to_owned(), "sign_in_failures".to_owned()]
             }
+            // `Voucher`: whose word counts for how much.
+            ("ranks", _) => vec![" WHEN 'mail' THEN 1".to_owned()],
             ("column", _) => vec!["email".to_owned(), "username".to_owned()],
             // `Wanted::in_courses`: every course, none, or some.
             ("", _) if file.ends_with("class_sessions/queries.rs") => {

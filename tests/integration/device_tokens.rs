@@ -425,7 +425,7 @@ async fn the_owner_ends_the_key_of_a_lost_phone_and_what_it_sent_stays() {
     sign_in(server, &lost.key).await.expect_error(401, "DEVICE_NOT_BOUND");
     me(server, &prepared).await.expect_error(401, "TOKEN_REVOKED");
     lost.client.get(ME).await.expect(200);
-    assert_eq!(lecture.record(&record).await["id"], record, "what it had sent stays");
+    assert_eq!(lecture.record(&record).await["record"]["id"], record, "what it had sent stays");
     let later = lost.submission(muster_sync_core::Locator::from_random([0, 9, 9, 0]), "123456", server.clock_ms());
     let fates = lost.push(std::slice::from_ref(&later)).await;
     assert_eq!(fates[0].reason.as_deref(), Some("device_revoked"));

@@ -15,7 +15,7 @@ use muster_sync_core::signing::{SignError, SigningKey, SoftwareKey};
 use muster_sync_core::sync::message::{Fate, FateKind};
 use muster_sync_core::time::{Receipt, session_code::CodeKey};
 use muster_sync_core::{ChangeHash, DeviceKey, DocumentName, Locator};
-use muster_tests::phone::{Item, Phone as SyncPhone};
+use muster_tests::phone::{Item, Phone as SyncPhone, sign_unread};
 use muster_tests::{Client, Reply, TestServer};
 use serde_json::{Value, json};
 
@@ -59,7 +59,7 @@ impl Phone {
         let name = DocumentName::DeviceBinding { user: user.to_owned() };
         let time_s = NOON_MS / 1000;
         let author = Author { key: &*self.key, tenant: "default", name: &name, tip: self.tip.get(), time_s };
-        let (signed, tip) = author.append(&entry.into()).unwrap();
+        let (signed, tip) = sign_unread(&author, &entry.into());
         self.tip.set(Some(tip));
         signed
     }

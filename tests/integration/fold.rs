@@ -112,7 +112,7 @@ async fn a_student_who_floods_a_record_cannot_freeze_its_verdict() {
     assert_eq!(record["submissions"].as_array().unwrap().len(), SUBMISSIONS_PER_RECORD_MAX as usize);
     for submission in record["submissions"].as_array().unwrap() {
         let of = |verdict: &&Value| verdict["of"] == submission["id"];
-        let newest = record["verdicts"].as_array().unwrap().iter().filter(of).next_back().unwrap();
+        let newest = record["verdicts"].as_array().unwrap().iter().rfind(of).unwrap();
         assert!(flags(newest).contains(&"chain_fork:device_forked".to_owned()), "{newest:#}");
     }
 }
@@ -260,9 +260,12 @@ fn any_step(judge: &Judge, known: &[ChangeHash], dice: &mut Dice) -> Entry {
     judge.decision(action, of.unwrap_or(ChangeHash([1; 32])), &after).into()
 }
 
+/// Who said something, and for which reason.
+type People = HashMap<ChangeHash, (String, String)>;
+
 /// The documents as a phone pulled them, folded as a phone does.
-fn folded(changes: &[(DocumentName, Vec<u8>, u64)]) -> BTreeMap<String, (Fold, HashMap<ChangeHash, (String, String)>)> {
-    let mut records: BTreeMap<String, (Record, HashMap<ChangeHash, (String, String)>)> = BTreeMap::new();
+fn folded(changes: &[(DocumentName, Vec<u8>, u64)]) -> BTreeMap<String, (Fold, People)> {
+    let mut records: BTreeMap<String, (Record, People)> = BTreeMap::new();
     for (name, bytes, _) in changes {
         let DocumentName::Attendance { .. } = name else { continue };
         let (hash, body) = decode(bytes).unwrap();
@@ -346,7 +349,7 @@ async fn phone_and_server_say_the_same_of_any_history() {
         assert_eq!(record["decision_reason"], json!(why), "{record:#}");
         let heads: Vec<_> = fold.heads.iter().map(ToString::to_string).collect();
         assert_eq!(detail["heads"], json!(heads));
-        let on_phone = shown.iter().find(|view| record["student_id"] == view.student.as_str()).unwrap();
+        let on_phone = shown.iter().find(|view| record["user_id"] == view.student.as_str()).unwrap();
         assert_eq!(on_phone.state.as_str(), state);
         *states.entry(state).or_insert(0) += 1;
     }

@@ -11,7 +11,7 @@ use muster_sync_core::signing::{SignError, SigningKey};
 use muster_sync_core::sync::message::Fate;
 use muster_sync_core::{ChangeHash, DeviceKey, DocumentName, Locator};
 use muster_tests::TestServer;
-use muster_tests::phone::{Item, Phone, TENANT};
+use muster_tests::phone::{Item, Phone, TENANT, sign_unread};
 use serde_json::{Value, json};
 
 const NOON_MS: i64 = 1_763_640_000_000;
@@ -177,7 +177,7 @@ fn request(key: DeviceKey) -> Entry {
 fn binding_change(key: &dyn SigningKey, user: &str, entry: &Entry) -> Item {
     let name = DocumentName::DeviceBinding { user: user.to_owned() };
     let author = Author { key, tenant: TENANT, name: &name, tip: None, time_s: NOON_MS / 1000 };
-    let (signed, _) = author.append(entry).unwrap();
+    let (signed, _) = sign_unread(&author, entry);
     Item { name, signed, manifest: None }
 }
 

@@ -276,8 +276,11 @@ async fn one_stream_too_many_ends_the_oldest_of_the_same_person() {
         streams.push(busy(&server, 2, &ada).await);
     }
     let _newest = busy(&server, 2, &ada).await;
+    // The last chunk of a body: the connection itself may be used again.
     let mut rest = Vec::new();
-    tokio::time::timeout(LONG / 2, streams[0].read_to_end(&mut rest)).await.expect("it ends").unwrap();
+    while !rest.ends_with(b"\r\n0\r\n\r\n") {
+        rest.push(tokio::time::timeout(LONG / 2, streams[0].read_u8()).await.expect("it ends").unwrap());
+    }
     for stream in [&mut others, &mut streams[1]] {
         let mut bytes = [0; 4096];
         while let Ok(read) = tokio::time::timeout(Duration::from_millis(50), stream.read(&mut bytes)).await {
@@ -301,11 +304,14 @@ async fn a_request_names_its_host_and_its_address_has_an_end() {
         let answer = told(format!("GET /health HTTP/1.1\r\n{hosts}\r\n")).await;
         assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("HOST_INVALID"), "{hosts}: {answer}");
     }
-    let long = |path: usize, query: usize| format!("/{}?{}", "p".repeat(path - 1), "q".repeat(query));
-    let client = server.anonymous();
-    client.get(&long(limits::PATH_BYTES_MAX, limits::QUERY_BYTES_MAX)).await.expect_error(404, "NOT_FOUND");
-    client.get(&long(limits::PATH_BYTES_MAX + 1, 0)).await.expect_error(414, "URI_TOO_LONG");
-    client.get(&long(1, limits::QUERY_BYTES_MAX + 1)).await.expect_error(414, "URI_TOO_LONG");
+    let long = |path: usize, query: usize| {
+        format!("GET /{}?{} HTTP/1.1\r\nHost: x\r\n\r\n", "p".repeat(path - 1), "q".repeat(query))
+    };
+    assert!(told(long(limits::PATH_BYTES_MAX, limits::QUERY_BYTES_MAX)).await.starts_with("HTTP/1.1 404"));
+    for (path, query) in [(limits::PATH_BYTES_MAX + 1, 0), (1, limits::QUERY_BYTES_MAX + 1)] {
+        let answer = told(long(path, query)).await;
+        assert!(answer.starts_with("HTTP/1.1 414") && answer.contains("URI_TOO_LONG"), "{answer}");
+    }
     let headers = |n: usize| (0..n).map(|number| format!("x-{number}: 1\r\n")).collect::<String>();
     let with = |n: usize| format!("GET /health HTTP/1.1\r\nHost: x\r\n{}\r\n", headers(n - 1));
     assert!(told(with(limits::HEADERS_MAX)).await.starts_with("HTTP/1.1 200"));

@@ -1,4 +1,4 @@
-//! What somebody with the database file in their hands cannot do unseen: `muster verify` names the first bad row.
+//! What somebody with the database file in their hands cannot do unseen: `muster verify` names the bad rows.
 
 use std::path::Path;
 
@@ -100,6 +100,33 @@ async fn an_edited_row_is_named_whatever_was_edited_in_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_bad_row_hides_no_other_one_behind_it() {
+    let data = stopped_lecture().await;
+    let rows = count(&Connection::open(data.path().join("muster.db")).unwrap());
+    let found = found_after(data.path(), |file| {
+        file.execute_batch(
+            "UPDATE change_log SET signature = zeroblob(64) WHERE log_index = 3;
+             UPDATE change_log SET chain = zeroblob(32) WHERE log_index = 5;
+             UPDATE change_log SET received_at = received_at + 86400000 WHERE log_index >= 8;",
+        )
+        .unwrap();
+    });
+    let found: Vec<_> = found.await.into_iter().map(|(row, _)| row).collect();
+    let expected: Vec<_> = [3, 5].into_iter().chain(8..=rows).map(Some).collect();
+    assert_eq!(found, expected);
+
+    let gap = found_after(data.path(), |file| {
+        file.execute_batch(
+            "DELETE FROM change_log WHERE log_index = 4;
+             UPDATE change_log SET received_at = received_at + 1 WHERE log_index = 9;",
+        )
+        .unwrap();
+    });
+    let found: Vec<_> = gap.await.into_iter().map(|(row, _)| row).collect();
+    assert_eq!(found, [Some(4), Some(9)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn deleting_moving_and_inserting_rows_is_found() {
     let data = stopped_lecture().await;
     let gap = found_after(data.path(), |file| {
@@ -128,7 +155,9 @@ async fn deleting_moving_and_inserting_rows_is_found() {
         .unwrap();
     });
     let found = swapped.await;
-    assert!(found.len() == 1 && found[0].0 == Some(6) && found[0].1.contains("hash chain"), "{found:?}");
+    let rows: Vec<_> = found.iter().map(|(row, _)| *row).collect();
+    assert_eq!(rows, [Some(6), Some(7)], "{found:?}");
+    assert!(found.iter().all(|(_, what)| what.contains("hash chain")), "{found:?}");
 
     let inserted = found_after(data.path(), |file| {
         file.execute(
@@ -197,7 +226,8 @@ async fn a_renamed_document_and_an_edited_head_file_are_found() {
         file.execute("UPDATE documents SET key2 = 'somebody-else' WHERE kind = 2", []).unwrap();
     });
     let found = found.await;
-    assert!(found.len() == 1 && found[0].1.contains("id is not the hash of its name"), "{found:?}");
+    let named = found.iter().filter(|(_, what)| what.contains("id is not the hash of its name")).count();
+    assert!(named > 1 && named == found.len(), "every row of the document is named: {found:?}");
 
     let path = data.path().join("keys/log-heads.json");
     let text = std::fs::read_to_string(&path).unwrap();

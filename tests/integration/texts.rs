@@ -282,7 +282,7 @@ async fn who_signed_up_before_there_was_one_form_still_signs_in() {
     for sql in [
         "UPDATE users SET email = 'tom@x.example\u{200b}', email_confirmed_at = 7, username = 'to\u{2060}m', search = ''
             WHERE email = 'tom@x.example'",
-        "UPDATE users SET display_name = 'Jose\u{301}', external_id = '4\u{200b}2', search = 'jose\u{301}'
+        "UPDATE users SET display_name = 'Jose\u{301}', external_id = '4\u{200b}2', external_id_by = 'registry', search = 'jose\u{301}'
             WHERE email = 'jose@x.example'",
         "UPDATE users SET email = 'pl\u{ad}ain@x.example', section = 'B\u{a0}1' WHERE email = 'twin@x.example'",
         "UPDATE users SET email = 'x,y@x.example' WHERE email = 'odd@x.example'",

@@ -74,6 +74,7 @@ fn documents() -> Vec<(PathBuf, PathBuf)> {
         (core.join("README.md"), core.clone()),
         (core.join("PROTOCOL.md"), core),
         (root.join("server/docs/permissions.md"), root.join("server/docs")),
+        (root.join("server/docs/recovery.md"), root.join("server/docs")),
         (root.join("server/docs/limits.md"), root.join("server/docs")),
     ];
     let decisions = std::fs::read_dir(root.join("server/docs/adr")).unwrap();

@@ -89,21 +89,33 @@ async fn whom_the_office_creates_is_enrolled_by_address_at_once_and_a_new_addres
 
 #[tokio::test]
 async fn the_office_sees_that_nobody_confirmed_the_address_before_it_approves_a_phone() {
-    let server = TestServer::start().await;
+    let post = MailServer::plain();
+    let port = post.port.to_string();
+    let smtp = [("--smtp-host", "127.0.0.1"), ("--smtp-port", port.as_str()), ("--smtp-tls", "none")];
+    let builder = smtp.iter().fold(TestServer::builder(), |builder, (name, value)| builder.option(name, value));
+    approved(builder.start().await, true).await;
+}
+
+#[tokio::test]
+async fn where_no_mail_leaves_the_office_sees_the_same_and_may_name_the_address() {
+    approved(TestServer::start().await, false).await;
+}
+
+async fn approved(server: TestServer, with_mail: bool) {
     let admin = server.client("admin").await;
     let mut phone = Phone::new(stranger(&server, ADA, None).await, 1);
     let request = phone.binding_request(muster_sync_core::document::RequestPurpose::Bind);
     phone.push(std::slice::from_ref(&request)).await;
     let waiting = admin.get("/api/v1/admin/device-requests").await.expect(200)["items"][0].clone();
     assert_eq!((&waiting["user"]["email"], &waiting["user"]["email_confirmed_at"]), (&json!(ADA), &Value::Null));
-    assert_eq!(waiting["note"], "EMAIL_UNCONFIRMED");
+    assert_eq!(waiting["user"]["email_confirmed_by"], Value::Null);
     let by_address = json!({"email": ADA});
     let reset = admin.post("/api/v1/admin/approve-imei-reset", &by_address).await;
-    reset.expect_error(409, "EMAIL_UNCONFIRMED");
+    reset.expect_error(409, if with_mail { "EMAIL_UNCONFIRMED" } else { "NOT_A_RESET" });
     let account = format!("/api/v1/admin/users/{}", phone.client.user_id());
     admin.patch(&account, &json!({"email_confirmed": true})).await.expect(200);
     let waiting = admin.get("/api/v1/admin/device-requests").await.expect(200)["items"][0].clone();
-    assert_eq!((&waiting["note"], &waiting["user"]["email_confirmed_by"]), (&Value::Null, &json!("admin")));
+    assert_eq!(waiting["user"]["email_confirmed_by"], "admin");
     let hash = waiting["hash"].as_str().unwrap();
     admin.post(&format!("/api/v1/admin/device-requests/{hash}/approve"), &json!({})).await.expect(200);
     let device = admin.get("/api/v1/admin/devices").await.expect(200)["items"][0].clone();

@@ -32,13 +32,17 @@ const USAGE: &str = "usage: load storm [--rounds N] [--students N] [--pull] | lo
        load sign-in [--phones N] [--seconds N]
 --database postgresql://user@host/postgres runs the server, and the floor, on databases that it makes there.
 MUSTER names the server's binary; default: `muster` beside this one. This one does some of its work too: `load serve`,
-`load config`, `load admin` and `load roster` are `muster serve`, `muster config`, `muster admin` and `muster roster`.";
+`load config`, `load admin`, `load roster`, `load verify`, `load rebuild`, `load keys` and `load audit verify` are those of
+`muster`.";
 
 fn main() -> ExitCode {
-    if std::env::args().nth(1).is_some_and(|word| ["serve", "config", "admin", "roster"].contains(&word.as_str())) {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<_> = arguments.iter().take(2).map(String::as_str).collect();
+    if let ["serve" | "config" | "admin" | "roster" | "verify" | "rebuild" | "keys", ..] | ["audit", "verify"] =
+        words[..]
+    {
         return muster_server::cli::run();
     }
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

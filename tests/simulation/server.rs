@@ -11,12 +11,13 @@ use axum::http::{Request, header};
 use muster_server::app::{App, AppBuilder, ManualClock};
 use muster_server::auth::{self, DisplayName, Email, NewUser, Person, User};
 use muster_server::cli::serve;
-use muster_server::clock::SeededEntropy;
+use muster_server::clock::{SeededEntropy, SystemEntropy};
 use muster_server::config::Config;
 use muster_server::courses::{self, Course};
 use muster_server::db::{DbError, Tx};
 use muster_server::ids::{CourseId, TenantId, UserId};
 use muster_server::jobs::{self, Handlers};
+use muster_server::keys;
 use muster_server::log::ServerKey;
 use muster_server::router;
 use muster_sync_core::{DeviceKey, document::Role, sync::client::Answer};
@@ -104,7 +105,9 @@ impl Template {
         let folder = folder(world);
         let keys = folder.path().join(KEYS);
         fs::create_dir(&keys).expect("a folder");
-        self.keys.iter().for_each(|(name, bytes)| fs::write(keys.join(name), bytes).expect("a copy of a key"));
+        for (name, bytes) in &self.keys {
+            keys::place_new(&keys, name, bytes, &SystemEntropy).expect("a copy of a key");
+        }
         folder
     }
 

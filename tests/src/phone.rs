@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use muster_sync_core::{
     ChangeHash, DeviceKey, DocumentId, DocumentName, Locator,
-    change::{Author, SignedChange},
-    document::{ChainTip, Code, Entry, KeyLevel, Request, RequestPurpose, Source, Submission},
+    change::{Author, Body, SignedChange, encode},
+    document::{ChainTip, Code, Entry, KeyLevel, Request, RequestPurpose, Source, Submission, genesis},
     evidence::{DeviceFacts, MANIFEST_VERSION, Manifest, commitment},
-    signing::{SigningKey, SoftwareKey},
+    signing::{self, SigningKey, SoftwareKey},
     sync::message::{self, CONTENT_TYPE, Cursor, Fate, PROTOCOL_VERSION, Push, WireName},
     time::{Anchor, CaptureClocks},
 };
@@ -216,4 +216,25 @@ impl Phone {
         let approve = format!("/api/v1/admin/device-requests/{hash}/approve");
         admin.post(&approve, &serde_json::json!({})).await.expect(200);
     }
+}
+
+/// Signs an entry as an attacker does, who asks nobody whether a reader would take it: [`Author::append`] refuses such.
+pub fn sign_unread(author: &Author<'_>, entry: &Entry) -> (SignedChange, ChainTip) {
+    let document = author.name.id(author.tenant);
+    let tip = author.tip.unwrap_or_else(|| genesis::tip(document, author.name.kind()));
+    let body = Body {
+        writer: author.key.public_key(),
+        document,
+        seq: tip.seq + 1,
+        start_op: tip.max_op + 1,
+        time_s: author.time_s,
+        dep: tip.hash,
+        container_op: entry.container().op(),
+        fields: entry.fields(),
+    };
+    let change = encode(&body);
+    let hash = ChangeHash(change.hash().0);
+    let signature = author.key.sign(&signing::change_message(document, hash)).unwrap();
+    let next = ChainTip { seq: body.seq, hash, max_op: body.max_op() };
+    (SignedChange { bytes: change.raw_bytes().to_vec(), signature }, next)
 }

@@ -12,6 +12,10 @@ const CONTEXT: &[u8] = b"muster/audit/v1";
 pub(super) const FIRST: [u8; 32] = [0; 32];
 /// Rows that one read checks.
 const ROWS_PER_READ: u32 = 1_000;
+/// Bad rows of one log that are named.
+pub(super) const NAMED_MAX: usize = 100;
+/// Hashes that the row behind a run of bad rows may follow: those that stand in it, and those that its rows should have.
+const HASHES_MAX: usize = 16;
 
 /// The hash of a row that follows a row with the hash `previous`.
 pub(super) fn hash(tenant: &TenantId, previous: &[u8; 32], row: &AuditRow) -> [u8; 32] {
@@ -57,27 +61,88 @@ pub struct Broken {
     pub number: i64,
 }
 
-/// Checks every row of a tenant and the head.
+/// What a walk along a chain found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Walk {
+    /// Rows that were read.
+    pub(super) rows: i64,
+    /// What the chain comes to, if it is whole.
+    pub(super) head: [u8; 32],
+    /// The first numbers that are missing, or whose row was changed or put in; at most [`NAMED_MAX`].
+    pub(super) bad: Vec<i64>,
+    /// How many there are.
+    pub(super) bad_count: u64,
+}
+
+/// Walks along every row of a tenant to the head, and goes on behind a row that is wrong: the next one still says which
+/// hash it follows.
 ///
 /// # Errors
-/// When the database fails. A chain that is broken is no error: it is the answer.
-pub fn check(tx: &Tx<'_>, tenant: &TenantId) -> Result<Result<Checked, Broken>, DbError> {
-    let mut checked = Checked { rows: 0, head: FIRST };
+/// When the database fails.
+pub(super) fn walk(tx: &Tx<'_>, tenant: &TenantId) -> Result<Walk, DbError> {
+    let mut walk = Walk { rows: 0, head: FIRST, bad: Vec::new(), bad_count: 0 };
+    let (mut number, mut before) = (0, vec![FIRST]);
     loop {
-        let rows = queries::rows(tx, tenant, checked.rows, ROWS_PER_READ)?;
+        let rows = queries::stored_rows(tx, tenant, number, ROWS_PER_READ)?;
         let is_last = rows.len() < ROWS_PER_READ as usize;
-        for row in rows {
-            let number = checked.rows + 1;
-            if row.number != number || row.hash != hash(tenant, &checked.head, &row) {
-                return Ok(Err(Broken { number }));
+        for stored in rows {
+            walk.rows += 1;
+            if stored.number > number + 1 {
+                walk.note(number + 1, stored.number - 1);
+                before.clear();
             }
-            checked = Checked { rows: number, head: row.hash };
+            number = stored.number;
+            let expected: Vec<_> = match &stored.row {
+                Some(row) => before.iter().map(|before| hash(tenant, before, row)).collect(),
+                None => Vec::new(),
+            };
+            // Nothing is left that this row could be held against; what is missing before it was noted.
+            let is_unproven = before.is_empty() && stored.row.is_some();
+            match stored.hash {
+                Some(hash) if is_unproven || expected.contains(&hash) => before = vec![hash],
+                found => {
+                    walk.note(number, number);
+                    // What follows a row of which nothing can be read is as unproven as what follows a gap.
+                    if found.is_none() && expected.is_empty() {
+                        before.clear();
+                    }
+                    before.extend(found.into_iter().chain(expected));
+                    let excess = before.len().saturating_sub(HASHES_MAX);
+                    before.drain(..excess);
+                }
+            }
         }
         if is_last {
             break;
         }
     }
-    let head = queries::head(tx, tenant)?.unwrap_or((0, FIRST));
     // A head that is further says that rows at the end are gone.
-    Ok(if head == (checked.rows, checked.head) { Ok(checked) } else { Err(Broken { number: checked.rows + 1 }) })
+    let (last, head) = queries::head(tx, tenant)?.unwrap_or((0, FIRST));
+    walk.head = head;
+    if last > number {
+        walk.note(number + 1, last);
+    } else if walk.bad.is_empty() && (last < number || !before.contains(&head)) {
+        walk.note(last + 1, last + 1);
+    }
+    Ok(walk)
+}
+
+impl Walk {
+    fn note(&mut self, first: i64, last: i64) {
+        let room = NAMED_MAX - self.bad.len();
+        self.bad.extend((first..=last).take(room));
+        self.bad_count += (last - first + 1).unsigned_abs();
+    }
+}
+
+/// Checks every row of a tenant and the head.
+///
+/// # Errors
+/// When the database fails. A chain that is broken is no error: it is the answer.
+pub fn check(tx: &Tx<'_>, tenant: &TenantId) -> Result<Result<Checked, Broken>, DbError> {
+    let walk = walk(tx, tenant)?;
+    Ok(match walk.bad.first() {
+        Some(number) => Err(Broken { number: *number }),
+        None => Ok(Checked { rows: walk.rows, head: walk.head }),
+    })
 }

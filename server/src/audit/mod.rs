@@ -156,6 +156,8 @@ actions! {
     AttendanceExport = "attendance.export",
     /// Somebody asked for a device over HTTP.
     DeviceAsk = "device.ask",
+    /// Another key takes the place of one of the server's that is lost.
+    KeyReplace = "key.replace",
     /// The audit log turned out to lack rows that it once had.
     AuditLost = "audit.lost",
     /// The audit log was searched.

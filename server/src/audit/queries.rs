@@ -127,15 +127,28 @@ pub(super) fn hash_at(tx: &Tx<'_>, tenant: &TenantId, number: i64) -> Result<Opt
 /// # Errors
 /// When the database fails.
 pub fn rows(tx: &Tx<'_>, tenant: &TenantId, after: i64, limit: u32) -> Result<Vec<AuditRow>, DbError> {
-    tx.query(
-        "SELECT number, at, actor_id, actor_role, action, object_kind, object_id, reason, request_id, result, hash
-         FROM audit_log
-         WHERE tenant_id = ?1 AND number > ?2
-         ORDER BY number
-         LIMIT ?3",
-        params![tenant.as_str(), after, limit],
-        row,
-    )
+    tx.query(SELECT_ROWS, params![tenant.as_str(), after, limit], row)
+}
+
+const SELECT_ROWS: &str = "SELECT number, at, actor_id, actor_role, action, object_kind, object_id, reason, request_id,
+        result, hash
+    FROM audit_log
+    WHERE tenant_id = ?1 AND number > ?2
+    ORDER BY number
+    LIMIT ?3";
+
+/// A row as far as it can be read: one that somebody edited must be named, not fail to be read.
+pub(super) struct StoredRow {
+    pub(super) number: i64,
+    pub(super) hash: Option<[u8; 32]>,
+    pub(super) row: Option<AuditRow>,
+}
+
+/// The same rows as [`rows`], whatever stands in them.
+pub(super) fn stored_rows(tx: &Tx<'_>, tenant: &TenantId, after: i64, limit: u32) -> Result<Vec<StoredRow>, DbError> {
+    tx.query(SELECT_ROWS, params![tenant.as_str(), after, limit], |found| {
+        Ok(StoredRow { number: found.get(0)?, hash: found.get(10).ok(), row: row(found).ok() })
+    })
 }
 
 /// Reads number, at, actor_id, actor_role, action, object_kind, object_id, reason, request_id, result, hash.

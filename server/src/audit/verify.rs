@@ -19,6 +19,8 @@ pub struct TenantReport {
     pub tenant: String,
     /// Rows that are whole, from the first one on.
     pub rows: i64,
+    /// Rows that are missing, were changed or were put in.
+    pub bad_rows: u64,
     /// The hash of the newest row, in hexadecimal, if all are whole.
     pub head: Option<String>,
     /// The first number that is missing, or whose row was changed.
@@ -36,7 +38,7 @@ pub struct Report {
     pub elapsed_ms: u64,
     /// Every tenant that has an audit log.
     pub tenants: Vec<TenantReport>,
-    /// What is wrong.
+    /// What is wrong: of each log its bad rows, the first 100 by number, and what is wrong with its end.
     pub findings: Vec<String>,
     /// What is worth knowing and not wrong.
     pub notes: Vec<String>,
@@ -82,16 +84,20 @@ pub fn verify(db: &Db, server: &DeviceKey, file: &AuditHeadFile) -> Result<Repor
 
 fn check_tenant(db: &Db, tenant: &TenantId, head: Option<&AuditHead>, report: &mut Report) -> Result<(), DbError> {
     let (asked, proven) = (tenant.clone(), head.cloned());
-    let (checked, is_held) = db.read_blocking::<_, DbError, _>(move |tx: &Tx<'_>| {
+    let (walk, is_held) = db.read_blocking::<_, DbError, _>(move |tx: &Tx<'_>| {
         let is_held = proven.as_ref().map_or(Ok(true), |head| head_file::holds(tx, head))?;
-        Ok((chain::check(tx, &asked)?, is_held))
+        Ok((chain::walk(tx, &asked)?, is_held))
     })?;
-    let (rows, newest, broken_at) = match checked {
-        Ok(checked) => (checked.rows, Some(HEXLOWER.encode(&checked.head)), None),
-        Err(broken) => (broken.number - 1, None, Some(broken.number)),
-    };
-    if let Some(number) = broken_at {
+    let broken_at = walk.bad.first().copied();
+    let rows = broken_at.map_or(walk.rows, |number| number - 1);
+    let newest = broken_at.is_none().then(|| HEXLOWER.encode(&walk.head));
+    for number in &walk.bad {
         report.findings.push(format!("{tenant}: row {number} is missing, was changed, or was put in"));
+    }
+    let named = walk.bad.len() as u64;
+    if walk.bad_count > named {
+        let what = format!("{tenant}: {} rows are wrong; the first {named} of them are named", walk.bad_count);
+        report.findings.push(what);
     }
     match head {
         Some(head) if !is_held => report.findings.push(format!(
@@ -101,10 +107,11 @@ fn check_tenant(db: &Db, tenant: &TenantId, head: Option<&AuditHead>, report: &m
         None => report.notes.push(format!("no signed head covers the audit log of {tenant}")),
         Some(_) => {}
     }
-    report.rows += rows;
+    report.rows += walk.rows;
     report.tenants.push(TenantReport {
         tenant: tenant.to_string(),
         rows,
+        bad_rows: walk.bad_count,
         head: newest,
         broken_at,
         covered_rows: head.map(|head| head.rows),

@@ -10,12 +10,9 @@ use zeroize::Zeroizing;
 use super::state::AuthState;
 use crate::app::{App, StartError};
 use crate::clock::Entropy;
-use crate::config::{Config, Secret, TOKEN_PEPPER_BYTES_MIN};
+use crate::config::{Config, Secret};
 use crate::error::AppResult;
-use crate::keys;
-
-/// The file of a pepper that no setting gave.
-const FILE: &str = "token-pepper.key";
+use crate::keys::{self, KeyFile};
 
 /// `TOKEN_PEPPER`. Whoever has the database alone cannot tell which token belongs to a stored hash.
 pub(super) struct Pepper(Hkdf<Sha256>);
@@ -31,8 +28,8 @@ impl Pepper {
             return Ok(Self::new(secret.reveal().as_bytes()));
         }
         let dir = config.data.keys_dir();
-        let secret = keys::load_or_create(&dir, FILE, TOKEN_PEPPER_BYTES_MIN, entropy)
-            .map_err(|error| StartError::Io(dir.join(FILE).display().to_string(), error))?;
+        let secret = keys::load_or_create(&dir, KeyFile::TokenPepper, entropy)
+            .map_err(|error| StartError::Io("the pepper of tokens".to_owned(), error))?;
         Ok(Self::new(&secret))
     }
 
@@ -41,11 +38,8 @@ impl Pepper {
         if let Some(secret) = setting {
             return Ok(Self::new(secret.reveal().as_bytes()));
         }
-        let path = keys_dir.join(FILE);
-        let secret = std::fs::read(&path).map(Zeroizing::new).map_err(|error| {
-            let path = path.display();
-            StartError::Other(format!("{path}: {error}; name the server's TOKEN_PEPPER, or its DATA_DIR"))
-        })?;
+        let secret = keys::load(keys_dir, KeyFile::TokenPepper)
+            .map_err(|error| StartError::Other(format!("{error}; name the server's TOKEN_PEPPER, or its DATA_DIR")))?;
         Ok(Self::new(&secret))
     }
 

@@ -11,10 +11,10 @@ use super::role::Role;
 use super::token::TokenKey;
 use crate::app::{App, StartError};
 use crate::clock::Entropy;
-use crate::config::{Config, JWT_SECRET_BYTES_MIN};
+use crate::config::Config;
 use crate::error::{AppError, AppResult};
 use crate::ids::{AuthSessionId, TenantId, UserId};
-use crate::keys;
+use crate::keys::{self, KeyFile};
 
 /// Lives in the `App`.
 pub struct AuthState {
@@ -47,8 +47,8 @@ impl AuthState {
             Some(secret) => TokenKey::new(secret.reveal().as_bytes(), previous),
             None => {
                 let dir = config.data.keys_dir();
-                let key = keys::load_or_create(&dir, "token.key", JWT_SECRET_BYTES_MIN, entropy)
-                    .map_err(|error| StartError::Io(dir.join("token.key").display().to_string(), error))?;
+                let key = keys::load_or_create(&dir, KeyFile::Token, entropy)
+                    .map_err(|error| StartError::Io("the key of access tokens".to_owned(), error))?;
                 TokenKey::new(&key, previous)
             }
         };

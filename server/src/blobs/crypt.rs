@@ -49,6 +49,8 @@ pub enum Purpose {
     MfaSecret,
     /// A subject's key under the master key.
     SubjectKey,
+    /// A copy of the server's keys under a passphrase.
+    KeyBundle,
 }
 
 impl Purpose {
@@ -62,6 +64,7 @@ impl Purpose {
             Self::CodeKey => "code-key",
             Self::MfaSecret => "mfa-secret",
             Self::SubjectKey => "subject-key",
+            Self::KeyBundle => "key-bundle",
         }
     }
 }

@@ -4,6 +4,7 @@ use axum::extract::State;
 use muster_sync_core::{
     DocumentName,
     document::{Label, PlanAction, PlanChange},
+    limits,
 };
 
 use super::session::{ClassSession, SessionStatus};
@@ -62,7 +63,7 @@ pub(super) async fn expire(
     responses(
         (status = 200, body = SessionView),
         (status = 404, body = ErrorEnvelope),
-        (status = 409, description = "it has ended", body = ErrorEnvelope)
+        (status = 409, description = "`SESSION_ENDED`, or `EPOCHS_USED_UP`", body = ErrorEnvelope)
     )
 )]
 pub(super) async fn regenerate(
@@ -120,11 +121,17 @@ async fn append(
         PlanAction::Settle => return Err(AppError::internal("nobody settles a session here")),
     };
     let by = Label::new(&user.id.to_string()).ok_or_else(|| AppError::internal("an id is not a label"))?;
-    let epoch = session.epoch + u64::from(action == PlanAction::Regenerate);
+    let epoch = session.epoch.saturating_add(u64::from(action == PlanAction::Regenerate));
+    if epoch > limits::EPOCH_MAX {
+        let sentence = "the code of this class session cannot be renewed any more; close it and plan another session";
+        return Err(AppError::conflict("EPOCHS_USED_UP", sentence));
+    }
     let entry = PlanChange::new(action, now_ms, epoch, Some(by));
     let name = DocumentName::ClassSession { locator: session.locator };
-    let channels = log::channels_of(&name, Some(&session.course));
+    let course = session.course.clone();
+    let channels = log::channels_of(&name, Some(&course));
     log::append_as_server(app, &user.tenant, vec![(name, channels, entry.into())], move |tx, appended| {
+        super::check_course(tx, &user_of_share.tenant, &locator, Some(&course))?;
         super::check_share(tx, document, &user_of_share, appended.len() as u64)?;
         for change in appended {
             project(tx, change)?;

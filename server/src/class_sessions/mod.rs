@@ -34,7 +34,7 @@ use crate::ids::TenantId;
 use crate::log::{self, Channel};
 
 pub use access::{find_named, teaches};
-pub use project::project;
+pub use project::{out_of_turn, project};
 pub use secret::secret_for;
 pub use session::{ClassSession, Ended, Epoch, Geofence, SessionStatus};
 
@@ -97,6 +97,19 @@ pub fn course_of(tx: &Tx<'_>, tenant: &TenantId, locator: &Locator) -> Result<Op
     queries::course(tx, tenant, locator)
 }
 
+/// An error unless a session still belongs to the course that was read before this transaction, and by which the channels
+/// of what is being written were chosen. A contest takes a session away from every course, at any moment.
+///
+/// # Errors
+/// When it belongs to another course now, or to none, or the database fails.
+pub fn check_course(tx: &Tx<'_>, tenant: &TenantId, locator: &Locator, course: Option<&str>) -> AppResult<()> {
+    if course_of(tx, tenant, locator)?.as_deref() == course {
+        return Ok(());
+    }
+    let sentence = "whose class session this is changed meanwhile; look at it again";
+    Err(AppError::conflict("SESSION_CHANGED", sentence))
+}
+
 /// The channels of an entry that belongs to `course`: an admin's word whose plan stands goes to everybody who planned.
 ///
 /// # Errors
@@ -147,7 +160,7 @@ pub fn own_plan(tx: &Tx<'_>, user: &CurrentUser, document: DocumentId) -> Result
 fn with_epochs(tx: &Tx<'_>, found: Option<ClassSession>) -> Result<Option<ClassSession>, DbError> {
     let Some(mut session) = found else { return Ok(None) };
     if session.epoch > 0 {
-        session.epochs = queries::epochs(tx, session.document)?;
+        session.epochs = session::that_hold(queries::epochs(tx, session.document)?);
     }
     session.other_keys = queries::other_keys(tx, session.document)?;
     Ok(Some(session))

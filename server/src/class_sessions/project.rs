@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use muster_sync_core::{
     DocumentId, DocumentName, Locator,
+    change::Valid,
     document::{Entry, Label, PlanAction, PlanChange},
+    limits,
     plan::{self, Claim, Settlement, Standing},
 };
 
@@ -13,6 +15,17 @@ use crate::db::{DbError, Tx};
 use crate::devices;
 use crate::ids::TenantId;
 use crate::log::Appended;
+
+/// Whether a pushed change of a class session is further ahead of its epochs than phones that did not hear of each
+/// other can be. Nobody could begin an epoch after the highest one: a phone must not jump there.
+///
+/// # Errors
+/// When the database fails.
+pub fn out_of_turn(tx: &Tx<'_>, valid: &Valid) -> Result<bool, DbError> {
+    let Entry::PlanChanges(change) = &valid.entry else { return Ok(false) };
+    let known = queries::newest_epoch(tx, valid.document)?.unwrap_or(0);
+    Ok(change.epoch > known.saturating_add(limits::EPOCHS_AHEAD_MAX))
+}
 
 /// Projects a plan or a change of a plan. `attendance::follow_session` then moves the records.
 ///

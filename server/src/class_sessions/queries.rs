@@ -107,6 +107,17 @@ pub(super) fn epochs(tx: &Tx<'_>, id: DocumentId) -> Result<Vec<Epoch>, DbError>
     Ok(epochs)
 }
 
+/// The newest epoch of a session's code, if its plan has arrived.
+pub(super) fn newest_epoch(tx: &Tx<'_>, document: DocumentId) -> Result<Option<u64>, DbError> {
+    tx.query_one(
+        "SELECT epoch
+         FROM class_sessions
+         WHERE document_id = ?1",
+        params![&document.0],
+        |row| row.get(0),
+    )
+}
+
 /// The course of a session, if its plan has arrived and nobody contests it.
 pub(super) fn course(tx: &Tx<'_>, tenant: &TenantId, locator: &Locator) -> Result<Option<String>, DbError> {
     tx.query_one(

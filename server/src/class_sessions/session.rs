@@ -41,7 +41,8 @@ pub struct ClassSession {
     pub ended: Option<Ended>,
     /// The newest epoch of the code's secret.
     pub epoch: u64,
-    /// The epochs after the first (0), by the time from which they hold; filled by `find` and `find_document` only.
+    /// The epochs after the first (0) that ever hold, by the time from which they do; filled by `find` and
+    /// `find_document` only.
     pub epochs: Vec<Epoch>,
     /// When the server had the plan.
     pub planned_at_ms: i64,
@@ -120,6 +121,18 @@ impl ClassSession {
     }
 }
 
+/// Of the epochs that were begun, those that hold for some time, as phones have it: at any time it is the highest of
+/// those begun until then. Two phones that begin epochs at once may name a lower one later.
+pub(super) fn that_hold(begun: Vec<Epoch>) -> Vec<Epoch> {
+    let mut highest = 0;
+    let holds = |epoch: &Epoch| {
+        let is_higher = epoch.epoch > highest;
+        highest = highest.max(epoch.epoch);
+        is_higher
+    };
+    begun.into_iter().filter(holds).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,5 +181,13 @@ mod tests {
         let mut session = session();
         session.epochs = vec![Epoch { epoch: 1, from_ms: 1_200 }, Epoch { epoch: 2, from_ms: 1_400 }];
         assert_eq!([0, 1_199, 1_200, 1_399, 1_400].map(|at| session.epoch_at(at)), [0, 0, 1, 1, 2]);
+    }
+
+    #[test]
+    fn of_epochs_begun_at_once_the_highest_holds_as_phones_have_it() {
+        let begun = [(3, 100), (1, 200), (3, 300), (4, 400), (2, 500)];
+        let begun = begun.map(|(epoch, from_ms)| Epoch { epoch, from_ms }).to_vec();
+        let held: Vec<_> = that_hold(begun).iter().map(|epoch| (epoch.epoch, epoch.from_ms)).collect();
+        assert_eq!(held, [(3, 100), (4, 400)]);
     }
 }

@@ -57,7 +57,7 @@ fn print(out: &mut impl Write, report: &Report) -> std::io::Result<()> {
         let covered = tenant.covered_rows.map_or("no signed head".to_owned(), |rows| format!("signed up to {rows}"));
         writeln!(out, "{}: {} rows, {covered}, head {head}", tenant.tenant, tenant.rows)?;
         if let Some(number) = tenant.broken_at {
-            writeln!(out, "{}: first broken number {number}", tenant.tenant)?;
+            writeln!(out, "{}: {} broken numbers, the first is {number}", tenant.tenant, tenant.bad_rows)?;
         }
     }
     for note in &report.notes {

@@ -4,6 +4,7 @@ mod admin;
 mod audit;
 pub mod config;
 pub mod demo;
+mod keys;
 mod migrate;
 pub mod models;
 mod rebuild;
@@ -46,6 +47,9 @@ enum Command {
     /// Look at the settings.
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Look at the server's keys, copy them for the safe, and replace what is lost.
+    #[command(subcommand)]
+    Keys(Box<keys::Keys>),
     /// Manage accounts without a running server.
     #[command(subcommand)]
     Admin(admin::Admin),
@@ -109,6 +113,7 @@ fn perform(command: Command, sources: &Sources, remarks: &[String]) -> Result<Ex
         Command::Audit(audit) => audit::run(&audit),
         Command::Rebuild(rebuild) => rebuild::run(&rebuild),
         Command::Config(command) => config::run(&command, sources),
+        Command::Keys(keys) => keys::run(*keys).map_err(Into::into),
         Command::Admin(admin) => admin::run(admin).map(done).map_err(Into::into),
         Command::Roster(roster) => roster::run(&roster),
     }

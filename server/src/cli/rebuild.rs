@@ -9,6 +9,7 @@ use comfy_table::{Table, presets};
 use super::verify::{self, progress_bar};
 use crate::app::StartError;
 use crate::config::DataConfig;
+use crate::data_lock::DataLock;
 use crate::log::ServerKey;
 use crate::recovery::{self, Rebuilt};
 use crate::telemetry;
@@ -28,12 +29,14 @@ pub(super) struct Rebuild {
     json: bool,
 }
 
-/// Runs the command; its status is 0 only if every projection is what the log says, or was put right.
+/// Runs the command; its status is 0 only if every row of the log was projected, and every projection is what the log says
+/// or was put right.
 pub(super) fn run(rebuild: &Rebuild) -> Result<ExitCode, Box<dyn std::error::Error>> {
     telemetry::start(&rebuild.data).map_err(StartError::Other)?;
     let keys_dir = rebuild.data.keys_dir();
     let key = ServerKey::load(&keys_dir)
         .map_err(|error| StartError::Io(format!("the server's key in {}", keys_dir.display()), error))?;
+    let _lock = if rebuild.replace { DataLock::take(&rebuild.data)? } else { None };
     let db = verify::open(&rebuild.data, rebuild.replace)?;
     // Beside the data: it may become as large as the log.
     let scratch = tempfile::tempdir_in(&rebuild.data.data_dir)?;
@@ -52,7 +55,7 @@ pub(super) fn run(rebuild: &Rebuild) -> Result<ExitCode, Box<dyn std::error::Err
     } else {
         print(&mut out, &rebuilt)?;
     }
-    let right = rebuilt.is_equal() || rebuild.replace;
+    let right = (rebuilt.is_equal() || rebuild.replace) && rebuilt.set_aside_rows == 0;
     Ok(if right { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -68,6 +71,12 @@ fn print(out: &mut impl Write, rebuilt: &Rebuilt) -> std::io::Result<()> {
         if let Some(first) = &report.first {
             writeln!(out, "DIFFERENT: {}, {}: {}", report.table, first.key, first.what)?;
         }
+    }
+    for row in &rebuilt.set_aside {
+        writeln!(out, "SET ASIDE: {}, row {}: {}", row.tenant, row.log_index, row.what)?;
+    }
+    if rebuilt.set_aside_rows > 0 {
+        writeln!(out, "{} rows of the log were set aside; muster verify says more", rebuilt.set_aside_rows)?;
     }
     let (seconds, rate) = (rebuilt.elapsed_ms as f64 / 1e3, rebuilt.rows * 1000 / rebuilt.elapsed_ms.max(1));
     writeln!(out, "projected {} rows in {seconds:.2} s: {rate} rows/s", rebuilt.rows)?;

@@ -14,6 +14,7 @@ use crate::audit::{self, AuditHeadFile};
 use crate::auth::{self, AuthState, Traffic};
 use crate::blobs::{BlobError, BlobStore, DiskStore, S3Config, S3Store, crypt::MasterKey};
 use crate::config::{Config, Environment, Secret, StorageBackend};
+use crate::data_lock::DataLock;
 use crate::db::Db;
 use crate::devices::LegacyIds;
 use crate::error::AppError;
@@ -21,11 +22,12 @@ use crate::evidence::{self, Vault};
 use crate::face::Faces;
 use crate::health::{ImageStoreHealth, StorageHealth};
 use crate::jobs::{self, Handlers};
+use crate::keys::KeyFile;
 use crate::log::{self, HeadFile, Movements, ServerKey};
 use crate::mail::{self, Mailer};
 use crate::oidc::OidcState;
 use crate::roster::Imports;
-use crate::{attendance, courses, devices, face, face_engine, http, limits, router, sync, telemetry};
+use crate::{attendance, courses, devices, face, face_engine, http, keyring, limits, router, sync, telemetry};
 
 /// The settings of `muster serve`.
 #[derive(Debug, Args)]
@@ -84,7 +86,7 @@ fn furnish(builder: AppBuilder, store: Arc<dyn BlobStore>) -> Result<AppBuilder,
     let fill = |bytes: &mut [u8]| entropy.fill(bytes);
     let master = match &config.master_key {
         Some(secret) => MasterKey::from_base64(secret.reveal(), "MASTER_KEY"),
-        None => MasterKey::load_or_create(&keys_dir.join("master.key"), &fill),
+        None => MasterKey::load_or_create(&keys_dir.join(KeyFile::Master.file_name()), &fill),
     };
     let master = master.map_err(|error| StartError::Other(error.to_string()))?;
     let mailer = Mailer::open(config, entropy)?;
@@ -210,6 +212,9 @@ async fn close(app: &App) {
     if let Err(error) = tokio::task::spawn_blocking(move || db.close()).await {
         tracing::error!(%error, "The database could not be closed");
     }
+    if let Some(lock) = app.slice::<DataLock>() {
+        lock.release();
+    }
 }
 
 /// With ENV=prod there are none, or there is no server; with ENV=dev they are made if somebody asks for them.
@@ -251,8 +256,9 @@ pub fn handlers() -> Handlers {
 /// The app with the state of every slice. Blocks.
 fn build(builder: AppBuilder) -> Result<App, StartError> {
     builder.config().check()?;
+    let lock = DataLock::take(&builder.config().data)?;
     let store = store_of(builder.config())?;
-    build_on(builder, store)
+    build_on(lock.into_iter().fold(builder, AppBuilder::with), store)
 }
 
 /// The same on a given store of images, for programs that call the router themselves. Blocks.
@@ -261,12 +267,23 @@ fn build(builder: AppBuilder) -> Result<App, StartError> {
 /// When a setting is wrong, or a key or the database cannot be opened. No file of the database is open then.
 pub fn build_on(builder: AppBuilder, store: Arc<dyn BlobStore>) -> Result<App, StartError> {
     builder.config().check()?;
+    let db = builder.open_database()?;
+    // Whoever is told that it does not start may start it again at once, or take the disk away.
+    build_over(builder, store, &db).inspect_err(|_| db.close())
+}
+
+/// What the database knows of keys is looked at before any key is made.
+fn build_over(builder: AppBuilder, store: Arc<dyn BlobStore>, db: &Db) -> Result<App, StartError> {
+    keyring::check(db, builder.config())?;
     let auth_state = AuthState::open(builder.config(), builder.entropy_source())?;
     let oidc = OidcState::open(builder.config(), builder.entropy_source())?;
     let legacy_ids = LegacyIds::open(builder.config(), builder.entropy_source())?;
     let networks = http::ClientNetworks::of(&builder.config().web)?;
     let traffic = Traffic::new(&builder.config().rates, &builder.config().web, builder.clock_source());
-    let app = furnish(builder, store)?
+    let builder = furnish(builder, store)?;
+    keyring::remember(db, builder.config(), builder.clock_source().now_ms())?;
+    let app = builder
+        .database(db.clone())
         .with(auth_state)
         .with(traffic)
         .with(oidc)
@@ -276,11 +293,7 @@ pub fn build_on(builder: AppBuilder, store: Arc<dyn BlobStore>) -> Result<App, S
         .with(sync::Streams::default())
         .with(networks)
         .build()?;
-    if let Err(error) = check_before_serving(&app) {
-        // Whoever is told that it does not start may start it again at once, or take the disk away.
-        app.db.close();
-        return Err(error);
-    }
+    check_before_serving(&app)?;
     Ok(app)
 }
 

@@ -1,4 +1,4 @@
-//! `muster verify`: checks the whole log with the server stopped, and says which row is the first that is wrong.
+//! `muster verify`: checks the whole log with the server stopped, and says which rows are wrong.
 
 use std::io::Write;
 use std::process::ExitCode;

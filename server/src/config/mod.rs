@@ -33,7 +33,7 @@ use secret::DISTINCT_BYTES_MIN;
 pub use secret::Secret;
 pub use sign_up::SignUp;
 pub use sources::{Place, Resolved, Setting, Sources};
-pub use tokens::{JWT_SECRET_BYTES_MIN, TOKEN_PEPPER_BYTES_MIN, TokenConfig};
+pub use tokens::TokenConfig;
 pub use web::{Origins, WebConfig};
 pub use work::WorkConfig;
 

@@ -5,10 +5,8 @@ use clap::Args;
 use super::secret::is_guessable;
 use super::{ConfigError, Environment, Secret, require};
 
-/// Fewest bytes of a secret that signs tokens.
-pub const JWT_SECRET_BYTES_MIN: usize = 32;
-/// Fewest bytes of a secret under which tokens are hashed.
-pub const TOKEN_PEPPER_BYTES_MIN: usize = 32;
+/// Fewest bytes of a secret that signs tokens, or under which they are hashed.
+const JWT_SECRET_BYTES_MIN: usize = 32;
 /// Longest life of an access token.
 const ACCESS_TOKEN_MINUTES_MAX: u32 = 1_440;
 /// Longest life of a refresh token.

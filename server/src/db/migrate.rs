@@ -57,7 +57,9 @@ pub const SERVER_MIGRATIONS: &[Migration] = migrations![
     27 "0027_past_enrolments",
     28 "0028_vouchers",
     29 "0029_signed_out_devices",
-    30 "0030_session_plans",
+    30 "0030_epochs",
+    31 "0031_keys",
+    32 "0032_session_plans",
 ];
 
 const TABLE: &str = "

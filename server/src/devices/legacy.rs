@@ -14,12 +14,11 @@ use crate::config::Config;
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult};
 use crate::ids::{TenantId, UserId};
-use crate::{keys, text};
+use crate::keys::{self, KeyFile};
+use crate::text;
 
 /// Longest legacy identifier.
 const LEGACY_ID_BYTES_MAX: usize = 64;
-/// Bytes of the secret.
-const SECRET_BYTES: usize = 32;
 
 /// The secret that keeps a stored hash from being turned back: there are only 10^14 IMEIs to try.
 pub struct LegacyIds {
@@ -33,8 +32,8 @@ impl LegacyIds {
     /// When its file cannot be read or stored.
     pub fn open(config: &Config, entropy: &dyn Entropy) -> Result<Self, StartError> {
         let dir = config.data.keys_dir();
-        let secret = keys::load_or_create(&dir, "legacy-id.key", SECRET_BYTES, entropy)
-            .map_err(|error| StartError::Io(dir.join("legacy-id.key").display().to_string(), error))?;
+        let secret = keys::load_or_create(&dir, KeyFile::LegacyId, entropy)
+            .map_err(|error| StartError::Io("the key of legacy identifiers".to_owned(), error))?;
         Ok(Self { secret })
     }
 }

@@ -10,9 +10,6 @@ use crate::auth::Voucher;
 use crate::ids::UserId;
 use crate::text;
 
-/// Nobody confirmed that the address is the applicant's: anybody may have typed it.
-const NOTE_EMAIL_UNCONFIRMED: &str = "EMAIL_UNCONFIRMED";
-
 /// A person in a list.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct DeviceOwner {
@@ -101,7 +98,6 @@ impl From<RequestRow> for DeviceRequest {
             RequestStatus::Denied => "an admin said no",
             RequestStatus::Superseded => "a newer request or device took its place",
         };
-        let unconfirmed = waits && row.owner.email_confirmed_at_ms.is_none();
         let resets = if waits { row.is_reset() } else { row.asks_reset };
         Self {
             hash: HEXLOWER.encode(&row.hash),
@@ -115,7 +111,7 @@ impl From<RequestRow> for DeviceRequest {
             model: row.model.as_deref().map(text::shown),
             status: row.status.as_str(),
             state,
-            note: row.note.or_else(|| unconfirmed.then(|| NOTE_EMAIL_UNCONFIRMED.to_owned())),
+            note: row.note,
             chain_fork: row.forked_at_ms.is_some(),
             other_devices: row.others_bound,
             earlier_devices: row.earlier_devices,

@@ -220,6 +220,17 @@ pub fn check_at_start(app: &App, key: &ServerKey, file: &HeadFile) -> Result<(),
     fill_chains(&app.db, app.now_ms())?;
     match file.read(&key.public()) {
         Ok(Some(proofs)) => {
+            let heads: Vec<Head> = app.db.read_blocking(queries::heads)?;
+            for head in heads.iter().filter(|head| head.log_index > 0) {
+                // Whoever empties the list, or takes a line out of it, must not be better off than who removes the file.
+                if !proofs.iter().any(|(tenant, _)| *tenant == head.tenant) {
+                    tracing::warn!(
+                        path = %file.path().display(),
+                        tenant.id = %head.tenant,
+                        "The file of log heads lacks a log: whether it lost anything, only phones can tell"
+                    );
+                }
+            }
             for (tenant, proof) in proofs {
                 check_head(app, tenant, proof)?;
             }

@@ -9,6 +9,7 @@ mod head_file;
 mod heads;
 mod head_queries;
 mod queries;
+mod replay;
 mod server_key;
 mod write;
 
@@ -19,5 +20,6 @@ pub use heads::{
     Head, Loss, LossSource, Witnessed, check_at_start, current, keep_published, publish, repeat_loss, witness,
 };
 pub use queries::{Stored, entries_of, find, page_of, read, tip};
+pub use replay::{ChannelPlace, leave_out, number_from};
 pub use server_key::ServerKey;
 pub use write::{Appended, append, append_as_server, place_in, take_from};

@@ -281,3 +281,13 @@ pub(super) fn delete_channel_entry(tx: &Tx<'_>, key: i64, number: i64) -> Result
         params![key, number],
     )
 }
+
+/// Lets the numbers of a tenant's channels go on after `last_number`, if they are not there yet.
+pub(super) fn raise_numbers(tx: &Tx<'_>, tenant: &TenantId, last_number: i64) -> Result<(), DbError> {
+    tx.send(
+        "UPDATE log_heads
+         SET last_number = ?2
+         WHERE tenant_id = ?1 AND last_number < ?2",
+        params![tenant.as_str(), last_number],
+    )
+}

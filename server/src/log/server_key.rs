@@ -13,12 +13,7 @@ use zeroize::Zeroizing;
 use crate::app::App;
 use crate::clock::Entropy;
 use crate::error::{AppError, AppResult};
-use crate::keys;
-
-/// The seed of the key pair.
-const SEED_FILE: &str = "server-ed25519.key";
-/// The server's own code key.
-const CODE_FILE: &str = "session-code.key";
+use crate::keys::{self, KeyFile};
 
 /// The key pair and the server's own code key, from which the codes of sessions planned over HTTP derive.
 pub struct ServerKey {
@@ -34,8 +29,8 @@ impl ServerKey {
     /// # Errors
     /// When a file cannot be read, is torn, or cannot be stored.
     pub fn load_or_create(dir: &Path, entropy: &dyn Entropy) -> std::io::Result<Self> {
-        let seed = keys::load_or_create(dir, SEED_FILE, 32, entropy)?;
-        let code = keys::load_or_create(dir, CODE_FILE, 32, entropy)?;
+        let seed = keys::load_or_create(dir, KeyFile::Server, entropy)?;
+        let code = keys::load_or_create(dir, KeyFile::SessionCode, entropy)?;
         Self::from_bytes(&seed, &code)
     }
 
@@ -44,11 +39,11 @@ impl ServerKey {
     /// # Errors
     /// When a file is not there, cannot be read, or is torn.
     pub fn load(dir: &Path) -> std::io::Result<Self> {
-        if !dir.join(SEED_FILE).exists() {
+        if !dir.join(KeyFile::Server.file_name()).exists() {
             let text = "there is none; the first start of the server makes it, and DATA_DIR says where";
             return Err(std::io::Error::new(std::io::ErrorKind::NotFound, text));
         }
-        Self::from_bytes(&keys::load(dir, SEED_FILE, 32)?, &keys::load(dir, CODE_FILE, 32)?)
+        Self::from_bytes(&keys::load(dir, KeyFile::Server)?, &keys::load(dir, KeyFile::SessionCode)?)
     }
 
     fn from_bytes(seed: &[u8], code: &[u8]) -> std::io::Result<Self> {

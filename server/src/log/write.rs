@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use muster_sync_core::{
-    ChangeHash, DocumentId, DocumentName,
-    change::{Author, SignedChange, Valid},
+    ChangeHash, DocumentId, DocumentName, Refusal,
+    change::{Author, SignedChange, Valid, WriteError},
     document::{ChainTip, Entry, Writer, may_write},
 };
 
@@ -142,7 +142,8 @@ impl<E: From<DbError>> From<DbError> for Stopped<E> {
 /// somebody else wrote into one of the chains meanwhile, everything is drafted again.
 ///
 /// # Errors
-/// What `then` fails with; 503 if the chains never came to rest; 500 if an entry breaks its own schema or scope.
+/// What `then` fails with; 503 if the chains never came to rest; 409 if an entry breaks its own schema or scope, which
+/// callers have ruled out for all but the ends of ranges. Nothing was signed then.
 pub async fn append_as_server<T, F>(
     app: &App,
     tenant: &TenantId,
@@ -213,12 +214,21 @@ async fn draft(
     let mut tips: BTreeMap<DocumentId, Option<ChainTip>> = documents.into_iter().zip(stored).collect();
     let mut drafts = Vec::with_capacity(entries.len());
     for (name, channels, entry) in entries {
-        may_write(name, entry, Writer::Server).map_err(AppError::internal)?;
+        may_write(name, entry, Writer::Server).map_err(not_signed)?;
         let tip = tips.entry(name.id(tenant.as_str())).or_default();
         let author = Author { key: key.signer(), tenant: tenant.as_str(), name, tip: *tip, time_s: app.clock.now_s() };
-        let (signed, valid) = author.write(entry).map_err(AppError::internal)?;
+        let (signed, valid) = author.write(entry).map_err(|error| match error {
+            WriteError::Refused(refusal) => not_signed(refusal),
+            WriteError::Sign(error) => AppError::internal(error),
+        })?;
         *tip = Some(valid.tip());
         drafts.push(Draft { name: name.clone(), channels: channels.clone(), valid, signed });
     }
     Ok(drafts)
+}
+
+/// The server signs nothing that whoever reads it would refuse.
+fn not_signed(refusal: Refusal) -> AppError {
+    tracing::error!(reason = refusal.code(), %refusal, "An entry of the server's own was not written");
+    AppError::conflict("NOT_WRITABLE", format!("this cannot be written into the record: {refusal}"))
 }

@@ -11,7 +11,7 @@ use crate::blobs::crypt::{Context, KEY_BYTES, OpenError, Purpose, SubjectKey};
 use crate::clock::Entropy;
 use crate::config::{Config, ConfigError};
 use crate::error::{AppError, AppResult};
-use crate::keys;
+use crate::keys::{self, KeyFile};
 
 /// Lives in the `App`.
 pub struct Mailer {
@@ -29,8 +29,8 @@ impl Mailer {
     /// When a setting is wrong or the key cannot be read.
     pub fn open(config: &Config, entropy: &dyn Entropy) -> Result<Self, StartError> {
         let dir = config.data.keys_dir();
-        let unreadable = |error| StartError::Io(dir.join("mail.key").display().to_string(), error);
-        let stored = keys::load_or_create(&dir, "mail.key", KEY_BYTES, entropy).map_err(unreadable)?;
+        let unreadable = |error| StartError::Io("the key of letters".to_owned(), error);
+        let stored = keys::load_or_create(&dir, KeyFile::Mail, entropy).map_err(unreadable)?;
         let mut key = zeroize::Zeroizing::new([0; KEY_BYTES]);
         key.copy_from_slice(&stored);
         Ok(Self {

@@ -13,7 +13,7 @@ use crate::app::{App, StartError};
 use crate::clock::Entropy;
 use crate::config::{Config, ConfigError, Environment, address};
 use crate::error::{AppError, AppResult};
-use crate::keys;
+use crate::keys::{self, KeyFile};
 
 const KEY_CONTEXT: &[u8] = b"muster/oauth-cookie-key/v1";
 /// Where an app or a page of our own takes the sign-in over: always allowed.
@@ -120,8 +120,8 @@ fn flow_key(config: &Config, entropy: &dyn Entropy) -> Result<FlowKey, StartErro
     let dir = config.data.keys_dir();
     let secret = match &config.tokens.token_pepper {
         Some(pepper) => pepper.reveal().as_bytes().to_vec().into(),
-        None => keys::load_or_create(&dir, "oauth.key", 32, entropy)
-            .map_err(|error| StartError::Io(dir.join("oauth.key").display().to_string(), error))?,
+        None => keys::load_or_create(&dir, KeyFile::Oauth, entropy)
+            .map_err(|error| StartError::Io("the key of sign-ins by a provider".to_owned(), error))?,
     };
     let key = Sha256::new().chain_update(KEY_CONTEXT).chain_update(secret.as_slice()).finalize();
     Ok(FlowKey::new(&key.into()))

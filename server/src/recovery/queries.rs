@@ -40,8 +40,14 @@ pub(super) struct PreviousRow {
     pub(super) max_op: i64,
 }
 
-/// A row, or why its columns cannot be read.
-pub(super) type Read = (i64, Result<LogRow, String>);
+/// A row as far as it can be read.
+pub(super) struct Read {
+    pub(super) log_index: i64,
+    /// Its value of the hash chain, which the next row continues also when the rest is damaged.
+    pub(super) chain: Option<[u8; 32]>,
+    /// The row, or why its columns cannot be read.
+    pub(super) row: Result<LogRow, String>,
+}
 
 fn log_row(row: &Row<'_>) -> Result<LogRow, DbError> {
     let name = match optional::<String>(row, 10)? {
@@ -82,7 +88,10 @@ pub(super) fn rows(tx: &Tx<'_>, tenant: &TenantId, first: i64, last: i64) -> Res
          WHERE l.tenant_id = ?1 AND l.log_index BETWEEN ?2 AND ?3
          ORDER BY l.log_index",
         params![tenant.as_str(), first, last],
-        |row| Ok((row.get(0)?, log_row(row).map_err(|error| error.to_string()))),
+        |row| {
+            let chain = row.get(9).ok().flatten();
+            Ok(Read { log_index: row.get(0)?, chain, row: log_row(row).map_err(|error| error.to_string()) })
+        },
     )
 }
 
@@ -257,33 +266,71 @@ pub(super) struct StoredRow {
     pub(super) code_key: Option<Vec<u8>>,
 }
 
-/// The rows of a tenant's log from `first` to `last`, both included.
-pub(super) fn stored_rows(tx: &Tx<'_>, tenant: &TenantId, first: i64, last: i64) -> Result<Vec<StoredRow>, DbError> {
+/// The rows of a tenant's log from `first` to `last`, both included; or why one cannot be read.
+pub(super) fn stored_rows(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    first: i64,
+    last: i64,
+) -> Result<Vec<(i64, Result<StoredRow, String>)>, DbError> {
     tx.query(
         "SELECT l.log_index, l.document_id, d.kind, d.key1, d.key2, l.hash, l.change, l.signature, l.received_at,
              r.sealed_code_key
          FROM change_log l
-         JOIN documents d ON d.document_id = l.document_id
+         LEFT JOIN documents d ON d.document_id = l.document_id
          LEFT JOIN device_requests r ON r.tenant_id = l.tenant_id AND r.request_hash = l.hash
          WHERE l.tenant_id = ?1 AND l.log_index BETWEEN ?2 AND ?3
          ORDER BY l.log_index",
         params![tenant.as_str(), first, last],
-        |row| {
-            Ok(StoredRow {
-                stored: Stored {
-                    log_index: row.get(0)?,
-                    document: DocumentId(row.get(1)?),
-                    kind: row.get::<i64>(2)? as u8,
-                    key1: row.get(3)?,
-                    key2: row.get(4)?,
-                    hash: ChangeHash(row.get(5)?),
-                    change: row.get(6)?,
-                    signature: row.get(7)?,
-                    received_at_ms: row.get(8)?,
-                },
-                code_key: row.get(9)?,
-            })
+        |row| Ok((row.get(0)?, stored_row(row).map_err(|error| error.to_string()))),
+    )
+}
+
+fn stored_row(row: &Row<'_>) -> Result<StoredRow, DbError> {
+    let kind: Option<i64> = row.get(2)?;
+    let kind = kind.ok_or_else(|| DbError::Other("its document has no name".to_owned()))?;
+    Ok(StoredRow {
+        stored: Stored {
+            log_index: row.get(0)?,
+            document: DocumentId(row.get(1)?),
+            kind: u8::try_from(kind).map_err(|_| DbError::Other("its document is of no known kind".to_owned()))?,
+            key1: row.get(3)?,
+            key2: row.get(4)?,
+            hash: ChangeHash(row.get(5)?),
+            change: row.get(6)?,
+            signature: row.get(7)?,
+            received_at_ms: row.get(8)?,
         },
+        code_key: row.get(9)?,
+    })
+}
+
+/// The entries in channels that a row has, among those with a number after `after` and up to `last`.
+pub(super) fn places_of(
+    tx: &Tx<'_>,
+    log_index: i64,
+    (after, last): (i64, i64),
+) -> Result<Vec<crate::log::ChannelPlace>, DbError> {
+    tx.query(
+        "SELECT channel_key, number
+         FROM channel_entries
+         WHERE log_index = ?1 AND number > ?2 AND number <= ?3
+         ORDER BY number",
+        params![log_index, after, last],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )
+}
+
+/// The number that a row has in a channel.
+pub(super) fn number_in(tx: &Tx<'_>, channel_key: i64, log_index: i64) -> Result<Option<i64>, DbError> {
+    tx.query_one(
+        "SELECT number
+         FROM channel_entries
+         WHERE channel_key = ?1 AND log_index = ?2
+         ORDER BY number
+         LIMIT 1",
+        params![channel_key, log_index],
+        |row| row.get(0),
     )
 }
 

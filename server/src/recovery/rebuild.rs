@@ -3,24 +3,16 @@
 use std::cmp::Ordering;
 use std::path::Path;
 
-use muster_sync_core::{
-    ChangeHash, DocumentName,
-    change::{self, SignedChange, Valid},
-    document::{Container, Entry},
-};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::queries::{self, AnyCell, Cells, StoredRow};
+use super::queries::{self, AnyCell, Cells};
+use super::replay::Replay;
 use super::tables::{PROJECTIONS, Projection};
 use crate::clock::Stopwatch;
 use crate::db::{Db, DbError, Tx};
-use crate::ids::TenantId;
-use crate::log::{self, Appended, Head, Loss, ServerKey};
-use crate::{attendance, class_sessions, devices};
+use crate::log::{self, Head, ServerKey};
 
-/// Rows of the log that are projected in one transaction.
-const REPLAYED_AT_ONCE: i64 = 500;
 /// Rows of a table that are compared at once.
 const COMPARED_AT_ONCE: i64 = 1_000;
 /// Users that are copied at once.
@@ -65,6 +57,24 @@ pub struct Rebuilt {
     pub tables: Vec<TableReport>,
     /// Rows that were put right.
     pub replaced: u64,
+    /// Rows of the log that no projection can be made from. What the others say was projected without them.
+    pub set_aside_rows: u64,
+    /// The first of them, at most [`SET_ASIDE_NAMED_MAX`].
+    pub set_aside: Vec<SetAside>,
+}
+
+/// Rows that were set aside and are named.
+pub const SET_ASIDE_NAMED_MAX: usize = 100;
+
+/// A row of the log that no projection can be made from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SetAside {
+    /// The tenant.
+    pub tenant: String,
+    /// The row.
+    pub log_index: i64,
+    /// What is wrong.
+    pub what: String,
 }
 
 impl Rebuilt {
@@ -74,57 +84,35 @@ impl Rebuilt {
     }
 }
 
-/// Why projections were not made again.
-#[derive(Debug, thiserror::Error)]
-pub enum RebuildError {
-    /// The database fails.
-    #[error(transparent)]
-    Database(#[from] DbError),
-    /// The log cannot be read: `muster verify` says more.
-    #[error("row {log_index} of {tenant}'s log cannot be projected: {what}")]
-    Row {
-        /// The tenant.
-        tenant: TenantId,
-        /// The row.
-        log_index: i64,
-        /// What is wrong.
-        what: String,
-    },
-}
-
 /// Makes the projections again in a fresh file `scratch` and compares them; with `replace`, what differs is put right in
 /// one transaction. `progress` is told how many rows of the log are done and how many there are. Blocks.
 ///
+/// A row of the log that cannot be read is set aside, and named: one bad row must not keep the others from being what
+/// they say.
+///
 /// # Errors
-/// When the database fails or a row of the log cannot be read; nothing was changed then.
+/// When the database fails; nothing was changed then.
 pub fn rebuild(
     db: &Db,
     key: &ServerKey,
     scratch: &Path,
     replace: bool,
     progress: &dyn Fn(u64, u64),
-) -> Result<Rebuilt, RebuildError> {
+) -> Result<Rebuilt, DbError> {
     let watch = Stopwatch::start();
     let made = Db::open_sqlite(scratch, 0)?;
     let done = run(db, key, &made, replace, progress);
     made.close();
-    let (rows, tables, replaced) = done?;
-    Ok(Rebuilt { rows, elapsed_ms: watch.elapsed().as_millis() as u64, tables, replaced })
+    Ok(Rebuilt { elapsed_ms: watch.elapsed().as_millis() as u64, ..done? })
 }
 
-fn run(
-    db: &Db,
-    key: &ServerKey,
-    made: &Db,
-    replace: bool,
-    progress: &dyn Fn(u64, u64),
-) -> Result<(u64, Vec<TableReport>, u64), RebuildError> {
+fn run(db: &Db, key: &ServerKey, made: &Db, replace: bool, progress: &dyn Fn(u64, u64)) -> Result<Rebuilt, DbError> {
     copy_users(db, made)?;
     let heads: Vec<Head> = db.read_blocking(log::heads)?;
     let total = heads.iter().map(|head| head.log_index.unsigned_abs()).sum();
-    let mut done = 0;
+    let mut replay = Replay::new(db, key.public(), made, heads.len() == 1);
     for head in &heads {
-        done = replay(db, key, made, head, done, &|done| progress(done, total))?;
+        replay.tenant(head, &|done| progress(done, total))?;
     }
     let (mut tables, mut repairs) = (Vec::new(), Vec::new());
     for projection in PROJECTIONS {
@@ -147,7 +135,9 @@ fn run(
             Ok::<_, DbError>(())
         })?;
     }
-    Ok((done, tables, replaced))
+    let Replay { rows, set_aside_rows, set_aside, .. } = replay;
+    let rows = rows - set_aside_rows;
+    Ok(Rebuilt { rows, elapsed_ms: 0, tables, replaced, set_aside_rows, set_aside })
 }
 
 /// Who there is, because bindings depend on it.
@@ -160,117 +150,6 @@ fn copy_users(db: &Db, made: &Db) -> Result<(), DbError> {
         let Some(last) = users.last() else { return Ok(()) };
         after.clone_from(&last.id);
         made.write_blocking(move |tx: &Tx<'_>| users.iter().try_for_each(|user| queries::insert_user(tx, user)))?;
-    }
-}
-
-/// Projects one tenant's log into the fresh database, page by page.
-fn replay(
-    db: &Db,
-    key: &ServerKey,
-    made: &Db,
-    head: &Head,
-    mut done: u64,
-    tell: &dyn Fn(u64),
-) -> Result<u64, RebuildError> {
-    let tenant = head.tenant.clone();
-    let asked = tenant.clone();
-    let mut losses: Vec<Loss> = db.read_blocking(move |tx: &Tx<'_>| log::losses(tx, Some(&asked)))?;
-    losses.sort_by_key(|loss| loss.generation);
-    let mut first = 1;
-    while first <= head.log_index {
-        let (asked, last) = (tenant.clone(), head.log_index.min(first + REPLAYED_AT_ONCE - 1));
-        let rows: Vec<StoredRow> =
-            db.read_blocking(move |tx: &Tx<'_>| queries::stored_rows(tx, &asked, first, last))?;
-        if rows.len() as i64 != last - first + 1 {
-            let what = "a row is missing before it".to_owned();
-            return Err(RebuildError::Row { tenant, log_index: last, what });
-        }
-        let mut page = Vec::with_capacity(rows.len());
-        for row in rows {
-            let log_index = row.stored.log_index;
-            let read =
-                read(&tenant, row).map_err(|what| RebuildError::Row { tenant: tenant.clone(), log_index, what })?;
-            page.push(read);
-        }
-        let (of_page, server) = (tenant.clone(), key.public());
-        let jumps: Vec<Loss> =
-            losses.iter().filter(|loss| (first..=last).contains(&(loss.kept_index + 1))).cloned().collect();
-        done += page.len() as u64;
-        made.write_blocking(move |tx: &Tx<'_>| {
-            let mut unfolded = attendance::Unfolded::default();
-            for row in &page {
-                for loss in jumps.iter().filter(|loss| loss.kept_index + 1 == row.log_index) {
-                    log::repeat_loss(tx, loss)?;
-                }
-                project(tx, &of_page, row, row.valid.writer == server, &mut unfolded)?;
-            }
-            unfolded.fold(tx)
-        })?;
-        tell(done);
-        first = last + 1;
-    }
-    Ok(done)
-}
-
-/// A row of the log, checked.
-struct Replayed {
-    log_index: i64,
-    name: DocumentName,
-    valid: Valid,
-    signed: SignedChange,
-    received_at_ms: i64,
-    code_key: Option<Vec<u8>>,
-}
-
-fn read(tenant: &TenantId, row: StoredRow) -> Result<Replayed, String> {
-    let StoredRow { stored, code_key } = row;
-    let name =
-        DocumentName::from_parts(stored.kind, [&stored.key1, &stored.key2]).map_err(|error| error.to_string())?;
-    let valid = change::validate(tenant.as_str(), &name, &stored.change, &stored.signature)
-        .map_err(|error| error.to_string())?;
-    if valid.hash != ChangeHash(stored.hash.0) {
-        return Err("its hash is not that of its change".to_owned());
-    }
-    let signed = SignedChange { bytes: stored.change, signature: stored.signature };
-    let (log_index, received_at_ms) = (stored.log_index, stored.received_at_ms);
-    Ok(Replayed { log_index, name, valid, signed, received_at_ms, code_key })
-}
-
-/// As admission and the server's own writing do it, without judging again.
-fn project(
-    tx: &Tx<'_>,
-    tenant: &TenantId,
-    row: &Replayed,
-    by_server: bool,
-    unfolded: &mut attendance::Unfolded,
-) -> Result<(), DbError> {
-    let course = match (&row.name, &row.valid.entry) {
-        (DocumentName::ClassSession { .. }, Entry::Plan(plan)) => Some(plan.course.as_str().to_owned()),
-        (DocumentName::ClassSession { locator } | DocumentName::Attendance { locator, .. }, _) => {
-            class_sessions::course_of(tx, tenant, locator)?
-        }
-        (DocumentName::DeviceBinding { .. }, _) => None,
-    };
-    let channels = class_sessions::channels(tx, tenant, &row.name, &row.valid.entry, course.as_deref())?;
-    let appended: Appended =
-        log::append(tx, tenant, &row.name, &row.valid, &row.signed, row.received_at_ms, &channels)?;
-    match appended.valid.container {
-        Container::Plan | Container::PlanChanges => {
-            class_sessions::project(tx, &appended)?;
-            match &row.name {
-                // Nobody captured for a session that the server planned: its locator was made just then.
-                DocumentName::ClassSession { locator } if !(by_server && matches!(row.valid.entry, Entry::Plan(_))) => {
-                    attendance::follow_session(tx, tenant, locator, row.received_at_ms)
-                }
-                _ => Ok(()),
-            }
-        }
-        Container::Submissions | Container::Appeals | Container::Verdicts | Container::Decisions | Container::Marks => {
-            unfolded.project(tx, &appended, course.as_deref())
-        }
-        Container::Requests | Container::Bindings | Container::Resets => {
-            devices::project(tx, &appended, row.code_key.as_deref())
-        }
     }
 }
 

@@ -15,7 +15,8 @@
 //! `tenant_settings`, `auth_sessions`, `device_challenges`), sealed evidence
 //! (`subject_keys`, `manifests`, `images`), faces (`face_references`, `face_reenrolments`, `face_verifications`), what is
 //! outside of the log on purpose (`quarantine`, `refusals`, `notes`, `class_session_titles`, `gateway_submissions`,
-//! legacy rows of `device_requests`), work (`jobs`, `mail_outbox`, `mail_tokens`), and `schema_migrations`.
+//! legacy rows of `device_requests`), work (`jobs`, `mail_outbox`, `mail_tokens`), the ids of
+//! keys (`key_marks`), and `schema_migrations`.
 
 /// A table that is a projection.
 #[derive(Debug, Clone, Copy)]
@@ -201,6 +202,7 @@ pub const NOT_PROJECTIONS: &[&str] = &[
     "log_losses",
     "users",
     "oauth_identities",
+    "signed_out_devices",
     "oauth_used_states",
     "oauth_codes",
     "oauth_link_tokens",
@@ -236,6 +238,7 @@ pub const NOT_PROJECTIONS: &[&str] = &[
     "jobs",
     "mail_outbox",
     "mail_tokens",
+    "key_marks",
     "schema_migrations",
 ];
 

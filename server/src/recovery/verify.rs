@@ -4,8 +4,7 @@
 //! of arrival); the hash chain covers these four of every row, and the signed head covers the chain. A row whose
 //! receipt would come out differently today breaks the chain at that row.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use muster_sync_core::{
@@ -15,15 +14,16 @@ use muster_sync_core::{
 };
 use serde::Serialize;
 
-use super::queries::{self, Owners, Read, Span};
-use super::row::{self, Facts};
+use super::pages::{self, Bad};
+use super::queries::{self, Owners, Span};
+use super::row::Facts;
 use crate::clock::{Stopwatch, iso_utc};
 use crate::db::{Db, DbError, Tx};
 use crate::ids::TenantId;
 use crate::log::{self, Head, HeadFile, Loss, ServerKey, chain};
 
-/// Rows that one worker holds at a time: about 1 MB.
-const ROWS_AT_ONCE: i64 = 1_000;
+/// Bad rows of one log that a report names.
+pub const NAMED_MAX: usize = 100;
 /// Device-binding documents that are read at once.
 const DOCUMENTS_AT_ONCE: i64 = 1_000;
 
@@ -45,6 +45,8 @@ pub struct TenantReport {
     pub tenant: String,
     /// Rows that were checked.
     pub rows: u64,
+    /// Rows that are wrong or missing. The findings name the first of them, the oldest first.
+    pub bad_rows: u64,
     /// Which life of the log.
     pub generation: i64,
     /// The newest index that the signed head beside the keys covers.
@@ -62,7 +64,7 @@ pub struct Report {
     pub workers: usize,
     /// Every tenant that has a log.
     pub tenants: Vec<TenantReport>,
-    /// What is wrong: of each log the first bad row, and what is wrong with its ends.
+    /// What is wrong: of each log its bad rows, at most [`NAMED_MAX`] of them, and what is wrong with its ends.
     pub findings: Vec<Finding>,
     /// What is worth knowing and not wrong.
     pub notes: Vec<String>,
@@ -107,15 +109,15 @@ pub fn verify(
         check_ends(head, span, &mut report);
         let facts = Facts { tenant: head.tenant.clone(), server: key.public(), owners: owners(db, &head.tenant)? };
         let tell = |rows: u64| progress(done.fetch_add(rows, Ordering::Relaxed) + rows, total);
-        let bad = check_rows(db, &facts, head.log_index, workers, &tell)?;
-        if let Some((log_index, what)) = bad {
-            report.find(head.tenant.as_str(), Some(log_index), what);
-        }
+        let bad = pages::check(db, &facts, head.log_index, workers, &tell)?;
+        let bad_rows = bad.count;
+        tell_bad(head.tenant.as_str(), bad, &mut report);
         let proof = proofs.iter().find(|(tenant, _)| *tenant == head.tenant).map(|(_, proof)| proof);
         check_proof(db, head, proof, &mut report)?;
         report.tenants.push(TenantReport {
             tenant: head.tenant.to_string(),
             rows: head.log_index.max(0).unsigned_abs(),
+            bad_rows,
             generation: head.generation,
             covered_index: proof.map(|proof| proof.log_index),
         });
@@ -146,6 +148,32 @@ fn read_file(key: &ServerKey, file: &HeadFile, heads: &[Head], report: &mut Repo
         }
     }
     proofs
+}
+
+/// Names what is wrong with rows: one edit must not hide another one behind it, and a log that is wrong throughout must
+/// not become a report of its length.
+fn tell_bad(tenant: &str, bad: Bad, report: &mut Report) {
+    let named = bad.named.len() as u64;
+    for (log_index, what) in bad.named {
+        report.find(tenant, Some(log_index), what);
+    }
+    if bad.count > named {
+        let what = format!("{} rows are wrong; the first {named} of them are named", bad.count);
+        report.find(tenant, None, what);
+    }
+    if let Some(first) = bad.unproven.first() {
+        report.notes.push(format!(
+            "{} rows of {tenant}, the first of them {first}, stand behind a row that is missing or unreadable, so that \
+             nothing proves their place",
+            bad.unproven.len()
+        ));
+    }
+    if bad.unknown_writers > 0 {
+        report.notes.push(format!(
+            "whose {} rows of {tenant} are is not known, because a row about devices before them cannot be read",
+            bad.unknown_writers
+        ));
+    }
 }
 
 /// The head counts what is there.
@@ -234,77 +262,4 @@ fn owners(db: &Db, tenant: &TenantId) -> Result<Owners, DbError> {
             }
         }
     }
-}
-
-/// Checks rows 1 to `last` on every core, page by page; the first bad row and what is wrong with it.
-fn check_rows(
-    db: &Db,
-    facts: &Facts,
-    last: i64,
-    workers: usize,
-    tell: &(dyn Fn(u64) + Sync),
-) -> Result<Option<(i64, String)>, DbError> {
-    let next = AtomicI64::new(1);
-    // Pages after the first bad row need no look.
-    let stop_at = AtomicI64::new(last);
-    let bad: Mutex<Option<(i64, String)>> = Mutex::new(None);
-    let failed: Mutex<Option<DbError>> = Mutex::new(None);
-    std::thread::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(|| {
-                loop {
-                    let first = next.fetch_add(ROWS_AT_ONCE, Ordering::Relaxed);
-                    if first > stop_at.load(Ordering::Relaxed) {
-                        return;
-                    }
-                    let end = last.min(first + ROWS_AT_ONCE - 1);
-                    match check_page(db, facts, first, end) {
-                        Ok(None) => tell((end - first + 1).unsigned_abs()),
-                        Ok(Some(found)) => {
-                            stop_at.fetch_min(found.0, Ordering::Relaxed);
-                            let mut bad = bad.lock().unwrap_or_else(PoisonError::into_inner);
-                            if bad.as_ref().is_none_or(|known| found.0 < known.0) {
-                                *bad = Some(found);
-                            }
-                        }
-                        Err(error) => {
-                            stop_at.store(0, Ordering::Relaxed);
-                            *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                        }
-                    }
-                }
-            });
-        }
-    });
-    match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        Some(error) => Err(error),
-        None => Ok(bad.into_inner().unwrap_or_else(PoisonError::into_inner)),
-    }
-}
-
-fn check_page(db: &Db, facts: &Facts, first: i64, last: i64) -> Result<Option<(i64, String)>, DbError> {
-    let tenant = facts.tenant.clone();
-    // One row more in front, for the value that the first one continues.
-    let rows: Vec<Read> = db.read_blocking(move |tx: &Tx<'_>| queries::rows(tx, &tenant, first - 1, last))?;
-    let mut rows = rows.into_iter().peekable();
-    let mut before = match rows.next_if(|(log_index, _)| *log_index == first - 1) {
-        Some((_, row)) => row.ok().and_then(|row| row.chain?.try_into().ok()),
-        None if first == 1 => Some(chain::first(&facts.tenant)),
-        None => None,
-    };
-    for expected in first..=last {
-        let Some((_, row)) = rows.next_if(|(log_index, _)| *log_index == expected) else {
-            return Ok(Some((expected, "the row is missing".to_owned())));
-        };
-        let checked = row.and_then(|row| {
-            let value = before.ok_or("the row before it has no value of the hash chain")?;
-            row::check(facts, expected, &row, &value)?;
-            Ok(row)
-        });
-        match checked {
-            Ok(row) => before = row.chain.and_then(|chain| chain.try_into().ok()),
-            Err(what) => return Ok(Some((expected, what))),
-        }
-    }
-    Ok(None)
 }

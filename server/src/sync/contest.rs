@@ -91,7 +91,12 @@ pub(super) async fn settle(
     let channels = read.map_err(|error: DbError| AppError::from(error))?;
     let (sender, now_ms) = (Sender { tenant: user.tenant.clone(), user: user.id }, app.now_ms());
     let server = ServerKey::of(&app)?.public();
+    let (of, said, told) = (name.clone(), entry.clone(), channels.clone());
     let settled = log::append_as_server(&app, &user.tenant, vec![(name, channels, entry)], move |tx, appended| {
+        if class_sessions::channels(tx, &sender.tenant, &of, &said, None)? != told {
+            let sentence = "somebody else planned this class session meanwhile; look at it again";
+            return Err(AppError::conflict("SESSION_CHANGED", sentence));
+        }
         for one in appended {
             class_sessions::project(tx, one)?;
         }

@@ -185,6 +185,10 @@ impl<'a> Admission<'a> {
             }
             return Ok(outcome);
         }
+        if valid.writer != self.server && class_sessions::out_of_turn(self.tx, valid)? {
+            let sentence = "the code's epoch is too far ahead of the newest one of its class session";
+            return self.refuse(signed, "epoch_out_of_turn", sentence);
+        }
         let evidence = self.evidence_of(change)?;
         if evidence.is_none() && self.lacks_manifest(change)? {
             if self.is_of_another(change) {

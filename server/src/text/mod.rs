@@ -14,14 +14,14 @@ mod unseen;
 
 use muster_sync_core::typed;
 use unicode_normalization::UnicodeNormalization;
-use unicode_normalization::char::is_combining_mark;
+use unicode_normalization::char::{canonical_combining_class, is_combining_mark};
 
 pub use unseen::is_unseen;
 
 /// One line as people see it: NFC, nothing unseen that changes nothing, and one space where there is any space between words.
 pub fn shown(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
-    for word in nfc(&unseen::without_needless(text)).trim().split(is_blank).filter(|word| !word.is_empty()) {
+    for word in settled(text, unseen::without_needless).trim().split(is_blank).filter(|word| !word.is_empty()) {
         if !line.is_empty() {
             line.push(' ');
         }
@@ -32,7 +32,7 @@ pub fn shown(text: &str) -> String {
 
 /// A text that people read: NFC, nothing unseen but what directs the reading, its lines and spaces as they are.
 pub fn read(text: &str) -> String {
-    let text = nfc(&unseen::without_deceiving(text)).replace("\r\n", "\n").replace('\r', "\n");
+    let text = settled(text, unseen::without_deceiving).replace("\r\n", "\n").replace('\r', "\n");
     text.trim().to_owned()
 }
 
@@ -55,18 +55,31 @@ pub fn alike(text: &str) -> String {
     nfc(&without_second_dot(&words.join(" ")))
 }
 
+/// A text in NFC that `tidy` leaves as it is. Whether a sign is needed depends on its neighbours, and taking one out may
+/// bring the marks around it into another order; each round takes out at least one.
+fn settled(text: &str, tidy: impl Fn(&str) -> String) -> String {
+    let mut text = nfc(text);
+    loop {
+        let tidied = nfc(&tidy(&text));
+        if tidied == text {
+            return text;
+        }
+        text = tidied;
+    }
+}
+
 /// The small letter of `İ` is an i and its capital an I; Unicode's mapping for all languages leaves the dot behind, as a mark
 /// that nobody types.
 fn without_second_dot(text: &str) -> String {
-    let mut without = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            'İ' => without.push('I'),
-            '\u{307}' if without.ends_with(['i', 'I']) => {}
-            c => without.push(c),
+    let mut letter = None;
+    let without = text.nfd().filter(|c| {
+        // Other marks of the same letter may stand between it and its dot.
+        if canonical_combining_class(*c) == 0 {
+            letter = Some(*c);
         }
-    }
-    without
+        *c != '\u{307}' || !matches!(letter, Some('i' | 'I'))
+    });
+    without.nfc().collect()
 }
 
 /// Whether a line holds what no line can: a sign that ends it, rings, or ends a text in some program.

@@ -12,7 +12,7 @@ mod signed;
 pub use decode::decode;
 pub use encode::encode;
 pub use guard::{Header, inspect};
-pub use signed::{Author, SignedChange, Valid, validate};
+pub use signed::{Author, SignedChange, Valid, WriteError, validate};
 
 use crate::{ChangeHash, DeviceKey, DocumentId};
 

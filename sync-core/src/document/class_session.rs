@@ -98,7 +98,7 @@ impl Plan {
 impl PlanChange {
     pub(super) fn check(&self) -> Result<(), Refusal> {
         ensure(self.at_ms >= 0, "at_ms", "is before 1970")?;
-        ensure(self.epoch <= u64::from(u32::MAX), "epoch", "is over 2^32 - 1")?;
+        ensure(self.epoch <= limits::EPOCH_MAX, "epoch", "is over 2^32 - 1")?;
         let settles = self.action == PlanAction::Settle;
         ensure(settles == self.plan.is_some(), "plan", "stands exactly when the action is settle")?;
         ensure(settles == self.after.is_some(), "after", "stands exactly when the action is settle")?;

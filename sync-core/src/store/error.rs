@@ -1,6 +1,6 @@
 //! Why the store did not do what was asked. After any of these, nothing of it was written.
 
-use crate::{Locator, Refusal, signing::SignError};
+use crate::{Locator, Refusal, change::WriteError, signing::SignError};
 
 /// A failure of the device store.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -63,6 +63,15 @@ impl From<rusqlite::Error> for StoreError {
             Some(ErrorCode::DiskFull | ErrorCode::TooBig) => Self::Full,
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt(error.to_string()),
             _ => Self::Storage(error.to_string()),
+        }
+    }
+}
+
+impl From<WriteError> for StoreError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Refused(refusal) => Self::Input(refusal),
+            WriteError::Sign(error) => Self::Sign(error),
         }
     }
 }

@@ -69,6 +69,10 @@ const SENTENCES: &[(&str, &str)] = &[
     ("out_of_scope", "The record says something that this phone may not write. Update the app."),
     ("field_invalid", "A part of the record is not valid. Update the app and capture again."),
     ("writer_not_allowed", "You may not write this record: you are not enrolled in the course, or not its lecturer."),
+    (
+        "epoch_out_of_turn",
+        "The session's code was renewed too far ahead of what the server knows. Sync, then renew the code again.",
+    ),
     ("manifest_invalid", "The evidence does not match the record. Capture again."),
     ("manifest_not_opened", "The evidence did not arrive whole. It is sent again by this phone itself."),
     ("generation_lost", "The server wrote this anew. Nothing is lost."),

@@ -199,7 +199,7 @@ fn a_page_over_the_limit_is_not_even_opened_and_lengths_that_lie_cost_nothing() 
     let lying = [0xa2, 0x00, 0x01, 0x03, 0x9a, 0xff, 0xff, 0xff, 0xff];
     assert_eq!(
         Giver::new([1; 32]).read_offer(&hall.phone.store, &lying),
-        Err(RelayError::Message(MessageError::Malformed))
+        Err(RelayError::Message(MessageError::OverLimit))
     );
     let old = hall.giver.hello();
     let mut newer = old.clone();

@@ -4,7 +4,7 @@ use crate::fixtures::*;
 use automerge::{Automerge, Change};
 use muster_sync_core::{
     DocumentName, Refusal,
-    change::{SignedChange, Valid, decode, inspect, validate},
+    change::{Body, SignedChange, Valid, decode, encode, inspect, validate},
     document::*,
     limits,
     signing::{self, SigningKey},
@@ -126,9 +126,21 @@ fn chains_are_judged_from_their_tip() {
 #[test]
 fn the_size_limit_holds_on_both_sides() {
     let name = attendance();
+    // Nobody who writes with `Author` gets such a change signed.
     let with_checks = |size| {
-        let verdict = Verdict { checks: vec![0; size], ..verdict(hash(1), Outcome::Flagged) };
-        chain(&key(1), &name, &[verdict.into()]).remove(0)
+        let entry: Entry = Verdict { checks: vec![0; size], ..verdict(hash(1), Outcome::Flagged) }.into();
+        let tip = genesis::tip(name.id(TENANT), name.kind());
+        let body = Body {
+            writer: key(1).public_key(),
+            document: name.id(TENANT),
+            seq: tip.seq + 1,
+            start_op: tip.max_op + 1,
+            time_s: 1_763_640_000,
+            dep: tip.hash,
+            container_op: entry.container().op(),
+            fields: entry.fields(),
+        };
+        resign(&mut encode(&body).raw_bytes().to_vec(), &name)
     };
     assert!(check(&name, &with_checks(limits::BYTES_SIZE_BYTES_MAX)).is_ok());
     assert_eq!(check(&name, &with_checks(limits::BYTES_SIZE_BYTES_MAX + 1)).unwrap_err().code(), "field_invalid");

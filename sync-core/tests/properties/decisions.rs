@@ -233,7 +233,7 @@ prop_compose! {
         use DecisionAction::*;
         let action = [Confirm, Late, Excuse, Reject, Escalate, Undo, Undo, Undo][usize::from(action)];
         // A hash can only name what existed before it.
-        let earlier = |pick: u8| hash(50 + pick % number.max(1));
+        let earlier = |pick: u8| hash(if number == 0 { 49 } else { 50 + pick % number });
         let after = seen.into_iter().map(earlier).collect();
         let does = Does::decision(action, earlier(of));
         let (writer, by) = (DeviceKey([key; 32]), format!("person-{person}"));

@@ -11,6 +11,7 @@ use crate::blobs::crypt::{Context, MasterKey, OpenError, Purpose};
 use crate::clock::Entropy;
 use crate::config::Config;
 use crate::error::{AppError, AppResult};
+use crate::keys::KeyFile;
 
 /// The key that seals, and those that only open.
 pub(super) struct SecretKeys {
@@ -24,7 +25,7 @@ impl SecretKeys {
         let current = match config.mfa.encryption_key()? {
             Some(key) => MasterKey::new(*key),
             None => {
-                let path = config.data.keys_dir().join("mfa.key");
+                let path = config.data.keys_dir().join(KeyFile::Mfa.file_name());
                 let made = MasterKey::load_or_create(&path, &|bytes: &mut [u8]| entropy.fill(bytes));
                 made.map_err(|error| StartError::Other(error.to_string()))?
             }

@@ -139,12 +139,11 @@ pub(in crate::sync) fn waits(tx: &Tx<'_>, tenant: &TenantId, hash: ChangeHash) -
     Ok(found.is_some())
 }
 
-/// What waits on an account about its own person, or about nobody, and about others: rows and bytes.
-pub(in crate::sync) fn waiting_of(
-    tx: &Tx<'_>,
-    tenant: &TenantId,
-    payer: &str,
-) -> Result<((i64, i64), (i64, i64)), DbError> {
+/// Rows that wait, and their bytes.
+type Waits = (i64, i64);
+
+/// What waits on an account about its own person, or about nobody, and about others.
+pub(in crate::sync) fn waiting_of(tx: &Tx<'_>, tenant: &TenantId, payer: &str) -> Result<(Waits, Waits), DbError> {
     let rows = tx.query(
         "SELECT CASE WHEN subject_id IN ('', payer_id) THEN 1 ELSE 0 END AS is_own, count(*),
              CAST(sum(size_bytes) AS BIGINT)

@@ -3,13 +3,19 @@
 //!
 //! In 1.2 roles stand in roles.csv, in 1.1 in users.csv: whichever is there counts. Passwords in users.csv are never read.
 
+mod columns;
+
 use std::collections::HashMap;
 use std::io::Read;
 use std::sync::Arc;
 
 use jiff::civil::Date;
 
-use super::dates;
+use columns::{
+    Catalogue, ClassColumns, PlaceColumns, Roles, SubjectColumns, UserColumns, bad_reference, day_at, has_ended, id_at,
+    more_useful, no_reference, role_at, same_id,
+};
+
 use super::error::RosterError;
 use super::limits::Limits;
 use super::people::{Course, Ids, Names, Person, PersonColumns, Place, Roster};
@@ -18,7 +24,7 @@ use super::report::{FileRead, Problem};
 use super::source::Source;
 use super::table::{Row, Table};
 use crate::auth::Role;
-use crate::{courses, text};
+use crate::text;
 
 /// Which part of a kind of thing a file holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,18 +116,6 @@ impl Manifest {
         self.modes.get(file).copied().unwrap_or(Mode::Absent)
     }
 }
-
-/// What a course of the catalogue gives to its classes.
-struct Subject {
-    code: String,
-    title: String,
-    has_ended: bool,
-}
-
-/// By sourcedId.
-type Catalogue = HashMap<Box<str>, Subject>;
-/// The role of each user; `None` for one that says nothing to Muster.
-type Roles = HashMap<Box<str>, Option<Role>>;
 
 struct Reading<'a> {
     roster: Roster,
@@ -366,182 +360,4 @@ impl Reading<'_> {
         self.classes.keep(id, index);
         index as u32
     }
-}
-
-struct ClassColumns {
-    id: usize,
-    title: usize,
-    course: usize,
-    code: Option<usize>,
-    status: Option<usize>,
-}
-
-impl ClassColumns {
-    fn read(&self, row: &Row<'_>, id: &str, catalogue: &Catalogue) -> Result<Course, Problem> {
-        let (subject, has_ended) = (catalogue.get(row.id(self.course)?.as_ref()), has_ended(row, self.status)?);
-        let sent = row.get(self.title)?;
-        let title = if sent.is_empty() { subject.map_or("", |subject| &subject.title) } else { sent.as_ref() };
-        let title = courses::parse_title(title)
-            .map_err(|error| row.problem(Some(self.title), error.message(), "give the class a title"))?;
-        let own = row.fact_if(self.code)?;
-        let code = if own.is_empty() { subject.map_or("", |subject| &subject.code) } else { own.as_ref() };
-        let code = code_of(if code.is_empty() { id } else { code });
-        let external_id = Some(id.to_owned());
-        Ok(Course { external_id, code, title: Some(title), has_ended, is_reference: false })
-    }
-}
-
-struct SubjectColumns {
-    id: usize,
-    title: usize,
-    code: Option<usize>,
-    status: Option<usize>,
-}
-
-impl SubjectColumns {
-    /// Of several rows about one course the one that stands counts, wherever it is in the file.
-    fn read(&self, row: &Row<'_>, catalogue: &mut Catalogue) -> Result<(), Problem> {
-        let (id, has_ended) = (row.id(self.id)?, has_ended(row, self.status)?);
-        let subject =
-            Subject { code: row.fact_if(self.code)?.into_owned(), title: row.get(self.title)?.into_owned(), has_ended };
-        match catalogue.get(id.as_ref()) {
-            Some(_) if has_ended => {}
-            Some(before) if !before.has_ended => return Err(same_id(row, self.id)),
-            _ => {
-                catalogue.insert(id.as_ref().into(), subject);
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The nearest code that Muster can store: other signs become hyphens.
-fn code_of(text: &str) -> String {
-    let mut nearest = String::new();
-    for c in text::code(text).chars().take(courses::CODE_CHARS_MAX) {
-        let as_it_is = format!("{nearest}{c}");
-        nearest = if courses::is_code_text(&as_it_is) { as_it_is } else { nearest + "-" };
-    }
-    courses::parse_code(&nearest).unwrap_or_else(|_| format!("{nearest}-1"))
-}
-
-struct UserColumns {
-    id: usize,
-    person: PersonColumns,
-    enabled: Option<usize>,
-    status: Option<usize>,
-    role: Option<usize>,
-    must_have_role: bool,
-}
-
-impl UserColumns {
-    /// The person, and whether a user name was left out; `None` for somebody who is nothing to Muster.
-    fn read(&self, row: &Row<'_>, id: &str, roles: Option<&Roles>) -> Result<Option<(Person, bool)>, Problem> {
-        let named = roles.and_then(|roles| roles.get(id).copied());
-        let role = match (named, self.role) {
-            (Some(role), _) => Some(role),
-            (None, Some(column)) if !row.fact(column)?.is_empty() => Some(role_at(row, column)?),
-            (None, _) if self.must_have_role => {
-                return Err(row.problem(
-                    Some(self.id),
-                    "nothing says which role the user has",
-                    "add a row to roles.csv",
-                ));
-            }
-            (None, _) => None,
-        };
-        if role == Some(None) {
-            return Ok(None);
-        }
-        let (person, left_out) = self.person.read(row)?;
-        let has_left = self.has_left(row)?;
-        Ok(Some((Person { role: role.flatten(), has_left, ..person }, left_out)))
-    }
-
-    fn has_left(&self, row: &Row<'_>) -> Result<bool, Problem> {
-        let enabled = match row.word(self.enabled)?.as_str() {
-            "true" | "1" | "1.0" | "yes" | "" => true,
-            "false" | "0" | "0.0" | "no" => false,
-            _ => return Err(row.problem(self.enabled, "expected true or false", "correct it")),
-        };
-        Ok(has_ended(row, self.status)? || !enabled)
-    }
-}
-
-struct PlaceColumns {
-    class: usize,
-    user: usize,
-    role: usize,
-    status: Option<usize>,
-    end: Option<usize>,
-}
-
-fn id_at(row: &Row<'_>, column: usize) -> Result<String, Problem> {
-    let id = row.id(column)?;
-    if id.is_empty() {
-        return Err(row.problem(Some(column), "the id is missing", "every row needs one that stays the same"));
-    }
-    Ok(id.into_owned())
-}
-
-fn same_id(row: &Row<'_>, column: usize) -> Problem {
-    row.problem(Some(column), "an earlier row has the same id", "remove one of the two")
-}
-
-fn day_at(row: &Row<'_>, column: Option<usize>) -> Result<Option<Date>, Problem> {
-    let text = row.fact_if(column)?;
-    if text.is_empty() {
-        return Ok(None);
-    }
-    let wrong = || {
-        row.problem(
-            column,
-            format!("{text} is no date that can only mean one day"),
-            "write it as 2026-09-01: year, month, day",
-        )
-    };
-    dates::day(&text).map(Some).ok_or_else(wrong)
-}
-
-fn has_ended(row: &Row<'_>, column: Option<usize>) -> Result<bool, Problem> {
-    match row.word(column)?.as_str() {
-        "active" | "" => Ok(false),
-        "tobedeleted" | "inactive" => Ok(true),
-        _ => Err(row.problem(column, "expected active or tobedeleted", "correct the status")),
-    }
-}
-
-/// The role as Muster has it; `None` for one that says nothing to Muster. Nobody becomes an admin by a roster.
-fn role_at(row: &Row<'_>, column: usize) -> Result<Option<Role>, Problem> {
-    let text = row.get(column)?;
-    match text::alike(&text).as_str() {
-        "student" => Ok(Some(Role::Student)),
-        "teacher" => Ok(Some(Role::Lecturer)),
-        "administrator" | "districtadministrator" | "siteadministrator" | "systemadministrator" | "principal" => {
-            Ok(Some(Role::Staff))
-        }
-        "aide" | "counselor" | "guardian" | "parent" | "proctor" | "relative" => Ok(None),
-        other if other.starts_with("ext:") => Ok(None),
-        _ => Err(row.problem(Some(column), format!("{text:?} is no role of OneRoster"), "use student or teacher")),
-    }
-}
-
-fn bad_reference(row: &Row<'_>, column: usize, what: &str, file: &str) -> Problem {
-    let text = format!("the row of this {what} is bad, or says nothing to Muster");
-    row.problem(Some(column), text, format!("correct it in {file} first"))
-}
-
-fn no_reference(row: &Row<'_>, column: usize, what: &str, file: &str) -> Problem {
-    row.problem(Some(column), format!("there is no such {what}"), format!("add it to {file}"))
-}
-
-/// Of somebody's several roles the one that lets them do most with their courses: who teaches must be able to.
-fn more_useful(one: Option<Role>, other: Option<Role>) -> Option<Role> {
-    let use_of = |role: Option<Role>| match role {
-        Some(Role::Lecturer) => 3,
-        Some(Role::Staff) => 2,
-        Some(_) => 1,
-        None => 0,
-    };
-    if use_of(other) > use_of(one) { other } else { one }
 }

@@ -234,7 +234,7 @@ pub fn sign_unread(author: &Author<'_>, entry: &Entry) -> (SignedChange, ChainTi
     };
     let change = encode(&body);
     let hash = ChangeHash(change.hash().0);
-    let signature = author.key.sign(&signing::change_message(document, hash)).unwrap();
+    let signature = author.key.sign(&signing::change_message(document, hash)).expect("a key of a test signs");
     let next = ChainTip { seq: body.seq, hash, max_op: body.max_op() };
     (SignedChange { bytes: change.raw_bytes().to_vec(), signature }, next)
 }

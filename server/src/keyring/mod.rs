@@ -69,10 +69,10 @@ fn expected(db: &Db, config: &Config, key: KeyFile) -> Result<Option<Mark>, Star
     }
     let id = match key {
         KeyFile::Server => db.read_blocking::<_, DbError, _>(queries::server_of_log)?,
-        KeyFile::Master => match db.read_blocking::<_, DbError, _>(queries::any_wrapped)? {
-            Some(wrapped) => Some(material::wrapped_by(config, &wrapped)),
-            None => None,
-        },
+        KeyFile::Master => {
+            let wrapped: Option<_> = db.read_blocking::<_, DbError, _>(queries::any_wrapped)?;
+            wrapped.map(|wrapped| material::wrapped_by(config, &wrapped))
+        }
         KeyFile::Mfa => db.read_blocking::<_, DbError, _>(queries::mfa_key)?,
         _ => None,
     };

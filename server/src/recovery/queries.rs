@@ -266,13 +266,16 @@ pub(super) struct StoredRow {
     pub(super) code_key: Option<Vec<u8>>,
 }
 
-/// The rows of a tenant's log from `first` to `last`, both included; or why one cannot be read.
+/// A row, or why it cannot be read.
+pub(super) type Readable = Result<StoredRow, String>;
+
+/// The rows of a tenant's log from `first` to `last`, both included.
 pub(super) fn stored_rows(
     tx: &Tx<'_>,
     tenant: &TenantId,
     first: i64,
     last: i64,
-) -> Result<Vec<(i64, Result<StoredRow, String>)>, DbError> {
+) -> Result<Vec<(i64, Readable)>, DbError> {
     tx.query(
         "SELECT l.log_index, l.document_id, d.kind, d.key1, d.key2, l.hash, l.change, l.signature, l.received_at,
              r.sealed_code_key

@@ -215,7 +215,7 @@ async fn plan(server: &TestServer, phone: &mut Phone, locator: Locator, course: 
         .db
         .write(move |tx: &Tx<'_>| {
             let appended = log::append(tx, &TenantId::default_tenant(), &name, &valid, &signed, NOON_MS, &[])?;
-            class_sessions::project(tx, &appended)
+            class_sessions::project(tx, &appended).map(drop)
         })
         .await;
     written.unwrap();

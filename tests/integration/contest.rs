@@ -10,7 +10,7 @@ use muster_sync_core::limits::SESSION_ENTRIES_PER_PERSON_MAX;
 use muster_sync_core::sync::message::FateKind;
 use muster_sync_core::{ChangeHash, DocumentName, Locator};
 use muster_tests::Client;
-use muster_tests::lecture::{Lecture, NOON_MS};
+use muster_tests::lecture::{Lecture, NOON_MS, check};
 use muster_tests::phone::{Item, Phone, TENANT};
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -188,6 +188,34 @@ async fn a_new_phone_of_the_planner_contests_nothing() {
     let shown = lecture.lecturer.get(&format!("{SESSIONS}/{locator}")).await.expect(200);
     assert_eq!((&shown["contested"], &shown["rival_plans"]), (&json!(false), &json!(0)));
     assert_eq!(old.status(&format!("{SESSIONS}/{locator}/attendance")).await, 200);
+}
+
+#[tokio::test]
+async fn after_another_word_of_an_admin_records_are_judged_by_that_plans_code() {
+    let lecture = Lecture::begin().await;
+    let admin = lecture.server.client("admin").await;
+    let colleague = lecture.server.client("lecturer").await;
+    let path = format!("/api/v1/courses/{}/lecturers", lecture.course);
+    lecture.lecturer.post(&path, &json!({"user_ids": [colleague.user_id()]})).await.expect(200);
+    // This phone never shared its code key, so its plan's code cannot be checked.
+    let mut rival = Planner::new(&lecture, colleague, &lecture.course, 74).await;
+    let mut student = lecture.student(75).await;
+    let id = lecture.capture(&mut student, &lecture.manifest(None)).await;
+    assert_eq!(check(&lecture.verdict(&id, 1).await, "code")["outcome"], "pass");
+
+    let (plan, rivals) = rival.plan(lecture.locator());
+    rival.accepted(plan).await;
+    let path = format!("{SESSIONS}/{}", lecture.locator());
+    let shown = lecture.lecturer.get(&path).await.expect(200);
+    let plans = shown["plans"].as_array().unwrap();
+    let own = plans.iter().find(|plan| plan["planner"] == lecture.lecturer.user_id()).unwrap();
+    let settle = format!("/api/v1/admin/sessions/{}/settle", lecture.locator());
+    // The course is the same each time; whose code counts is not.
+    for (plan, outcome, n_verdicts) in [(json!(rivals), "unavailable", 2), (own["id"].clone(), "pass", 3)] {
+        admin.post(&settle, &json!({"plan": plan, "reason": "asked_both"})).await.expect(200);
+        let verdict = lecture.verdict(&id, n_verdicts).await;
+        assert_eq!(check(&verdict, "code")["outcome"], outcome, "{verdict:#}");
+    }
 }
 
 #[tokio::test]

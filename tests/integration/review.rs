@@ -344,7 +344,7 @@ async fn a_submission_waits_for_a_plan_that_comes_later() {
         &tenant,
         vec![(name, vec![], Entry::Plan(plan))],
         move |tx, appended| {
-            appended.iter().try_for_each(|entry| class_sessions::project(tx, entry))?;
+            appended.iter().try_for_each(|entry| class_sessions::project(tx, entry).map(drop))?;
             attendance::follow_session(tx, &TenantId::default_tenant(), &locator, NOON_MS)?;
             Ok(())
         },

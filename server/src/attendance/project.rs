@@ -61,16 +61,14 @@ pub(super) fn insert(tx: &Tx<'_>, appended: &Appended, course: Option<&str>) -> 
 }
 
 /// The records of a session follow it: into the course whose plan stands, to whose staff they are shown and by whose
-/// code they are judged; out of every course while several people contest the session.
+/// code they are judged; out of every course while several people contest the session. Called when another plan or key
+/// stands, so all of them are judged anew.
 ///
 /// # Errors
 /// When the database fails.
 pub fn follow_session(tx: &Tx<'_>, tenant: &TenantId, locator: &Locator, now_ms: i64) -> Result<(), DbError> {
     let course = class_sessions::course_of(tx, tenant, locator)?;
     let moving = queries::of_other_course(tx, tenant, locator, course.as_deref())?;
-    if moving.is_empty() {
-        return Ok(());
-    }
     let mut leaving: BTreeMap<&str, BTreeSet<i64>> = BTreeMap::new();
     for (document, before) in &moving {
         let Some(before) = before else { continue };
@@ -84,9 +82,9 @@ pub fn follow_session(tx: &Tx<'_>, tenant: &TenantId, locator: &Locator, now_ms:
     let staff = Channel::CourseStaff(course);
     for (document, _) in moving {
         log::place_in(tx, tenant, &staff, &queries::log_indexes(tx, document)?)?;
-        jobs::enqueue(tx, tenant, JUDGE_JOB, &document.0, now_ms)?;
     }
-    Ok(())
+    let documents = queries::of_session(tx, tenant, locator)?;
+    documents.iter().try_for_each(|document| jobs::enqueue(tx, tenant, JUDGE_JOB, &document.0, now_ms))
 }
 
 fn submission_row(appended: &Appended, submission: &Submission) -> SubmissionRow {

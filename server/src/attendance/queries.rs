@@ -368,6 +368,18 @@ pub(super) fn of_other_course(
     )
 }
 
+/// Every record of a session.
+pub(super) fn of_session(tx: &Tx<'_>, tenant: &TenantId, locator: &Locator) -> Result<Vec<DocumentId>, DbError> {
+    tx.query(
+        "SELECT document_id
+         FROM records
+         WHERE tenant_id = ?1 AND locator = ?2
+         ORDER BY student_id",
+        params![tenant.as_str(), locator.as_str()],
+        |row| Ok(DocumentId(row.get(0)?)),
+    )
+}
+
 pub(super) fn set_course(
     tx: &Tx<'_>,
     tenant: &TenantId,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use muster_sync_core::{
-    DocumentId, DocumentName, Locator,
+    DeviceKey, DocumentId, DocumentName, Locator,
     change::Valid,
     document::{Entry, Label, PlanAction, PlanChange},
     limits,
@@ -27,12 +27,13 @@ pub fn out_of_turn(tx: &Tx<'_>, valid: &Valid) -> Result<bool, DbError> {
     Ok(change.epoch > known.saturating_add(limits::EPOCHS_AHEAD_MAX))
 }
 
-/// Projects a plan or a change of a plan. `attendance::follow_session` then moves the records.
+/// Projects a plan or a change of a plan. Says whether another plan or key of its planner stands now, or none any more:
+/// then `attendance::follow_session` moves the records.
 ///
 /// # Errors
 /// When the database fails.
-pub fn project(tx: &Tx<'_>, appended: &Appended) -> Result<(), DbError> {
-    let DocumentName::ClassSession { locator } = &appended.name else { return Ok(()) };
+pub fn project(tx: &Tx<'_>, appended: &Appended) -> Result<bool, DbError> {
+    let DocumentName::ClassSession { locator } = &appended.name else { return Ok(false) };
     let (tenant, document) = (&appended.tenant, appended.document());
     match &appended.valid.entry {
         Entry::Plan(plan) => {
@@ -57,9 +58,10 @@ pub fn project(tx: &Tx<'_>, appended: &Appended) -> Result<(), DbError> {
             let course = queries::course(tx, tenant, locator)?;
             let by = person(tx, appended, change.by.as_ref())?;
             queries::insert_change(tx, document, appended.log_index, change, (&by, course.as_deref()))?;
-            queries::refresh(tx, document)
+            queries::refresh(tx, document)?;
+            Ok(false)
         }
-        _ => Ok(()),
+        _ => Ok(false),
     }
 }
 
@@ -85,21 +87,29 @@ fn settle(tx: &Tx<'_>, appended: &Appended, change: &PlanChange) -> Result<(), D
     queries::insert_settlement(tx, appended, &settlement)
 }
 
-/// Computes anew which plan stands, and what follows from it.
-fn stand(tx: &Tx<'_>, tenant: &TenantId, locator: &Locator, document: DocumentId) -> Result<(), DbError> {
+/// Computes anew which plan stands, and what follows from it. Says whether that is something else than before.
+fn stand(tx: &Tx<'_>, tenant: &TenantId, locator: &Locator, document: DocumentId) -> Result<bool, DbError> {
+    let before = whose(tx, document)?;
     let plans = queries::plans(tx, document)?;
     let claim = |row: &queries::PlanRow| Claim { planner: row.planner.clone(), course: row.course.clone() };
     let claims: BTreeMap<_, _> = plans.iter().map(|row| (row.hash, claim(row))).collect();
     let settlements = queries::settlements(tx, document)?;
     let (shown, contested) = match plan::standing(&claims, &settlements) {
-        Standing::Unknown => return Ok(()),
+        Standing::Unknown => return Ok(false),
         Standing::Plan(hash) => (plans.iter().find(|row| row.hash == hash), false),
         Standing::Contested => (plans.iter().min_by_key(|row| row.hash), true),
     };
-    let Some(shown) = shown else { return Ok(()) };
+    let Some(shown) = shown else { return Ok(false) };
     let own = plans.iter().filter(|row| claim(row) == claim(shown)).count();
     let rivals = plans.len() - if contested { 1 } else { own };
     let row = queries::Shown { log_index: shown.log_index, contested, course: &shown.course, rivals: rivals as i64 };
     queries::show_plan(tx, tenant, locator, document, &row)?;
-    queries::refresh(tx, document)
+    queries::refresh(tx, document)?;
+    Ok(whose(tx, document)? != before)
+}
+
+/// The plan that the session's row shows, whether that is contested, and the other keys whose codes hold.
+fn whose(tx: &Tx<'_>, document: DocumentId) -> Result<Option<(i64, bool, Vec<DeviceKey>)>, DbError> {
+    let Some((log_index, contested)) = queries::shown(tx, document)? else { return Ok(None) };
+    Ok(Some((log_index, contested, queries::other_keys(tx, document)?)))
 }

@@ -283,6 +283,17 @@ pub(super) struct Shown<'a> {
     pub(super) rivals: i64,
 }
 
+/// The place of the plan that a session's row shows, and whether it is contested.
+pub(super) fn shown(tx: &Tx<'_>, document: DocumentId) -> Result<Option<(i64, bool)>, DbError> {
+    tx.query_one(
+        "SELECT log_index, contested
+         FROM class_sessions
+         WHERE document_id = ?1",
+        params![&document.0],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )
+}
+
 /// Makes the session's row that of a plan. While it is contested, the row names no course, so nobody teaches it.
 pub(super) fn show_plan(
     tx: &Tx<'_>,

@@ -222,10 +222,11 @@ fn project(
         log::append(tx, tenant, &row.name, &row.valid, &row.signed, row.received_at_ms, &channels)?;
     match appended.valid.container {
         Container::Plan | Container::PlanChanges => {
-            class_sessions::project(tx, &appended)?;
+            let is_of_others = class_sessions::project(tx, &appended)?;
+            // Nobody captured for a session that the server planned: its locator was made just then.
+            let is_fresh = by_server && matches!(row.valid.entry, Entry::Plan(_));
             match &row.name {
-                // Nobody captured for a session that the server planned: its locator was made just then.
-                DocumentName::ClassSession { locator } if !(by_server && matches!(row.valid.entry, Entry::Plan(_))) => {
+                DocumentName::ClassSession { locator } if is_of_others && !is_fresh => {
                     attendance::follow_session(tx, tenant, locator, row.received_at_ms)
                 }
                 _ => Ok(()),

@@ -98,9 +98,10 @@ pub(super) async fn settle(
             return Err(AppError::conflict("SESSION_CHANGED", sentence));
         }
         for one in appended {
-            class_sessions::project(tx, one)?;
+            if class_sessions::project(tx, one)? {
+                attendance::follow_session(tx, &sender.tenant, &locator, now_ms)?;
+            }
         }
-        attendance::follow_session(tx, &sender.tenant, &locator, now_ms)?;
         let admission = Admission::new(tx, &sender, server, now_ms);
         quarantine::note(&admission, Which::Session(&locator))?;
         quarantine::judge_again(&admission)?;

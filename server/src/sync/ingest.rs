@@ -8,7 +8,7 @@ use std::sync::Arc;
 use muster_sync_core::{
     ChangeHash, DeviceKey, DocumentId, DocumentName, Locator,
     change::{SignedChange, Valid},
-    document::{ChainStep, Container, Entry, PlanAction, Role, Writer, may_write},
+    document::{ChainStep, Container, Entry, Role, Writer, may_write},
 };
 
 use super::budget::{self, Account};
@@ -435,8 +435,8 @@ impl<'a> Admission<'a> {
     fn project(&self, appended: &Appended, change: &Checked, course: Option<&str>) -> Result<(), DbError> {
         match appended.valid.container {
             Container::Plan | Container::PlanChanges => {
-                class_sessions::project(self.tx, appended)?;
-                self.session_appeared(appended)
+                let is_of_others = class_sessions::project(self.tx, appended)?;
+                self.session_changed(appended, is_of_others)
             }
             Container::Submissions
             | Container::Appeals
@@ -451,19 +451,17 @@ impl<'a> Admission<'a> {
     }
 
     /// A plan may come after what it explains: submissions get their course, and what waited for it is judged again.
-    fn session_appeared(&self, appended: &Appended) -> Result<(), DbError> {
+    fn session_changed(&self, appended: &Appended, is_of_others: bool) -> Result<(), DbError> {
         let DocumentName::ClassSession { locator } = &appended.name else { return Ok(()) };
         let is_plan = matches!(appended.valid.entry, Entry::Plan(_));
-        let settles =
-            matches!(&appended.valid.entry, Entry::PlanChanges(change) if change.action == PlanAction::Settle);
-        if !is_plan && !settles {
+        if is_plan && class_sessions::is_contested(self.tx, &self.sender.tenant, locator)? {
+            self.note_contest(appended, locator)?;
+        }
+        if !is_of_others {
             return Ok(());
         }
         self.courses.borrow_mut().remove(locator);
         attendance::follow_session(self.tx, &self.sender.tenant, locator, self.now_ms)?;
-        if is_plan && class_sessions::is_contested(self.tx, &self.sender.tenant, locator)? {
-            self.note_contest(appended, locator)?;
-        }
         quarantine::note(self, quarantine::Which::Session(locator))
     }
 

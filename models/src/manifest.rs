@@ -131,6 +131,8 @@ pub struct Pipeline {
     pub embedder: String,
     /// The least score of a detection.
     pub detector_score_min: f32,
+    /// The least score of one in a picture in which the first look found nobody.
+    pub detector_second_score_min: f32,
     /// The greatest Euclidean distance that passes.
     pub match_distance_max: f32,
     /// The greatest Euclidean distance that is `face_borderline`; beyond it is `face_mismatch`.

@@ -30,6 +30,13 @@ impl Similarity {
         Self { a: self.a / 2.0, b: self.b / 2.0, tx: self.tx / 2.0, ty: self.ty / 2.0 }
     }
 
+    /// The map that goes through `first` and then through this one.
+    #[must_use]
+    pub fn after(self, first: Self) -> Self {
+        let (tx, ty) = self.apply(first.tx, first.ty);
+        Self { a: self.a * first.a - self.b * first.b, b: self.a * first.b + self.b * first.a, tx, ty }
+    }
+
     /// Where a place in the output lies in the picture.
     #[must_use]
     pub fn apply(self, x: f32, y: f32) -> (f32, f32) {
@@ -198,6 +205,16 @@ mod tests {
         assert!(
             pyramid.sample(Similarity { a: 4.0, ..IDENTITY }, 16, 0..16, 0..16).iter().all(|value| *value == 100.0)
         );
+    }
+
+    #[test]
+    fn one_map_after_another_goes_through_both() {
+        let (first, second) =
+            (Similarity { a: 0.5, b: -2.0, tx: 3.0, ty: 4.0 }, Similarity { a: 1.5, b: 0.5, tx: -7.0, ty: 1.0 });
+        for (x, y) in [(0.0, 0.0), (1.0, 0.0), (-3.0, 8.0)] {
+            let (u, v) = first.apply(x, y);
+            assert_eq!(second.after(first).apply(x, y), second.apply(u, v));
+        }
     }
 
     #[test]

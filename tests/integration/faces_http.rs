@@ -75,7 +75,7 @@ async fn the_selfie_of_the_enrolled_face_matches_and_any_other_picture_is_flagge
         let id = capture(&lecture, &mut phone, &selfie).await;
         let verdict = lecture.verdict(&id, 1).await;
         assert_eq!(flags(&verdict), expected);
-        assert_eq!(verdict["model"], "ssd2-dlib128-mirror.1", "{verdict}");
+        assert_eq!(verdict["model"], "ssd-dlib128-mirror.2", "{verdict}");
         if index < 2 {
             let matched = check(&verdict, "selfie_match");
             let (score, threshold) = (matched["score"].as_f64().unwrap(), matched["threshold"].as_f64().unwrap());
@@ -130,7 +130,7 @@ async fn a_reference_shows_exactly_one_face_that_is_large_enough() {
 
     assert_eq!(student.get(FACE).await.expect(200)["enrolled"], false);
     let enrolled = enroll(&student, anna()).await.expect(201);
-    assert_eq!((&enrolled["replaced"], &enrolled["model"]), (&json!(false), &json!("ssd2-dlib128-mirror/1")));
+    assert_eq!((&enrolled["replaced"], &enrolled["model"]), (&json!(false), &json!("ssd-dlib128-mirror/2")));
     let status = student.get(FACE).await.expect(200);
     assert_eq!((&status["enrolled"], &status["available"]), (&json!(true), &json!(true)));
     enroll(&lecture.lecturer, anna()).await.expect_error(403, "FORBIDDEN");

@@ -110,22 +110,21 @@ async fn read_photo(form: Multipart, bytes_max: usize) -> AppResult<Vec<u8>> {
     Err(AppError::field("image", "the form has no part of this name"))
 }
 
-/// The template of the one usable face.
+/// The template of the one whom the photo is about.
 fn one_face(reading: Reading) -> AppResult<Template> {
     if let Some(template) = reading.template {
         return Ok(template);
     }
-    let usable = reading.faces.iter().filter(|face| face.is_usable()).count();
-    Err(match (reading.faces.len(), usable) {
+    Err(match (reading.faces.len(), reading.n_subjects) {
         (0, _) => no_face(),
         (_, 0) => {
             let sentence = format!("the face is smaller than {FACE_SIDE_MIN_PX} pixels; come closer");
             AppError::new(StatusCode::UNPROCESSABLE_ENTITY, "FACE_TOO_SMALL", sentence)
         }
-        (_, usable) => {
-            let sentence = "the picture shows several faces; a reference shows one person";
+        (_, n_subjects) => {
+            let sentence = "the picture shows several faces of one size; a reference shows one person";
             AppError::new(StatusCode::UNPROCESSABLE_ENTITY, "SEVERAL_FACES", sentence)
-                .with_details(json!({ "faces": usable }))
+                .with_details(json!({ "faces": n_subjects }))
         }
     })
 }

@@ -31,8 +31,8 @@ pub enum FaceFacts {
     Read {
         /// All faces.
         n_faces: u32,
-        /// Those that are large enough to be compared.
-        n_usable: u32,
+        /// Those that the picture may be about: large enough to be compared, and central or as large.
+        n_subjects: u32,
         /// The comparison, if exactly one is.
         comparison: Option<Comparison>,
     },
@@ -142,7 +142,7 @@ async fn read(
 ) -> AppResult<FaceFacts> {
     match reference::read_picture(app, tenant, student, bytes).await? {
         Ok((_, reading)) => Ok(facts(&reading, reference, thresholds)),
-        Err(FaceError::EmptyPicture) => Ok(FaceFacts::Read { n_faces: 0, n_usable: 0, comparison: None }),
+        Err(FaceError::EmptyPicture) => Ok(FaceFacts::Read { n_faces: 0, n_subjects: 0, comparison: None }),
         Err(error) => {
             tracing::warn!(%error, "A selfie could not be read");
             Ok(FaceFacts::Unavailable)
@@ -160,8 +160,7 @@ fn facts(reading: &Reading, reference: &Reference, thresholds: Thresholds) -> Fa
         }
         None => None,
     };
-    let usable = reading.faces.iter().filter(|face| face.is_usable()).count();
-    FaceFacts::Read { n_faces: reading.faces.len() as u32, n_usable: usable as u32, comparison }
+    FaceFacts::Read { n_faces: reading.faces.len() as u32, n_subjects: reading.n_subjects as u32, comparison }
 }
 
 /// What an earlier look at the same selfie found.
@@ -192,7 +191,7 @@ impl Attempt {
     }
 
     fn of(reference_id: &str, model: &str, facts: &FaceFacts) -> Self {
-        let FaceFacts::Read { n_faces, n_usable, comparison } = facts else {
+        let FaceFacts::Read { n_faces, n_subjects, comparison } = facts else {
             return Self::without_reading(reference_id, model, "unavailable");
         };
         let outcome = match comparison.map(|comparison| comparison.judgement) {
@@ -202,7 +201,7 @@ impl Attempt {
             None => "not_one_face",
         };
         Self {
-            faces: Some((*n_faces, *n_usable)),
+            faces: Some((*n_faces, *n_subjects)),
             measured_e6: comparison.map(|comparison| (comparison.distance_e6, comparison.threshold_e6)),
             ..Self::without_reading(reference_id, model, outcome)
         }
@@ -210,7 +209,7 @@ impl Attempt {
 
     /// The facts again; `None` if nothing was computed.
     fn facts(&self) -> Option<FaceFacts> {
-        let (n_faces, n_usable) = self.faces?;
+        let (n_faces, n_subjects) = self.faces?;
         let judgement = match self.outcome.as_str() {
             "match" => Some(Judgement::Match),
             "borderline" => Some(Judgement::Borderline),
@@ -223,7 +222,7 @@ impl Attempt {
             }
             _ => None,
         };
-        Some(FaceFacts::Read { n_faces, n_usable, comparison })
+        Some(FaceFacts::Read { n_faces, n_subjects, comparison })
     }
 }
 
@@ -237,7 +236,7 @@ mod tests {
     fn a_logged_attempt_gives_the_very_same_facts_again() {
         for comparison in [None, Some(0.3), Some(0.55), Some(0.9), Some(f32::NAN)] {
             let comparison = comparison.map(|distance| Comparison::new(distance, THRESHOLDS));
-            let facts = FaceFacts::Read { n_faces: 2, n_usable: 1, comparison };
+            let facts = FaceFacts::Read { n_faces: 2, n_subjects: 1, comparison };
             assert_eq!(Attempt::of("r", "m", &facts).facts(), Some(facts));
         }
     }

@@ -3,7 +3,8 @@
 use muster_models::pixels::{Pyramid, Similarity};
 use ort::session::Session;
 
-use super::{Bounds, FaceError, runtime};
+use super::detect::Found;
+use super::{FaceError, runtime};
 
 /// The side of the picture that the landmark network takes.
 const LANDMARKS_SIDE_PX: usize = 112;
@@ -83,13 +84,13 @@ const MEAN_FACE_Y: [f32; N_INNER_POINTS] = [
 ];
 
 /// The 68 points of a face, in pixels of the picture.
-pub(super) fn landmarks(session: &mut Session, pyramid: &Pyramid<'_>, bounds: Bounds) -> Result<Vec<Point>, FaceError> {
-    let side = LANDMARKS_SIDE_PX as f32;
+pub(super) fn landmarks(session: &mut Session, pyramid: &Pyramid<'_>, found: &Found) -> Result<Vec<Point>, FaceError> {
+    let (side, bounds) = (LANDMARKS_SIDE_PX as f32, found.upright);
     let step = bounds.width.max(bounds.height) / side;
     let (width, height) = (bounds.width / step, bounds.height / step);
     let (margin_x, margin_y) = ((side - width) / 2.0, (side - height) / 2.0);
-    let similarity =
-        Similarity { a: step, b: 0.0, tx: bounds.left - margin_x * step, ty: bounds.top - margin_y * step };
+    let to_frame = Similarity { a: step, b: 0.0, tx: bounds.left - margin_x * step, ty: bounds.top - margin_y * step };
+    let similarity = found.frame.after(to_frame);
     let columns = margin_x.round() as usize..(margin_x + width).round() as usize;
     let rows = margin_y.round() as usize..(margin_y + height).round() as usize;
     let crop = pyramid.sample(similarity, LANDMARKS_SIDE_PX, columns, rows);

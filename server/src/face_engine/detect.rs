@@ -1,4 +1,7 @@
-//! Where faces are: SSD at two scales, because one alone misses large faces, or YuNet at one; one box for each face.
+//! Where faces are: SSD at two scales, because one alone misses large faces, or YuNet at one; one box for each face. Where
+//! that finds nobody to compare, it looks again: smaller, less sure, and with the head to one side.
+
+use std::f32::consts::FRAC_PI_6;
 
 use muster_models::DetectorKind;
 use muster_models::pixels::{Pyramid, Similarity};
@@ -11,59 +14,127 @@ const YUNET_SIDE_PX: usize = 640;
 /// The grids of YuNet: pixels from one cell to the next, and the outputs that belong to them.
 const YUNET_GRIDS: [(usize, [&str; 3]); 3] =
     [(8, ["cls_8", "obj_8", "bbox_8"]), (16, ["cls_16", "obj_16", "bbox_16"]), (32, ["cls_32", "obj_32", "bbox_32"])];
-/// The parts of the canvas that the picture fills: whole for small faces, less than half for large ones.
-const SCALES: [f32; 2] = [1.0, 0.45];
+/// The parts of the canvas that the picture fills for SSD: whole for small faces, less than half for large ones.
+const SSD_PARTS: [f32; 2] = [1.0, 0.45];
+/// The part for YuNet, which sees large faces too.
+const YUNET_PARTS: [f32; 1] = [1.0];
+/// The part of a second look, at which a face that fills the picture is as large as those that the detectors learnt from,
+/// and blur is sharp.
+const SECOND_PART: f32 = 0.3;
+/// The part of a look at a turned picture: a face that is worth comparing is large.
+const TURNED_PART: f32 = 0.45;
+/// How far the head may lean, in radians: detectors miss what leans further, and landmarks follow less.
+const LEANS: [f32; 2] = [FRAC_PI_6, -FRAC_PI_6];
 /// Two boxes that share more of their union are one face.
 const UNION_SHARED_MAX: f32 = 0.4;
 /// A box that lies in another one by more than this is the same face at another scale.
 const SMALLER_SHARED_MAX: f32 = 0.7;
 
-/// A picture drawn into the upper left of a square, and how far apart its pixels are in the picture.
+/// A face, and where it stands upright.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Found {
+    /// As it lies in the picture.
+    pub(super) face: Face,
+    /// Its box in the frame.
+    pub(super) upright: Bounds,
+    /// From the frame to the picture.
+    pub(super) frame: Similarity,
+}
+
+/// How sure the detector has to be, from 0 to 1.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scores {
+    /// At the first look, and of leaning faces.
+    pub(super) first: f32,
+    /// Of upright faces, once the first look found nobody.
+    pub(super) second: f32,
+}
+
+/// A picture as it is looked at: turned, in a frame that holds all of it.
+struct View<'a> {
+    pyramid: &'a Pyramid<'a>,
+    /// From the frame to the picture.
+    frame: Similarity,
+    width: f32,
+    height: f32,
+}
+
+/// A picture drawn into the upper left of a square, and how far apart its pixels are in the frame.
 struct Canvas {
     values: Vec<f32>,
     step: f32,
 }
 
-/// The faces in a picture, the surest first.
+/// The faces in a picture, the surest first. It looks again until one has a side of `side_min_px`, or nothing is left to try.
 pub(super) fn faces(
     session: &mut Session,
     kind: DetectorKind,
     pyramid: &Pyramid<'_>,
-    score_min: f32,
-) -> Result<Vec<Face>, FaceError> {
-    let candidates = match kind {
-        DetectorKind::Ssd => {
-            let mut candidates = Vec::new();
-            for part in SCALES {
-                candidates.extend(ssd_candidates(session, pyramid, part, score_min)?);
-            }
-            candidates
-        }
-        DetectorKind::Yunet => yunet_candidates(session, pyramid, score_min)?,
+    scores: Scores,
+    side_min_px: f32,
+) -> Result<Vec<Found>, FaceError> {
+    let parts: &[f32] = match kind {
+        DetectorKind::Ssd => &SSD_PARTS,
+        DetectorKind::Yunet => &YUNET_PARTS,
     };
-    Ok(one_box_per_face(candidates))
+    let upright = View::turned(pyramid, 0.0);
+    let mut candidates = Vec::new();
+    for part in parts {
+        candidates.extend(look(session, kind, &upright, *part, scores.second)?);
+    }
+    let sure = |candidates: &[Found], score_min: f32| {
+        one_box_per_face(candidates.iter().filter(|found| found.face.score >= score_min).copied().collect())
+    };
+    let first = sure(&candidates, scores.first);
+    let is_somebody = |found: &[Found]| found.iter().any(|found| found.face.side() >= side_min_px);
+    if is_somebody(&first) {
+        return Ok(first);
+    }
+    candidates.extend(look(session, kind, &upright, SECOND_PART, scores.second)?);
+    let second = sure(&candidates, scores.second);
+    if is_somebody(&second) {
+        return Ok(second);
+    }
+    for lean in LEANS {
+        candidates.extend(look(session, kind, &View::turned(pyramid, lean), TURNED_PART, scores.first)?);
+    }
+    let leaning = sure(&candidates, scores.first);
+    Ok(if is_somebody(&leaning) { leaning } else { first })
 }
 
-fn ssd_candidates(
+fn look(
     session: &mut Session,
-    pyramid: &Pyramid<'_>,
+    kind: DetectorKind,
+    view: &View<'_>,
     part: f32,
     score_min: f32,
-) -> Result<Vec<Face>, FaceError> {
-    let canvas = draw(pyramid, SSD_SIDE_PX, part);
+) -> Result<Vec<Found>, FaceError> {
+    match kind {
+        DetectorKind::Ssd => ssd_candidates(session, view, part, score_min),
+        DetectorKind::Yunet => yunet_candidates(session, view, part, score_min),
+    }
+}
+
+fn ssd_candidates(session: &mut Session, view: &View<'_>, part: f32, score_min: f32) -> Result<Vec<Found>, FaceError> {
+    let canvas = view.draw(SSD_SIDE_PX, part);
     let shape = [1, 3, SSD_SIDE_PX, SSD_SIDE_PX];
     let [boxes, scores] = runtime::run(session, shape, &canvas.values, ["boxes", "scores"])?;
     let side = SSD_SIDE_PX as f32 * canvas.step;
     let found = boxes.chunks_exact(4).zip(scores).filter(|(_, score)| *score >= score_min);
     let clipped = found.filter_map(|(edges, score)| {
         let [top, left, bottom, right] = [edges[0], edges[1], edges[2], edges[3]].map(|edge| edge * side);
-        clip(pyramid, [left, top, right, bottom], score)
+        view.found([left, top, right, bottom], score)
     });
     Ok(clipped.collect())
 }
 
-fn yunet_candidates(session: &mut Session, pyramid: &Pyramid<'_>, score_min: f32) -> Result<Vec<Face>, FaceError> {
-    let mut canvas = draw(pyramid, YUNET_SIDE_PX, 1.0);
+fn yunet_candidates(
+    session: &mut Session,
+    view: &View<'_>,
+    part: f32,
+    score_min: f32,
+) -> Result<Vec<Found>, FaceError> {
+    let mut canvas = view.draw(YUNET_SIDE_PX, part);
     // YuNet was trained on blue, green, red.
     let (red, rest) = canvas.values.split_at_mut(YUNET_SIDE_PX * YUNET_SIDE_PX);
     red.swap_with_slice(&mut rest[YUNET_SIDE_PX * YUNET_SIDE_PX..]);
@@ -73,8 +144,7 @@ fn yunet_candidates(session: &mut Session, pyramid: &Pyramid<'_>, score_min: f32
     let mut candidates = Vec::new();
     for ((cell, _), grid) in YUNET_GRIDS.into_iter().zip(outputs.chunks_exact(3)) {
         let found = yunet_boxes(cell, [&grid[0], &grid[1], &grid[2]], score_min);
-        candidates
-            .extend(found.filter_map(|(edges, score)| clip(pyramid, edges.map(|edge| edge * canvas.step), score)));
+        candidates.extend(found.filter_map(|(edges, score)| view.found(edges.map(|edge| edge * canvas.step), score)));
     }
     Ok(candidates)
 }
@@ -97,33 +167,50 @@ fn yunet_boxes<'a>(
     })
 }
 
-/// Draws the picture so that its longer side fills this part of the canvas.
-fn draw(pyramid: &Pyramid<'_>, side: usize, part: f32) -> Canvas {
-    let (width, height) = (pyramid.base().width() as f32, pyramid.base().height() as f32);
-    let step = width.max(height) / (side as f32 * part);
-    let similarity = Similarity { a: step, b: 0.0, tx: 0.0, ty: 0.0 };
-    let (columns, rows) = ((width / step).ceil() as usize, (height / step).ceil() as usize);
-    Canvas { values: pyramid.sample(similarity, side, 0..columns, 0..rows), step }
-}
+impl<'a> View<'a> {
+    /// The picture turned about its middle, so that a head that leans by this many radians to the right stands upright.
+    fn turned(pyramid: &'a Pyramid<'a>, lean: f32) -> Self {
+        let (width, height) = (pyramid.base().width() as f32, pyramid.base().height() as f32);
+        let (b, a) = lean.sin_cos();
+        let (frame_width, frame_height) = (width * a.abs() + height * b.abs(), width * b.abs() + height * a.abs());
+        let turn = Similarity { a, b, tx: 0.0, ty: 0.0 };
+        let (x, y) = turn.apply(frame_width / 2.0, frame_height / 2.0);
+        let frame = Similarity { tx: width / 2.0 - x, ty: height / 2.0 - y, ..turn };
+        Self { pyramid, frame, width: frame_width, height: frame_height }
+    }
 
-/// The part of a box (left, top, right, bottom) that lies in the picture, if there is any.
-fn clip(pyramid: &Pyramid<'_>, [left, top, right, bottom]: [f32; 4], score: f32) -> Option<Face> {
-    let (width, height) = (pyramid.base().width() as f32, pyramid.base().height() as f32);
-    let (left, right) = (left.clamp(0.0, width), right.clamp(0.0, width));
-    let (top, bottom) = (top.clamp(0.0, height), bottom.clamp(0.0, height));
-    let bounds = Bounds { left, top, width: right - left, height: bottom - top };
-    (bounds.width >= 1.0 && bounds.height >= 1.0).then_some(Face { bounds, score })
+    /// Draws the picture so that its longer side fills this part of the canvas.
+    fn draw(&self, side: usize, part: f32) -> Canvas {
+        let step = self.width.max(self.height) / (side as f32 * part);
+        let to_frame = Similarity { a: step, b: 0.0, tx: 0.0, ty: 0.0 };
+        let (columns, rows) = ((self.width / step).ceil() as usize, (self.height / step).ceil() as usize);
+        Canvas { values: self.pyramid.sample(self.frame.after(to_frame), side, 0..columns, 0..rows), step }
+    }
+
+    /// The part of a box (left, top, right, bottom) that lies in the frame, if there is any.
+    fn found(&self, [left, top, right, bottom]: [f32; 4], score: f32) -> Option<Found> {
+        let (left, right) = (left.clamp(0.0, self.width), right.clamp(0.0, self.width));
+        let (top, bottom) = (top.clamp(0.0, self.height), bottom.clamp(0.0, self.height));
+        let upright = Bounds { left, top, width: right - left, height: bottom - top };
+        if upright.width < 1.0 || upright.height < 1.0 {
+            return None;
+        }
+        let (x, y) = self.frame.apply(left + upright.width / 2.0, top + upright.height / 2.0);
+        // A turned box is shown by an upright one of its size around the same middle.
+        let bounds = Bounds { left: x - upright.width / 2.0, top: y - upright.height / 2.0, ..upright };
+        Some(Found { face: Face { bounds, score }, upright, frame: self.frame })
+    }
 }
 
 /// Keeps the surest box of each face.
-fn one_box_per_face(mut candidates: Vec<Face>) -> Vec<Face> {
-    candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
-    let mut kept: Vec<Face> = Vec::new();
+fn one_box_per_face(mut candidates: Vec<Found>) -> Vec<Found> {
+    candidates.sort_by(|a, b| b.face.score.total_cmp(&a.face.score));
+    let mut kept: Vec<Found> = Vec::new();
     for candidate in candidates {
         if kept.len() == FACES_MAX {
             break;
         }
-        if !kept.iter().any(|face| is_same_face(face.bounds, candidate.bounds)) {
+        if !kept.iter().any(|found| is_same_face(found.face.bounds, candidate.face.bounds)) {
             kept.push(candidate);
         }
     }
@@ -140,31 +227,32 @@ fn is_same_face(a: Bounds, b: Bounds) -> bool {
     shared > UNION_SHARED_MAX * (area_a + area_b - shared) || shared > SMALLER_SHARED_MAX * area_a.min(area_b)
 }
 
-impl Bounds {
-    /// The same rectangle in a picture that is this many times as large.
+impl Face {
+    /// The same face in a picture that is this many times as large.
     pub(super) fn enlarged(self, factor: f32) -> Self {
-        Self {
-            left: self.left * factor,
-            top: self.top * factor,
-            width: self.width * factor,
-            height: self.height * factor,
-        }
+        let Bounds { left, top, width, height } = self.bounds;
+        let bounds = Bounds { left: left * factor, top: top * factor, width: width * factor, height: height * factor };
+        Self { bounds, ..self }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use muster_models::pixels::Pixels;
+
     use super::*;
 
-    fn face(left: f32, side: f32, score: f32) -> Face {
-        Face { bounds: Bounds { left, top: 0.0, width: side, height: side }, score }
+    fn found(left: f32, side: f32, score: f32) -> Found {
+        let bounds = Bounds { left, top: 0.0, width: side, height: side };
+        let frame = Similarity { a: 1.0, b: 0.0, tx: 0.0, ty: 0.0 };
+        Found { face: Face { bounds, score }, upright: bounds, frame }
     }
 
     #[test]
     fn one_face_seen_at_two_scales_is_counted_once_and_two_faces_twice() {
-        let kept = one_box_per_face(vec![face(0.0, 100.0, 0.7), face(8.0, 100.0, 0.9), face(20.0, 50.0, 0.8)]);
-        assert_eq!(kept, [face(8.0, 100.0, 0.9)]);
-        assert_eq!(one_box_per_face(vec![face(0.0, 100.0, 0.9), face(80.0, 100.0, 0.8)]).len(), 2);
+        let kept = one_box_per_face(vec![found(0.0, 100.0, 0.7), found(8.0, 100.0, 0.9), found(20.0, 50.0, 0.8)]);
+        assert_eq!(kept.iter().map(|found| found.face).collect::<Vec<_>>(), [found(8.0, 100.0, 0.9).face]);
+        assert_eq!(one_box_per_face(vec![found(0.0, 100.0, 0.9), found(80.0, 100.0, 0.8)]).len(), 2);
     }
 
     #[test]
@@ -181,8 +269,26 @@ mod tests {
     }
 
     #[test]
+    fn a_turned_view_holds_the_whole_picture_and_leads_back_to_it() {
+        let rgb = vec![200; 40 * 20 * 3];
+        let pyramid = Pyramid::new(Pixels::new(40, 20, &rgb).unwrap(), 8);
+        for lean in [0.0, LEANS[0], LEANS[1]] {
+            let view = View::turned(&pyramid, lean);
+            let middle = view.frame.apply(view.width / 2.0, view.height / 2.0);
+            assert!((middle.0 - 20.0).abs() < 1e-3 && (middle.1 - 10.0).abs() < 1e-3, "{middle:?}");
+            let drawn = view.draw(64, 1.0).values.iter().filter(|value| **value > 0.0).count() as f32 / 3.0;
+            let step = view.width.max(view.height) / 64.0;
+            assert!((drawn * step * step - 800.0).abs() < 60.0, "{lean}: all of it is drawn, {}", drawn * step * step);
+            let box_ =
+                [view.width / 2.0 - 4.0, view.height / 2.0 - 4.0, view.width / 2.0 + 4.0, view.height / 2.0 + 4.0];
+            let found = view.found(box_, 0.9).unwrap();
+            assert!((found.face.bounds.left - 16.0).abs() < 1e-3 && (found.face.bounds.top - 6.0).abs() < 1e-3);
+        }
+    }
+
+    #[test]
     fn no_more_faces_are_reported_than_the_limit() {
-        let many = (0..FACES_MAX + 5).map(|index| face(index as f32 * 20.0, 10.0, 0.9)).collect();
+        let many = (0..FACES_MAX + 5).map(|index| found(index as f32 * 20.0, 10.0, 0.9)).collect();
         assert_eq!(one_box_per_face(many).len(), FACES_MAX);
     }
 }

@@ -8,6 +8,7 @@ mod detect;
 mod embed;
 mod pool;
 mod runtime;
+mod subject;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -41,7 +42,9 @@ pub trait FaceEngine: Send + Sync {
 pub struct Reading {
     /// Every face, the surest first.
     pub faces: Vec<Face>,
-    /// The template, present only if exactly one face is large enough to be compared.
+    /// How many of them the picture may be about: the most central one, and all that are at least as large.
+    pub n_subjects: usize,
+    /// The template of the one that it is about; `None` if that is nobody or not clear.
     pub template: Option<Template>,
 }
 
@@ -71,7 +74,12 @@ impl Face {
     /// Whether it is large enough to be compared.
     #[must_use]
     pub fn is_usable(&self) -> bool {
-        self.bounds.width.min(self.bounds.height) >= FACE_SIDE_MIN_PX
+        self.side() >= FACE_SIDE_MIN_PX
+    }
+
+    /// The shorter side, in pixels.
+    fn side(&self) -> f32 {
+        self.bounds.width.min(self.bounds.height)
     }
 }
 

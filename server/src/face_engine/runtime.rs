@@ -10,9 +10,11 @@ use ort::environment::Environment;
 use ort::session::Session;
 use ort::value::TensorRef;
 
+use super::detect::Scores;
 use super::pool::Pool;
 use super::{
-    FaceEngine, FaceError, Reading, Template, Thresholds, Unavailable, WORKING_SIDE_MAX_PX, align, detect, embed,
+    FACE_SIDE_MIN_PX, Face, FaceEngine, FaceError, Reading, Template, Thresholds, Unavailable, WORKING_SIDE_MAX_PX,
+    align, detect, embed, subject,
 };
 
 /// The smallest level that a picture is halved to; smaller ones are never sampled.
@@ -91,26 +93,21 @@ impl FaceEngine for OnnxEngine {
         }
         let pyramid = Pyramid::new(pixels, PYRAMID_SIDE_MIN_PX);
         let mut sessions = self.sessions.take(|| Sessions::open(&self.environment, &self.files))?;
-        let mut faces = detect::faces(
-            &mut sessions.detector,
-            self.pipeline.detector_kind,
-            &pyramid,
-            self.pipeline.detector_score_min,
-        )?;
-        for face in &mut faces {
-            face.bounds = face.bounds.enlarged(enlargement);
-        }
-        let mut usable = faces.iter().filter(|face| face.is_usable());
-        let template = match (usable.next(), usable.next()) {
-            (Some(only), None) => {
-                let bounds = only.bounds.enlarged(1.0 / enlargement);
-                let points = align::landmarks(&mut sessions.landmarks, &pyramid, bounds)?;
+        let scores =
+            Scores { first: self.pipeline.detector_score_min, second: self.pipeline.detector_second_score_min };
+        let (kind, side_min_px) = (self.pipeline.detector_kind, FACE_SIDE_MIN_PX / enlargement);
+        let found = detect::faces(&mut sessions.detector, kind, &pyramid, scores, side_min_px)?;
+        let faces: Vec<Face> = found.iter().map(|found| found.face.enlarged(enlargement)).collect();
+        let subjects = subject::subjects(&faces, (width as f32, height as f32));
+        let template = match subjects[..] {
+            [only] => {
+                let points = align::landmarks(&mut sessions.landmarks, &pyramid, &found[only])?;
                 let values = embed::values(&mut sessions.embedder, &pyramid, align::chip_to_picture(&points))?;
                 Some(Template::new(self.pipeline.version.clone(), values))
             }
             _ => None,
         };
-        Ok(Reading { faces, template })
+        Ok(Reading { faces, n_subjects: subjects.len(), template })
     }
 }
 

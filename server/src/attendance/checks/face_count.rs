@@ -1,4 +1,4 @@
-//! `face_count`: the selfie shows exactly one person. Faces too small to be compared are people in the background.
+//! `face_count`: the selfie is about exactly one person. Smaller faces are people in the background.
 
 use muster_sync_core::evidence::Check;
 
@@ -15,14 +15,14 @@ pub(super) fn check(case: &Case<'_>) -> Check {
         FaceFacts::SelfieMissing => skipped(NAME, "selfie_missing"),
         FaceFacts::SameAsReference => skipped(NAME, "selfie_is_reference"),
         FaceFacts::Unavailable => unavailable(NAME, "face_unavailable"),
-        FaceFacts::Read { n_faces, n_usable, .. } => {
-            let check = match (n_usable, n_faces) {
+        FaceFacts::Read { n_faces, n_subjects, .. } => {
+            let check = match (n_subjects, n_faces) {
                 (1, _) => pass(NAME),
                 (0, 0) => flag(NAME, "no_face"),
                 (0, _) => flag(NAME, "face_too_small"),
                 _ => flag(NAME, "several_faces"),
             };
-            measured(check, f64::from(*n_usable), 1.0)
+            measured(check, f64::from(*n_subjects), 1.0)
         }
     }
 }
@@ -35,7 +35,7 @@ mod tests {
 
     #[test]
     fn one_face_passes_and_none_or_several_are_flagged() {
-        for (n_faces, n_usable, expected) in [
+        for (n_faces, n_subjects, expected) in [
             (1, 1, None),
             (3, 1, None),
             (0, 0, Some("no_face")),
@@ -43,8 +43,8 @@ mod tests {
             (2, 2, Some("several_faces")),
         ] {
             let mut facts = Facts::honest();
-            facts.faces = FaceFacts::Read { n_faces, n_usable, comparison: None };
-            assert_eq!(reason_of(check, &facts).as_deref(), expected, "{n_faces} {n_usable}");
+            facts.faces = FaceFacts::Read { n_faces, n_subjects, comparison: None };
+            assert_eq!(reason_of(check, &facts).as_deref(), expected, "{n_faces} {n_subjects}");
         }
     }
 

@@ -17,7 +17,7 @@ pub(super) fn check(case: &Case<'_>) -> Check {
         FaceFacts::SameAsReference => flag(NAME, "selfie_is_reference"),
         FaceFacts::Unavailable => unavailable(NAME, "face_unavailable"),
         FaceFacts::Read { n_faces: 0, .. } => flag(NAME, "no_face"),
-        FaceFacts::Read { n_usable: 0, .. } => flag(NAME, "face_too_small"),
+        FaceFacts::Read { n_subjects: 0, .. } => flag(NAME, "face_too_small"),
         FaceFacts::Read { comparison: None, .. } => flag(NAME, "several_faces"),
         FaceFacts::Read { comparison: Some(comparison), .. } => {
             let check = match comparison.judgement {
@@ -40,7 +40,7 @@ mod tests {
 
     fn compared(distance: f32) -> FaceFacts {
         let thresholds = Thresholds { match_distance_max: 0.52, borderline_distance_max: 0.58 };
-        FaceFacts::Read { n_faces: 1, n_usable: 1, comparison: Some(Comparison::new(distance, thresholds)) }
+        FaceFacts::Read { n_faces: 1, n_subjects: 1, comparison: Some(Comparison::new(distance, thresholds)) }
     }
 
     fn facts(faces: FaceFacts) -> Facts {
@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn what_was_not_compared_is_no_match() {
-        let read = |n_faces, n_usable| FaceFacts::Read { n_faces, n_usable, comparison: None };
+        let read = |n_faces, n_subjects| FaceFacts::Read { n_faces, n_subjects, comparison: None };
         for (faces, expected, outcome) in [
             (FaceFacts::Off, "faces_off", CheckOutcome::Skipped),
             (FaceFacts::NoReference, "no_reference", CheckOutcome::Flag),

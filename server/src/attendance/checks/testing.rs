@@ -74,7 +74,7 @@ impl Facts {
                 forked_at_ms: None,
             })),
             enrolled: true,
-            faces: FaceFacts::Read { n_faces: 1, n_usable: 1, comparison: Some(Comparison::new(0.3, thresholds)) },
+            faces: FaceFacts::Read { n_faces: 1, n_subjects: 1, comparison: Some(Comparison::new(0.3, thresholds)) },
         }
     }
 

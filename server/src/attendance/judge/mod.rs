@@ -262,6 +262,6 @@ mod tests {
 
     #[test]
     fn a_model_version_becomes_a_code() {
-        assert_eq!(model_code("yunet-dlib128-mirror/1").unwrap().as_str(), "yunet-dlib128-mirror.1");
+        assert_eq!(model_code("yunet-dlib128-mirror/2").unwrap().as_str(), "yunet-dlib128-mirror.2");
     }
 }

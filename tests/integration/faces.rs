@@ -14,7 +14,7 @@ fn read(picture: &RgbImage) -> Reading {
 
 fn judged(a: &RgbImage, b: &RgbImage) -> (f32, Judgement) {
     let engine = engine();
-    let [a, b] = [a, b].map(|picture| engine.read(picture).unwrap().template.unwrap());
+    let [a, b] = [a, b].map(|picture| engine.read(picture).unwrap().subject.unwrap().template);
     let distance = face_engine::distance(&a, &b).unwrap();
     (distance, engine.thresholds().unwrap().judge(distance))
 }
@@ -45,7 +45,7 @@ fn another_person_is_a_mismatch() {
 fn a_picture_without_a_face_has_no_face_and_no_template() {
     for picture in [sample_part(3, NOBODY_IN_SAMPLE_3), RgbImage::new(640, 480), RgbImage::new(1, 1)] {
         let reading = read(&picture);
-        assert!(reading.faces.is_empty() && reading.template.is_none(), "{reading:?}");
+        assert!(reading.faces.is_empty() && reading.subject.is_none(), "{reading:?}");
     }
 }
 
@@ -53,7 +53,7 @@ fn a_picture_without_a_face_has_no_face_and_no_template() {
 fn a_picture_with_two_faces_has_both_and_no_template() {
     let reading = read(&sample_part(6, TWO_IN_SAMPLE_6));
     assert_eq!(reading.faces.len(), 2);
-    assert!(reading.template.is_none());
+    assert!(reading.subject.is_none());
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn threads_share_an_engine_and_agree() {
     let engine = engine();
     let picture = sample_part(1, ANNA_IN_SAMPLE_1);
     std::thread::scope(|scope| {
-        let reading = || engine.read(&picture).unwrap().template.unwrap();
+        let reading = || engine.read(&picture).unwrap().subject.unwrap().template;
         let threads: Vec<_> = (0..5).map(|_| scope.spawn(reading)).collect();
         let templates: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
         assert!(templates.iter().all(|template| *template == templates[0]));

@@ -1,4 +1,4 @@
-//! `POST /students/enroll-face`: the student's own reference photo, and with it the consent to compare selfies.
+//! `POST /students/enroll-face`: the student's own reference photos, and with them the consent to compare selfies.
 
 use axum::extract::{FromRequest, Multipart, Request, State};
 use axum::http::StatusCode;
@@ -16,7 +16,7 @@ use crate::auth::{Allowed, CurrentUser};
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::evidence::{self, Sending, Use};
-use crate::face_engine::{self, FACE_SIDE_MIN_PX, FaceError, Judgement, Reading, Template};
+use crate::face_engine::{self, Advice, FACE_SIDE_MIN_PX, FaceError, Judgement, Reading, Subject, Template};
 use crate::http::{self, Form, Json, RequestId};
 use crate::ids::{TenantId, uuid_text};
 use crate::{jobs, settings};
@@ -35,13 +35,25 @@ pub(super) struct Enrolled {
     #[serde(rename = "enrolled_at", serialize_with = "crate::clock::as_iso")]
     #[schema(value_type = String, format = DateTime)]
     enrolled_at_ms: i64,
+    /// For each photo, what would make it better; empty if it is good.
+    advice: Vec<Vec<PhotoAdvice>>,
+}
+
+/// What would make a photo better.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct PhotoAdvice {
+    /// `too_dark`, `too_bright`, `too_blurred`, `tilted` or `too_small`.
+    code: &'static str,
+    /// What to do.
+    words: &'static str,
 }
 
 /// The photo, as a part of a form.
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "describes the form to OpenAPI")]
 pub(super) struct Photo {
-    /// A JPEG or PNG with exactly one face; `file` and `photo` are taken as names too.
+    /// A JPEG or PNG that is about one face; `file` and `photo` are taken as names too. Up to three of them: their mean is
+    /// nearer to every later selfie than any of them.
     #[schema(value_type = String, format = Binary)]
     image: Vec<u8>,
 }
@@ -55,7 +67,7 @@ pub(super) struct Photo {
         (status = 409, description = "FACES_OFF or REENROLMENT_NEEDS_APPROVAL", body = ErrorEnvelope),
         (status = 413, body = ErrorEnvelope),
         (status = 415, body = ErrorEnvelope),
-        (status = 422, description = "NO_FACE, SEVERAL_FACES, FACE_TOO_SMALL, IMAGE_INVALID", body = ErrorEnvelope),
+        (status = 422, description = "NO_FACE, SEVERAL_FACES, FACE_TOO_SMALL, DIFFERENT_FACES, IMAGE_INVALID", body = ErrorEnvelope),
         (status = 503, description = "FACE_UNAVAILABLE: no models are loaded", body = ErrorEnvelope),
         (status = 507, description = "IMAGES_OF_TODAY_FULL", body = ErrorEnvelope)
     )
@@ -70,14 +82,45 @@ pub(super) async fn enroll_face(
     let form = Multipart::from_request(request, &app).await.map_err(|rejection| {
         AppError::unsupported_media("send the photo as multipart/form-data").with_cause(rejection)
     })?;
-    let bytes = read_photo(form, app.config.image_bytes_max()).await?;
-    let template = match reference::read_picture(&app, &allowed.tenant, &allowed.id.to_string(), &bytes).await? {
-        Ok((_, reading)) => one_face(reading)?,
-        Err(FaceError::EmptyPicture) => return Err(no_face()),
-        Err(error) => return Err(unavailable("the face models failed on this picture").with_cause(error)),
-    };
-    let enrolled = enrol(&app, &allowed, allowed.actor(&id), &bytes, &template).await?;
+    let photos = read_photos(form, app.config.image_bytes_max()).await?;
+    let mut subjects = Vec::with_capacity(photos.len());
+    for bytes in &photos {
+        subjects.push(match reference::read_picture(&app, &allowed.tenant, &allowed.id.to_string(), bytes).await? {
+            Ok((_, reading)) => one_face(reading)?,
+            Err(FaceError::EmptyPicture) => return Err(no_face()),
+            Err(error) => return Err(unavailable("the face models failed on this picture").with_cause(error)),
+        });
+    }
+    let template = mean_of_one_person(&app, &subjects)?;
+    let advice = subjects.iter().map(|subject| subject.quality.advice().into_iter().map(PhotoAdvice::from).collect());
+    let mut enrolled = enrol(&app, &allowed, allowed.actor(&id), &photos, &template).await?;
+    enrolled.advice = advice.collect();
     Ok((StatusCode::CREATED, Json(enrolled)))
+}
+
+impl From<Advice> for PhotoAdvice {
+    fn from(advice: Advice) -> Self {
+        let (code, words) = advice.words();
+        Self { code, words }
+    }
+}
+
+/// Every photo has to match every other one: the mean of two people would match neither, or both.
+fn mean_of_one_person(app: &App, subjects: &[Subject]) -> AppResult<Template> {
+    let thresholds = engine(app)?.thresholds().map_err(|reason| AppError::internal(reason.reason()))?;
+    for (index, one) in subjects.iter().enumerate() {
+        for other in &subjects[..index] {
+            let distance = face_engine::distance(&one.template, &other.template).map_err(AppError::internal)?;
+            if thresholds.judge(distance) != Judgement::Match {
+                let sentence = "these photos do not clearly show the same person; take them anew, one after the other";
+                return Err(AppError::new(StatusCode::UNPROCESSABLE_ENTITY, "DIFFERENT_FACES", sentence)
+                    .with_details(json!({ "photo": index + 1 })));
+            }
+        }
+    }
+    let templates: Vec<Template> = subjects.iter().map(|subject| subject.template.clone()).collect();
+    let mean = Template::mean(&templates).map_err(AppError::internal)?;
+    mean.ok_or_else(|| AppError::internal("a form without a photo was read"))
 }
 
 async fn check_possible(app: &App, tenant: &TenantId) -> AppResult<()> {
@@ -98,22 +141,30 @@ fn unavailable(sentence: &'static str) -> AppError {
     AppError::unavailable("FACE_UNAVAILABLE", sentence, UNAVAILABLE_RETRY_AFTER_S)
 }
 
-/// The first part that is the photo; others are skipped without keeping them.
-async fn read_photo(form: Multipart, bytes_max: usize) -> AppResult<Vec<u8>> {
-    let mut form = Form::new(form, limits::ENROL_PARTS_MAX);
+/// The parts that are photos; others are skipped without keeping them.
+async fn read_photos(form: Multipart, bytes_max: usize) -> AppResult<Vec<Vec<u8>>> {
+    let (mut form, mut photos) = (Form::new(form, limits::ENROL_PARTS_MAX), Vec::new());
     while let Some(field) = form.next().await? {
-        if matches!(field.name(), Some("image" | "file" | "photo")) {
-            let too_large = || AppError::too_large(format!("an image has at most {bytes_max} bytes"));
-            return http::field_bytes(field, bytes_max, too_large).await;
+        if !matches!(field.name(), Some("image" | "file" | "photo")) {
+            continue;
         }
+        if photos.len() == limits::ENROL_PHOTOS_MAX {
+            let sentence = format!("at most {} photos make a reference", limits::ENROL_PHOTOS_MAX);
+            return Err(AppError::field("image", &sentence));
+        }
+        let too_large = || AppError::too_large(format!("an image has at most {bytes_max} bytes"));
+        photos.push(http::field_bytes(field, bytes_max, too_large).await?);
     }
-    Err(AppError::field("image", "the form has no part of this name"))
+    if photos.is_empty() {
+        return Err(AppError::field("image", "the form has no part of this name"));
+    }
+    Ok(photos)
 }
 
-/// The template of the one whom the photo is about.
-fn one_face(reading: Reading) -> AppResult<Template> {
-    if let Some(template) = reading.template {
-        return Ok(template);
+/// The one whom the photo is about.
+fn one_face(reading: Reading) -> AppResult<Subject> {
+    if let Some(subject) = reading.subject {
+        return Ok(subject);
     }
     Err(match (reading.faces.len(), reading.n_subjects) {
         (0, _) => no_face(),
@@ -133,7 +184,13 @@ fn no_face() -> AppError {
     AppError::new(StatusCode::UNPROCESSABLE_ENTITY, "NO_FACE", "no face was found in the picture")
 }
 
-async fn enrol(app: &App, user: &CurrentUser, actor: Actor, bytes: &[u8], template: &Template) -> AppResult<Enrolled> {
+async fn enrol(
+    app: &App,
+    user: &CurrentUser,
+    actor: Actor,
+    photos: &[Vec<u8>],
+    template: &Template,
+) -> AppResult<Enrolled> {
     let subject = user.id.to_string();
     let previous = reference::current(app, &user.tenant, &subject).await?;
     let matches_previous = match &previous {
@@ -145,19 +202,22 @@ async fn enrol(app: &App, user: &CurrentUser, actor: Actor, bytes: &[u8], templa
         None => false,
     };
     check_reenrolment(app, actor.clone(), matches_previous).await?;
-    let photo = evidence::store_image(app, &user.tenant, &subject, ImagePurpose::Reference, bytes).await?;
+    let mut sent = Vec::with_capacity(photos.len());
+    for bytes in photos {
+        sent.push(evidence::store_image(app, &user.tenant, &subject, ImagePurpose::Reference, bytes).await?);
+    }
     let id = uuid_text(&app.new_uuid());
     let row = ReferenceRow {
         sealed_template: reference::seal(app, &user.tenant, &subject, &id, template).await?,
         id,
-        image_sha256: photo.image.sha256,
+        images: sent.iter().map(|photo| photo.image.sha256).collect(),
         model: template.model_version().to_owned(),
         enrolled_at_ms: app.now_ms(),
     };
-    let enrolled =
-        Enrolled { replaced: matches_previous, model: row.model.clone(), enrolled_at_ms: row.enrolled_at_ms };
+    let (model, enrolled_at_ms) = (row.model.clone(), row.enrolled_at_ms);
+    let enrolled = Enrolled { replaced: matches_previous, model, enrolled_at_ms, advice: Vec::new() };
     let expected = previous.as_ref().map(|previous| previous.id.clone());
-    keep(app, actor, row, photo, expected).await?;
+    keep(app, actor, row, sent, expected).await?;
     Ok(enrolled)
 }
 
@@ -190,21 +250,28 @@ async fn check_reenrolment(app: &App, actor: Actor, matches_previous: bool) -> A
 }
 
 /// Puts the reference in its place, unless another one got there first, and has records without one judged again.
-async fn keep(app: &App, actor: Actor, row: ReferenceRow, photo: Sending, expected: Option<String>) -> AppResult<()> {
+async fn keep(
+    app: &App,
+    actor: Actor,
+    row: ReferenceRow,
+    sent: Vec<Sending>,
+    expected: Option<String>,
+) -> AppResult<()> {
     let kept = app.db.write(move |tx: &Tx<'_>| {
         let (tenant, subject, now_ms) = (&actor.tenant, actor.id.as_str(), row.enrolled_at_ms);
         let current = queries::reference(tx, tenant, subject)?;
         if expected.is_some() && current.as_ref().map(|current| &current.id) != expected.as_ref() {
-            photo.settle(tx, tenant, subject, None, now_ms)?;
+            sent.iter().try_for_each(|photo| photo.settle(tx, tenant, subject, None, now_ms))?;
             return Ok(false);
         }
         let result = if current.is_some() { "replaced" } else { "enrolled" };
         queries::put_reference(tx, tenant, subject, &row)?;
-        if let Some(before) = current.filter(|before| before.image_sha256 != row.image_sha256) {
+        let before = current.map_or(Vec::new(), |current| current.images);
+        for sha256 in before.iter().filter(|sha256| !row.images.contains(sha256)) {
             // What a submission names is evidence of its record, and stays.
-            evidence::end(tx, tenant, subject, &before.image_sha256, Use::Reference, now_ms)?;
+            evidence::end(tx, tenant, subject, sha256, Use::Reference, now_ms)?;
         }
-        photo.settle(tx, tenant, subject, Some(Use::Reference), now_ms)?;
+        sent.iter().try_for_each(|photo| photo.settle(tx, tenant, subject, Some(Use::Reference), now_ms))?;
         queries::clear_reenrolment(tx, tenant, subject)?;
         jobs::enqueue(tx, tenant, REFERENCE_JOB, subject.as_bytes(), row.enrolled_at_ms)?;
         note(tx, &actor, Action::FaceEnrol, result, row.enrolled_at_ms)?;

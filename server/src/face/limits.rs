@@ -1,8 +1,11 @@
 //! The bounds of this slice.
 
-/// Bytes of a request that enrols a face: the largest image that UPLOAD_MAX_IMAGE_MB may allow,
-/// and its envelope. What it does allow is looked at while the image is read.
-pub(super) const ENROL_BODY_BYTES_MAX: usize = muster_sync_core::limits::IMAGE_SIZE_BYTES_MAX as usize + 1024 * 1024;
+/// Photos of a reference.
+pub(super) const ENROL_PHOTOS_MAX: usize = 3;
+/// Bytes of a request that enrols a face: as many of the largest image that UPLOAD_MAX_IMAGE_MB may allow,
+/// and their envelope. What it does allow is looked at while the images are read.
+pub(super) const ENROL_BODY_BYTES_MAX: usize =
+    ENROL_PHOTOS_MAX * muster_sync_core::limits::IMAGE_SIZE_BYTES_MAX as usize + 1024 * 1024;
 /// Parts of such a request.
 pub(super) const ENROL_PARTS_MAX: usize = 16;
 /// References that are kept open in memory.

@@ -10,14 +10,16 @@ use crate::params;
 
 pub(super) fn reference(tx: &Tx<'_>, tenant: &TenantId, user: &str) -> Result<Option<ReferenceRow>, DbError> {
     tx.query_one(
-        "SELECT reference_id, image_sha256, model, sealed_template, enrolled_at
+        "SELECT reference_id, image_sha256, model, sealed_template, enrolled_at, more_images
          FROM face_references
          WHERE tenant_id = ?1 AND user_id = ?2",
         params![tenant.as_str(), user],
         |row| {
+            let (first, more): ([u8; 32], Option<Vec<u8>>) = (row.get(1)?, row.get(5)?);
+            let (more, _) = more.as_deref().unwrap_or_default().as_chunks();
             Ok(ReferenceRow {
                 id: row.get(0)?,
-                image_sha256: row.get(1)?,
+                images: std::iter::once(first).chain(more.iter().copied()).collect(),
                 model: row.get(2)?,
                 sealed_template: row.get(3)?,
                 enrolled_at_ms: row.get(4)?,
@@ -27,21 +29,25 @@ pub(super) fn reference(tx: &Tx<'_>, tenant: &TenantId, user: &str) -> Result<Op
 }
 
 pub(super) fn put_reference(tx: &Tx<'_>, tenant: &TenantId, user: &str, row: &ReferenceRow) -> Result<(), DbError> {
+    let (first, more) =
+        row.images.split_first().ok_or_else(|| DbError::Other("a reference without a photo".to_owned()))?;
     tx.send(
         "INSERT INTO face_references
-             (tenant_id, user_id, reference_id, image_sha256, model, sealed_template, enrolled_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+             (tenant_id, user_id, reference_id, image_sha256, model, sealed_template, enrolled_at, more_images)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
          ON CONFLICT (tenant_id, user_id) DO UPDATE
          SET reference_id = excluded.reference_id, image_sha256 = excluded.image_sha256, model = excluded.model,
-             sealed_template = excluded.sealed_template, enrolled_at = excluded.enrolled_at",
+             sealed_template = excluded.sealed_template, enrolled_at = excluded.enrolled_at,
+             more_images = excluded.more_images",
         params![
             tenant.as_str(),
             user,
             row.id.as_str(),
-            &row.image_sha256,
+            first,
             row.model.as_str(),
             &row.sealed_template,
-            row.enrolled_at_ms
+            row.enrolled_at_ms,
+            &more.concat()
         ],
     )
 }

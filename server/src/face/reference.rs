@@ -18,9 +18,9 @@ use crate::ids::TenantId;
 pub(super) struct Reference {
     /// Which one.
     pub(super) id: String,
-    /// The photo.
-    pub(super) image_sha256: [u8; 32],
-    /// What the models make of it.
+    /// The photos.
+    pub(super) images: Vec<[u8; 32]>,
+    /// What the models make of them.
     pub(super) template: Template,
 }
 
@@ -28,7 +28,7 @@ pub(super) struct Reference {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ReferenceRow {
     pub(super) id: String,
-    pub(super) image_sha256: [u8; 32],
+    pub(super) images: Vec<[u8; 32]>,
     pub(super) model: String,
     pub(super) sealed_template: Vec<u8>,
     pub(super) enrolled_at_ms: i64,
@@ -59,7 +59,7 @@ pub(super) async fn current(app: &App, tenant: &TenantId, user: &str) -> AppResu
             None => return Ok(None),
         }
     };
-    let reference = Arc::new(Reference { id: row.id.clone(), image_sha256: row.image_sha256, template });
+    let reference = Arc::new(Reference { id: row.id.clone(), images: row.images.clone(), template });
     cache.insert(row.id, Arc::clone(&reference));
     Ok(Some(reference))
 }
@@ -88,13 +88,17 @@ fn sealed_name(id: &str, model: &str) -> String {
     format!("{id} {model}")
 }
 
-/// Reads the photo again, because templates of two versions cannot be compared.
+/// Reads the photos again, because templates of two versions cannot be compared. One that is lost, or in which the models
+/// find nobody, is left out.
 async fn renew(app: &App, tenant: &TenantId, user: &str, row: &ReferenceRow) -> AppResult<Option<Template>> {
-    let Some(bytes) = evidence::load_image(app, tenant, user, row.image_sha256).await? else { return Ok(None) };
-    let read = read_picture(app, tenant, user, &bytes).await?;
-    let Ok(Some(template)) = read.map(|(_, reading)| reading.template) else {
-        return Ok(None);
-    };
+    let mut templates = Vec::with_capacity(row.images.len());
+    for sha256 in &row.images {
+        let Some(bytes) = evidence::load_image(app, tenant, user, *sha256).await? else { continue };
+        if let Ok((_, reading)) = read_picture(app, tenant, user, &bytes).await? {
+            templates.extend(reading.subject.map(|subject| subject.template));
+        }
+    }
+    let Some(template) = Template::mean(&templates).map_err(AppError::internal)? else { return Ok(None) };
     let sealed = seal(app, tenant, user, &row.id, &template).await?;
     let (tenant, user, id) = (tenant.clone(), user.to_owned(), row.id.clone());
     let model = template.model_version().to_owned();

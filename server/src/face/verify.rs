@@ -115,7 +115,7 @@ pub async fn verify(app: &App, tenant: &TenantId, selfie: &Selfie) -> AppResult<
         log(app, tenant, selfie, Attempt::without_reading("", &model, "no_reference")).await?;
         return Ok((FaceFacts::NoReference, None));
     };
-    if selfie.sha256 == Some(reference.image_sha256) {
+    if selfie.sha256.is_some_and(|sha256| reference.images.contains(&sha256)) {
         log(app, tenant, selfie, Attempt::without_reading(&reference.id, &model, "reference_itself")).await?;
         return Ok((FaceFacts::SameAsReference, None));
     }
@@ -151,7 +151,8 @@ async fn read(
 }
 
 fn facts(reading: &Reading, reference: &Reference, thresholds: Thresholds) -> FaceFacts {
-    let compared = reading.template.as_ref().map(|template| face_engine::distance(template, &reference.template));
+    let compared =
+        reading.subject.as_ref().map(|subject| face_engine::distance(&subject.template, &reference.template));
     let comparison = match compared {
         Some(Ok(distance)) => Some(Comparison::new(distance, thresholds)),
         Some(Err(error)) => {

@@ -26,8 +26,10 @@ pub(super) async fn withdraw_face(
     let written = app.db.write(move |tx: &Tx<'_>| {
         let Some(row) = queries::reference(tx, &tenant, &user)? else { return Ok(None) };
         queries::delete_reference(tx, &tenant, &user)?;
-        // The photo goes with its last use: one that a submission named is evidence of its record, and stays as that.
-        evidence::end(tx, &tenant, &user, &row.image_sha256, Use::Reference, now_ms)?;
+        // A photo goes with its last use: one that a submission named is evidence of its record, and stays as that.
+        for sha256 in &row.images {
+            evidence::end(tx, &tenant, &user, sha256, Use::Reference, now_ms)?;
+        }
         queries::set_reenrolment(tx, &tenant, &user, ("withdrawn", None), now_ms)?;
         let (action, kind, id) = (Action::FaceWithdraw, "face", user.as_str());
         audit::record(tx, &actor, &Event { action, kind, id, reason: None, result: "withdrawn" }, now_ms)?;

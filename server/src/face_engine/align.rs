@@ -121,6 +121,11 @@ pub(super) fn chip_to_picture(points: &[Point]) -> Similarity {
     Similarity { a, b, tx: px - a * cx + b * cy, ty: py - b * cx - a * cy }
 }
 
+/// The aligned face.
+pub(super) fn chip(pyramid: &Pyramid<'_>, chip_to_picture: Similarity) -> Vec<f32> {
+    pyramid.sample(chip_to_picture, CHIP_SIDE_PX, 0..CHIP_SIDE_PX, 0..CHIP_SIDE_PX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use muster_models::pixels::{Pyramid, Similarity, mirrored};
+use muster_models::pixels::mirrored;
 use ort::session::Session;
 use zeroize::Zeroize;
 
@@ -80,6 +80,20 @@ impl Template {
         Self { model_version, values }
     }
 
+    /// The mean of several pictures of one face, which is nearer to the next one than any of them; `None` without a picture.
+    ///
+    /// # Errors
+    /// When they are of different model versions.
+    pub fn mean(templates: &[Self]) -> Result<Option<Self>, ModelMismatch> {
+        let Some(first) = templates.first() else { return Ok(None) };
+        if let Some(other) = templates.iter().find(|other| other.model_version != first.model_version) {
+            return Err(ModelMismatch(first.model_version.clone(), other.model_version.clone()));
+        }
+        let mean = |index: usize| templates.iter().map(|template| template.values[index]).sum::<f32>();
+        let values = std::array::from_fn(|index| mean(index) / templates.len() as f32);
+        Ok(Some(Self::new(first.model_version.clone(), values)))
+    }
+
     /// The version of the models that made it.
     #[must_use]
     pub fn model_version(&self) -> &str {
@@ -126,13 +140,8 @@ impl Drop for Template {
     }
 }
 
-/// The mean of what the embedder says of a face and of its mirror image.
-pub(super) fn values(
-    session: &mut Session,
-    pyramid: &Pyramid<'_>,
-    chip_to_picture: Similarity,
-) -> Result<[f32; TEMPLATE_VALUES], FaceError> {
-    let mut chips = pyramid.sample(chip_to_picture, CHIP_SIDE_PX, 0..CHIP_SIDE_PX, 0..CHIP_SIDE_PX);
+/// The mean of what the embedder says of an aligned face and of its mirror image.
+pub(super) fn values(session: &mut Session, mut chips: Vec<f32>) -> Result<[f32; TEMPLATE_VALUES], FaceError> {
     let mirror_image = mirrored(&chips, CHIP_SIDE_PX);
     chips.extend(mirror_image);
     let [pair] = runtime::run(session, [2, 3, CHIP_SIDE_PX, CHIP_SIDE_PX], &chips, ["values"])?;
@@ -166,6 +175,14 @@ mod tests {
     fn only_templates_of_one_version_are_compared() {
         assert_eq!(distance(&template("m/1", 0.5), &template("m/1", 0.1)), Ok(0.4));
         assert!(distance(&template("m/1", 0.5), &template("m/2", 0.5)).is_err());
+    }
+
+    #[test]
+    fn the_mean_lies_between_its_pictures() {
+        let mean = Template::mean(&[template("m/1", 0.5), template("m/1", 0.1)]).unwrap();
+        assert_eq!(mean, Some(template("m/1", 0.3)));
+        assert_eq!(Template::mean(&[]), Ok(None));
+        assert!(Template::mean(&[template("m/1", 0.5), template("m/2", 0.1)]).is_err());
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod align;
 mod detect;
 mod embed;
 mod pool;
+mod quality;
 mod runtime;
 mod subject;
 
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use image::RgbImage;
 
 pub use embed::{Judgement, ModelMismatch, Template, Thresholds, distance};
+pub use quality::{Advice, Quality};
 pub use runtime::OnnxEngine;
 
 /// Pictures are halved until their longer side has at most this many pixels.
@@ -44,8 +46,17 @@ pub struct Reading {
     pub faces: Vec<Face>,
     /// How many of them the picture may be about: the most central one, and all that are at least as large.
     pub n_subjects: usize,
-    /// The template of the one that it is about; `None` if that is nobody or not clear.
-    pub template: Option<Template>,
+    /// The one that it is about; `None` if that is nobody or not clear.
+    pub subject: Option<Subject>,
+}
+
+/// The face that a picture is about.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// What the models make of it.
+    pub template: Template,
+    /// How good the picture is to compare with.
+    pub quality: Quality,
 }
 
 /// One face.

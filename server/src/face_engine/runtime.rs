@@ -13,8 +13,8 @@ use ort::value::TensorRef;
 use super::detect::Scores;
 use super::pool::Pool;
 use super::{
-    FACE_SIDE_MIN_PX, Face, FaceEngine, FaceError, Reading, Template, Thresholds, Unavailable, WORKING_SIDE_MAX_PX,
-    align, detect, embed, subject,
+    FACE_SIDE_MIN_PX, Face, FaceEngine, FaceError, Quality, Reading, Subject, Template, Thresholds, Unavailable,
+    WORKING_SIDE_MAX_PX, align, detect, embed, subject,
 };
 
 /// The smallest level that a picture is halved to; smaller ones are never sampled.
@@ -99,15 +99,18 @@ impl FaceEngine for OnnxEngine {
         let found = detect::faces(&mut sessions.detector, kind, &pyramid, scores, side_min_px)?;
         let faces: Vec<Face> = found.iter().map(|found| found.face.enlarged(enlargement)).collect();
         let subjects = subject::subjects(&faces, (width as f32, height as f32));
-        let template = match subjects[..] {
+        let subject = match subjects[..] {
             [only] => {
                 let points = align::landmarks(&mut sessions.landmarks, &pyramid, &found[only])?;
-                let values = embed::values(&mut sessions.embedder, &pyramid, align::chip_to_picture(&points))?;
-                Some(Template::new(self.pipeline.version.clone(), values))
+                let chip_to_picture = align::chip_to_picture(&points);
+                let chip = align::chip(&pyramid, chip_to_picture);
+                let quality = Quality::of(&chip, chip_to_picture, faces[only].side());
+                let values = embed::values(&mut sessions.embedder, chip)?;
+                Some(Subject { template: Template::new(self.pipeline.version.clone(), values), quality })
             }
             _ => None,
         };
-        Ok(Reading { faces, n_subjects: subjects.len(), template })
+        Ok(Reading { faces, n_subjects: subjects.len(), subject })
     }
 }
 

@@ -34,6 +34,7 @@ mod hostile;
 mod image_size;
 mod http;
 mod jobs;
+mod key_rotation;
 mod keys;
 mod lost_tail;
 mod mail;

@@ -24,6 +24,7 @@ mod password_reset;
 mod pepper;
 pub(crate) mod passwords;
 pub mod permission;
+mod previous_key;
 mod profile;
 mod queries;
 pub(crate) mod rates;
@@ -49,9 +50,10 @@ pub use default_accounts::{DEMO_ACCOUNTS, open_to_everybody};
 pub use fields::{DisplayName, EXTERNAL_ID_CHARS_MAX, Email, NAME_CHARS_MAX, Username, bounded, optional};
 pub use forms::{FORMS_JOB, forms_batch};
 pub use hashing::{ImportedHash, generate_password, hash_password_blocking};
-pub use mfa::{MfaReset, check_mfa_key, reset_mfa};
+pub use mfa::{MfaReset, check_mfa_key, reseal_secrets, reset_mfa};
 pub use password_reset::{RESET_JOB, reset_batch};
 pub use permission::Permission;
+pub use previous_key::{drop_token_key, keep_token_key};
 pub use rates::unlock::Locks;
 pub use registry::{
     KnownUser, RegistryChange, Withdrawal, change_from_registry, count_users, known_users, make_room, send_user,

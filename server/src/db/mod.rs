@@ -187,6 +187,14 @@ impl Db {
         self.0.notices.is_some()
     }
 
+    /// Whether another program has this database open, too: a server, or a command. Of SQLite nobody can tell. Blocks.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn has_others(&self) -> Result<bool, DbError> {
+        Ok(self.is_shared() && self.read_blocking(postgres::nodes)? > 1)
+    }
+
     /// Tells the other servers of this database that channels moved; a hint.
     pub fn announce(&self, channel_keys: &[i64]) {
         if let Some(notices) = &self.0.notices {

@@ -30,6 +30,7 @@ mod faces_http;
 mod fold;
 mod forks;
 mod health;
+mod head_files;
 mod hostile;
 mod image_size;
 mod http;

@@ -187,6 +187,11 @@ pub fn set_aside(config: &Config, key: KeyFile) -> Result<(), StartError> {
         let removed = std::fs::remove_file(&path);
         removed.and_then(|()| durable::sync_folder(durable::parent_of(&path))).map_err(failed)?;
     }
+    // A rotation that was under way is one no more.
+    match std::fs::remove_file(config.data.keys_dir().join(next_name(key))) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
     if key == KeyFile::Token {
         // What the lost key signed is not to verify any more, nor what the one before it did.
         auth::drop_token_key(&config.data.keys_dir()).map_err(failed)?;

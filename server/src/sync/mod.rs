@@ -15,6 +15,7 @@ mod inspect;
 mod list;
 mod live;
 mod log_state;
+mod people;
 mod prepare;
 mod pull;
 mod quarantine;

@@ -11,6 +11,7 @@ mod golden;
 mod golden_sealed;
 mod hostile;
 mod mutate;
+mod plans;
 mod protocol;
 mod raw;
 mod scopes;

@@ -4,6 +4,7 @@
 mod admin;
 mod audit;
 mod audit_search;
+mod appeals;
 mod attendance_list;
 mod audit_walk;
 mod auth;

@@ -13,6 +13,8 @@ pub(super) struct Existing {
     pub(super) users: Vec<KnownUser>,
     pub(super) courses: Vec<KnownCourse>,
     pub(super) members: HashSet<Member>,
+    /// In how many courses people are, named in the roster or not.
+    pub(super) courses_by_person: HashMap<UserId, u32>,
 }
 
 /// Where things are in [`Existing`], by each of their names.
@@ -39,7 +41,8 @@ impl Existing {
                 members.extend(courses::members_of(tx, tenant, course.id)?);
             }
         }
-        Ok(Self { users, courses, members })
+        let courses_by_person = courses::courses_by_person(tx, tenant)?;
+        Ok(Self { users, courses, members, courses_by_person })
     }
 
     pub(super) fn index(&self, trust_emails: bool) -> Index<'_> {

@@ -24,6 +24,7 @@ mod demo;
 mod description;
 mod device_tokens;
 mod devices;
+mod documents;
 mod doors;
 mod evidence;
 mod faces;

@@ -21,6 +21,7 @@ pub mod sealing;
 pub mod time;
 
 pub mod decision;
+pub mod plan;
 
 pub mod sync;
 

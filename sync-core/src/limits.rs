@@ -93,6 +93,8 @@ pub const SUBMISSIONS_PER_RECORD_MAX: u64 = 50;
 pub const APPEALS_PER_RECORD_MAX: u64 = 20;
 /// Most decisions and marks of one person in one attendance document.
 pub const DECISIONS_PER_PERSON_MAX: u64 = 100;
+/// Most plans, changes and settlements of one person in the document of one class session.
+pub const SESSION_ENTRIES_PER_PERSON_MAX: u64 = 100;
 
 /// Longest wait between two sync attempts, in milliseconds.
 pub const RETRY_CEILING_MS: u64 = 5 * 60 * 1000;

@@ -36,6 +36,7 @@ const TOLD_ELSEWHERE: &[(&str, &str, &str, &str)] = &[
     ("POST", "/auth/password-reset/request", "password_reset.rs", "password.reset_request"),
     ("POST", "/auth/password-reset/confirm", "password_reset.rs", "password.reset"),
     ("POST", "/auth/confirm-email", "password_reset.rs", "email.confirm"),
+    ("POST", "/admin/sessions/{id}/settle", "contest.rs", "class_session.settle"),
     ("POST", "/auth/oauth/exchange", "oidc_accounts.rs", "oauth.sign_in"),
     ("POST", "/auth/oauth/link", "oidc_accounts.rs", "oauth.link"),
     ("POST", "/auth/oauth/{provider}/link", "oidc_accounts.rs", "oauth.link"),

@@ -215,27 +215,30 @@ async fn plan(server: &TestServer, phone: &mut Phone, locator: Locator, course: 
         .db
         .write(move |tx: &Tx<'_>| {
             let appended = log::append(tx, &TenantId::default_tenant(), &name, &valid, &signed, NOON_MS, &[])?;
-            class_sessions::project(tx, &appended)
+            class_sessions::project(tx, &appended).map(drop)
         })
         .await;
     written.unwrap();
 }
 
 #[tokio::test]
-async fn the_first_plan_counts_and_a_rival_only_shows() {
+async fn a_second_plan_contests_the_session_and_whoever_planned_it_sees_both() {
     let server = TestServer::builder().manual_clock(NOON_MS).start().await;
     let lecturer = server.client("lecturer").await;
     let (mine, other) = (course(&lecturer, "CS101").await, course(&lecturer, "CS102").await);
     let (mut first, mut rival) = (Phone::new(lecturer.clone(), 1), Phone::new(lecturer.clone(), 2));
     let locator = Locator::parse("K7M2QX").unwrap();
     plan(&server, &mut first, locator, &mine, NOON_MS).await;
-    plan(&server, &mut rival, locator, &other, NOON_MS + 60_000).await;
-    plan(&server, &mut first, locator, &other, NOON_MS + 60_000).await;
     let shown = lecturer.get(&format!("{SESSIONS}/k7m2qx")).await.expect(200);
-    assert_eq!((&shown["course_id"], &shown["rival_plans"]), (&json!(mine), &json!(2)));
+    assert_eq!((&shown["course_id"], &shown["contested"]), (&json!(mine), &json!(false)));
     assert_eq!((&shown["opens_at"], &shown["planned_for"]), (&json!("2025-11-20T12:00:00.000Z"), &Value::Null));
     // This phone never shared its code key, so the server cannot show its code; it can still end the session.
     assert!(shown.get("session_code").is_none());
     let closed = lecturer.post(&format!("{SESSIONS}/K7M2QX/close"), &json!({})).await.expect(200);
     assert_eq!(closed["status"], "closed");
+    plan(&server, &mut rival, locator, &other, NOON_MS + 60_000).await;
+    plan(&server, &mut first, locator, &other, NOON_MS + 60_000).await;
+    let shown = server.client("admin").await.get(&format!("{SESSIONS}/k7m2qx")).await.expect(200);
+    assert_eq!((&shown["course_id"], &shown["contested"]), (&Value::Null, &json!(true)));
+    assert_eq!(shown["plans"].as_array().unwrap().len(), 3);
 }

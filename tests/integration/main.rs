@@ -16,6 +16,7 @@ mod config;
 mod config_forms;
 mod conformance;
 mod connection;
+mod contest;
 mod courses;
 mod db_contract;
 mod db_statements;

@@ -55,7 +55,7 @@ async fn push(phone: &mut Phone, locator: Locator, entry: Entry) -> Option<Strin
 }
 
 fn begins(epoch: u64, at_ms: i64) -> Entry {
-    PlanChange { action: PlanAction::Regenerate, at_ms, epoch, by: None }.into()
+    PlanChange::new(PlanAction::Regenerate, at_ms, epoch, None).into()
 }
 
 fn path(locator: &Locator, verb: &str) -> String {
@@ -70,7 +70,7 @@ async fn a_phone_begins_epochs_a_little_ahead_of_the_server_and_no_further() {
     for epoch in [ahead + 1, limits::EPOCH_MAX] {
         let refused = push(&mut teacher, locator, begins(epoch, now_ms)).await;
         assert_eq!(refused.as_deref(), Some("epoch_out_of_turn"), "{epoch}");
-        let ends = PlanChange { action: PlanAction::Close, at_ms: now_ms + 1, epoch, by: None };
+        let ends = PlanChange::new(PlanAction::Close, now_ms + 1, epoch, None);
         let refused = push(&mut teacher, locator, ends.into()).await;
         assert_eq!(refused.as_deref(), Some("epoch_out_of_turn"), "{epoch}");
     }
@@ -127,12 +127,8 @@ async fn as_an_earlier_server(lecture: &Lecture) -> i64 {
     let writer = key.public();
     let tip = app.db.read(move |tx: &Tx<'_>| log::tip(tx, document, &writer)).await.map_err(|error: DbError| error);
     let tip = tip.unwrap().unwrap_or_else(|| genesis::tip(document, name.kind()));
-    let change = PlanChange {
-        action: PlanAction::Regenerate,
-        at_ms: lecture.server.clock_ms(),
-        epoch: limits::EPOCH_MAX + 1,
-        by: Label::new(lecture.lecturer.user_id()),
-    };
+    let (at_ms, by) = (lecture.server.clock_ms(), Label::new(lecture.lecturer.user_id()));
+    let change = PlanChange::new(PlanAction::Regenerate, at_ms, limits::EPOCH_MAX + 1, by);
     let entry: Entry = change.into();
     let body = Body {
         writer,

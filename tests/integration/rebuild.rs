@@ -89,7 +89,9 @@ async fn after_a_whole_lecture_every_projection_is_what_the_log_says() {
     for table in &rebuilt.tables {
         assert_eq!((table.differences, &table.first), (0, &None), "{}", table.table);
         assert_eq!(table.present_sha256, table.rebuilt_sha256, "{}", table.table);
-        assert!(table.present_rows > 0 || table.table == "appeals", "{} was not tried", table.table);
+        // The tests of contested sessions settle one and rebuild that.
+        let elsewhere = ["appeals", "class_session_settlements"].contains(&table.table);
+        assert!(table.present_rows > 0 || elsewhere, "{} was not tried", table.table);
     }
     assert!(rebuilt.rows > 20, "{}", rebuilt.rows);
 }

@@ -338,14 +338,14 @@ async fn a_submission_waits_for_a_plan_that_comes_later() {
         by: Label::new(lecture.lecturer.user_id()),
     };
     let name = DocumentName::ClassSession { locator };
-    let (course, tenant) = (lecture.course.clone(), TenantId::default_tenant());
+    let tenant = TenantId::default_tenant();
     log::append_as_server(
         lecture.server.app(),
         &tenant,
         vec![(name, vec![], Entry::Plan(plan))],
         move |tx, appended| {
-            appended.iter().try_for_each(|entry| class_sessions::project(tx, entry))?;
-            attendance::session_appeared(tx, &TenantId::default_tenant(), &locator, &course, NOON_MS)?;
+            appended.iter().try_for_each(|entry| class_sessions::project(tx, entry).map(drop))?;
+            attendance::follow_session(tx, &TenantId::default_tenant(), &locator, NOON_MS)?;
             Ok(())
         },
     )

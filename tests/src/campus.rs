@@ -192,7 +192,7 @@ async fn plan(server: &TestServer, course: CourseId, lecturer: &str, n_sessions:
     }
     for plans in plans.chunks(ENTRIES_AT_ONCE) {
         let written = log::append_as_server(app, &tenant, plans.to_vec(), |tx, appended| {
-            appended.iter().try_for_each(|one| class_sessions::project(tx, one)).map_err(AppError::from)
+            appended.iter().try_for_each(|one| class_sessions::project(tx, one).map(drop)).map_err(AppError::from)
         });
         written.await?;
     }

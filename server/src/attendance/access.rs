@@ -41,6 +41,13 @@ pub(super) fn reviewable(tx: &Tx<'_>, user: &CurrentUser, id: &str) -> AppResult
 pub(super) fn session(tx: &Tx<'_>, user: &CurrentUser, id: &str) -> AppResult<ClassSession> {
     let missing = || AppError::not_found("the class session");
     let session = class_sessions::find_named(tx, user, id)?.ok_or_else(missing)?;
+    if session.contested
+        && user.role == Role::Lecturer
+        && class_sessions::own_plan(tx, user, session.document)?.is_some()
+    {
+        let sentence = "somebody else planned this session too; its records wait until an admin settles whose it is";
+        return Err(AppError::conflict("SESSION_CONTESTED", sentence));
+    }
     if may(tx, user, Some(&session.course), Want::Read)? { Ok(session) } else { Err(missing()) }
 }
 

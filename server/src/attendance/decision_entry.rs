@@ -17,6 +17,7 @@ use super::share::Share;
 use crate::app::App;
 use crate::audit::{self, Action, Actor, Event};
 use crate::auth::CurrentUser;
+use crate::class_sessions;
 use crate::error::{AppError, AppResult};
 use crate::{log, text};
 
@@ -145,8 +146,9 @@ pub(super) async fn append(
     let channels = log::channels_of(&name, record.course.as_deref());
     let (course, decisions_before, all_seen) = (record.course, facts.decisions.len() as u64, wish.seen.is_none());
     let entries = decisions.into_iter().map(|decision| (name.clone(), channels.clone(), decision.into())).collect();
-    let by = user.id.to_string();
+    let (by, tenant, locator) = (user.id.to_string(), user.tenant.clone(), record.locator);
     log::append_as_server(app, &user.tenant, entries, move |tx, appended| {
+        class_sessions::check_course(tx, &tenant, &locator, course.as_deref())?;
         // Who asked to decide about everything that is there must have seen everything that is there.
         if all_seen && queries::decision_count(tx, document)? != decisions_before {
             return Err(AppError::conflict("RECORD_CHANGED", "somebody else decided meanwhile; look at it again"));

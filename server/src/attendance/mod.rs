@@ -41,7 +41,7 @@ use crate::jobs;
 
 pub use fold::Unfolded;
 pub use judge::{JUDGE_BATCH_MAX, device_forked, judge_batch, reference_changed};
-pub use project::{JUDGE_JOB, NOT_AFTER, NOT_BEFORE, project, session_appeared};
+pub use project::{JUDGE_JOB, NOT_AFTER, NOT_BEFORE, follow_session, project};
 pub use rows::{DecisionRow, RecordRow, SubmissionBy, SubmissionRow, VerdictRow, flags_of};
 pub use share::Share;
 

@@ -3,6 +3,8 @@
 //!
 //! A first submission costs three statements: its row, the record's row and the job.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use muster_sync_core::{
     DocumentName, Locator,
     document::{Decision, Entry, Mark, Outcome, Submission, Verdict},
@@ -12,6 +14,7 @@ use muster_sync_core::{
 use super::fold::Unfolded;
 use super::queries;
 use super::rows::{DecisionRow, SubmissionRow, VerdictRow};
+use crate::class_sessions;
 use crate::db::{DbError, Tx};
 use crate::ids::TenantId;
 use crate::jobs;
@@ -57,28 +60,31 @@ pub(super) fn insert(tx: &Tx<'_>, appended: &Appended, course: Option<&str>) -> 
     Ok(true)
 }
 
-/// A plan came after submissions for its session: they get its course, are shown to those who teach it, and are judged.
+/// The records of a session follow it: into the course whose plan stands, to whose staff they are shown and by whose
+/// code they are judged; out of every course while several people contest the session. Called when another plan or key
+/// stands, so all of them are judged anew.
 ///
 /// # Errors
 /// When the database fails.
-pub fn session_appeared(
-    tx: &Tx<'_>,
-    tenant: &TenantId,
-    locator: &Locator,
-    course: &str,
-    now_ms: i64,
-) -> Result<(), DbError> {
-    let documents = queries::without_course(tx, tenant, locator)?;
-    if documents.is_empty() {
-        return Ok(());
+pub fn follow_session(tx: &Tx<'_>, tenant: &TenantId, locator: &Locator, now_ms: i64) -> Result<(), DbError> {
+    let course = class_sessions::course_of(tx, tenant, locator)?;
+    let moving = queries::of_other_course(tx, tenant, locator, course.as_deref())?;
+    let mut leaving: BTreeMap<&str, BTreeSet<i64>> = BTreeMap::new();
+    for (document, before) in &moving {
+        let Some(before) = before else { continue };
+        leaving.entry(before).or_default().extend(queries::log_indexes(tx, *document)?);
     }
-    queries::set_course(tx, tenant, locator, course)?;
-    let staff = Channel::CourseStaff(course.to_owned());
-    for document in documents {
+    for (before, log_indexes) in leaving {
+        log::take_from(tx, tenant, &Channel::CourseStaff(before.to_owned()), &log_indexes)?;
+    }
+    queries::set_course(tx, tenant, locator, course.as_deref())?;
+    let Some(course) = course else { return Ok(()) };
+    let staff = Channel::CourseStaff(course);
+    for (document, _) in moving {
         log::place_in(tx, tenant, &staff, &queries::log_indexes(tx, document)?)?;
-        jobs::enqueue(tx, tenant, JUDGE_JOB, &document.0, now_ms)?;
     }
-    Ok(())
+    let documents = queries::of_session(tx, tenant, locator)?;
+    documents.iter().try_for_each(|document| jobs::enqueue(tx, tenant, JUDGE_JOB, &document.0, now_ms))
 }
 
 fn submission_row(appended: &Appended, submission: &Submission) -> SubmissionRow {

@@ -351,23 +351,45 @@ pub(super) fn newest_appeal(tx: &Tx<'_>, id: DocumentId) -> Result<Option<i64>, 
     Ok(newest.flatten())
 }
 
-/// The records of a session whose course is not known yet.
-pub(super) fn without_course(tx: &Tx<'_>, tenant: &TenantId, locator: &Locator) -> Result<Vec<DocumentId>, DbError> {
+/// The records of a session that another course has, or none, with that course.
+pub(super) fn of_other_course(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    locator: &Locator,
+    course: Option<&str>,
+) -> Result<Vec<(DocumentId, Option<String>)>, DbError> {
+    tx.query(
+        "SELECT document_id, course_id
+         FROM records
+         WHERE tenant_id = ?1 AND locator = ?2 AND COALESCE(course_id, '') <> ?3
+         ORDER BY student_id",
+        params![tenant.as_str(), locator.as_str(), course.unwrap_or_default()],
+        |row| Ok((DocumentId(row.get(0)?), row.get(1)?)),
+    )
+}
+
+/// Every record of a session.
+pub(super) fn of_session(tx: &Tx<'_>, tenant: &TenantId, locator: &Locator) -> Result<Vec<DocumentId>, DbError> {
     tx.query(
         "SELECT document_id
          FROM records
-         WHERE tenant_id = ?1 AND locator = ?2 AND course_id IS NULL
+         WHERE tenant_id = ?1 AND locator = ?2
          ORDER BY student_id",
         params![tenant.as_str(), locator.as_str()],
         |row| Ok(DocumentId(row.get(0)?)),
     )
 }
 
-pub(super) fn set_course(tx: &Tx<'_>, tenant: &TenantId, locator: &Locator, course: &str) -> Result<(), DbError> {
+pub(super) fn set_course(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    locator: &Locator,
+    course: Option<&str>,
+) -> Result<(), DbError> {
     tx.send(
         "UPDATE records
          SET course_id = ?3
-         WHERE tenant_id = ?1 AND locator = ?2 AND course_id IS NULL",
+         WHERE tenant_id = ?1 AND locator = ?2",
         params![tenant.as_str(), locator.as_str(), course],
     )
 }

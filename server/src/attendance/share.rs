@@ -1,4 +1,4 @@
-//! What one person may write into one attendance document: one rule for sync, forms and decisions at a desk.
+//! What one person may write into one document of a record or a class session: one rule for sync, forms and decisions at a desk.
 //!
 //! Everything that is in a document is read and folded whenever something happens to it, so what one person may put
 //! there is bounded, and nobody can use up the share of somebody else. The numbers are in `sync_core::limits`.
@@ -7,6 +7,7 @@ use muster_sync_core::{DocumentId, document::Entry, limits};
 use serde_json::json;
 
 use super::queries;
+use crate::class_sessions;
 use crate::db::{DbError, Tx};
 use crate::error::AppError;
 
@@ -19,6 +20,8 @@ pub enum Share {
     Appeals,
     /// Of each person, decisions and marks together, over all phones and desks.
     Decisions,
+    /// Of each person in the document of a class session: plans and what they do to them.
+    Plans,
 }
 
 impl Share {
@@ -28,6 +31,7 @@ impl Share {
             Entry::Submissions(_) => Some(Self::Submissions),
             Entry::Appeals(_) => Some(Self::Appeals),
             Entry::Decisions(_) | Entry::Marks(_) => Some(Self::Decisions),
+            Entry::Plan(_) | Entry::PlanChanges(_) => Some(Self::Plans),
             _ => None,
         }
     }
@@ -38,6 +42,7 @@ impl Share {
             Self::Submissions => limits::SUBMISSIONS_PER_RECORD_MAX,
             Self::Appeals => limits::APPEALS_PER_RECORD_MAX,
             Self::Decisions => limits::DECISIONS_PER_PERSON_MAX,
+            Self::Plans => limits::SESSION_ENTRIES_PER_PERSON_MAX,
         }
     }
 
@@ -47,6 +52,7 @@ impl Share {
             Self::Submissions => "too_many_submissions",
             Self::Appeals => "too_many_appeals",
             Self::Decisions => "too_many_decisions",
+            Self::Plans => "too_many_plan_changes",
         }
     }
 
@@ -56,6 +62,7 @@ impl Share {
             Self::Submissions => "TOO_MANY_SUBMISSIONS",
             Self::Appeals => "TOO_MANY_APPEALS",
             Self::Decisions => "TOO_MANY_DECISIONS",
+            Self::Plans => "TOO_MANY_PLAN_CHANGES",
         }
     }
 
@@ -65,6 +72,7 @@ impl Share {
             Self::Submissions => "this record has all the submissions that it may have; ask your lecturer to decide",
             Self::Appeals => "this record has all the appeals that it may have; speak to your lecturer",
             Self::Decisions => "you decided about this record as often as one person may; somebody else still can",
+            Self::Plans => "you changed this class session as often as one person may; somebody else still can",
         }
     }
 
@@ -77,6 +85,7 @@ impl Share {
             Self::Submissions => queries::submission_count(tx, document),
             Self::Appeals => queries::appeal_count(tx, document),
             Self::Decisions => queries::decisions_by(tx, document, person),
+            Self::Plans => class_sessions::entries_by(tx, document, person),
         }
     }
 

@@ -301,6 +301,10 @@ async fn append(app: &App, actor: &Actor, request: &Request, seen: &Seen, submis
             let used = budgets::used(tx, &submission.tenant, &student, now_ms)?;
             budgets::spend(tx, &submission.tenant, &student, used.as_ref(), &row, now_ms)?;
             seen.settle(tx, &submission.tenant, &student, Some(submission.document()), now_ms)?;
+            if drafted_course.is_some() {
+                // What is drafted for those who teach a course must not reach them once somebody contests the session.
+                class_sessions::check_course(tx, &submission.tenant, &locator, drafted_course.as_deref())?;
+            }
             if let Some(course) = course.as_ref().filter(|_| drafted_course.is_none()) {
                 // The plan arrived between drafting and writing.
                 let staff = Channel::CourseStaff(course.clone());

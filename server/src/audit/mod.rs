@@ -134,6 +134,10 @@ actions! {
     ClassSessionExpire = "class_session.expire",
     /// A class session got a new code.
     ClassSessionRegenerate = "class_session.regenerate",
+    /// A second person planned a class session that somebody else had planned.
+    ClassSessionContest = "class_session.contest",
+    /// An admin settled whose plan of a class session stands.
+    ClassSessionSettle = "class_session.settle",
     /// A setting of the institution was changed.
     SettingsChange = "settings.change",
     /// A face was enrolled, which is the consent to compare it.

@@ -37,6 +37,9 @@ pub(super) async fn steerable(app: &App, user: &CurrentUser, id: String) -> AppR
     let user = user.clone();
     let read = app.db.read(move |tx| {
         let Some(session) = find_named(tx, &user, &id)? else { return Ok(None) };
+        if session.contested && user.role != Role::Admin {
+            return super::own_plan(tx, &user, session.document);
+        }
         let may = user.role == Role::Admin || teaches(tx, &user, &session.course)?;
         Ok(may.then_some(session))
     });

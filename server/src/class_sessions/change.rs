@@ -83,6 +83,10 @@ async fn change(
     action: PlanAction,
 ) -> AppResult<Json<SessionView>> {
     let session = access::steerable(app, user, id.clone()).await?;
+    if session.contested {
+        let sentence = "somebody else planned this session too; an admin has to settle whose it is";
+        return Err(AppError::conflict("SESSION_CONTESTED", sentence));
+    }
     if !is_done(&session, action, app.now_ms())? {
         append(app, user, request, &session, action).await?;
     }
@@ -109,10 +113,12 @@ async fn append(
     action: PlanAction,
 ) -> AppResult<()> {
     let (actor, now_ms, locator) = (user.actor(request), app.now_ms(), session.locator);
+    let (user_of_share, document) = (user.clone(), session.document);
     let (noted, result) = match action {
         PlanAction::Close => (Action::ClassSessionClose, "closed"),
         PlanAction::Expire => (Action::ClassSessionExpire, "expired"),
         PlanAction::Regenerate => (Action::ClassSessionRegenerate, "new_code"),
+        PlanAction::Settle => return Err(AppError::internal("nobody settles a session here")),
     };
     let by = Label::new(&user.id.to_string()).ok_or_else(|| AppError::internal("an id is not a label"))?;
     let epoch = session.epoch.saturating_add(u64::from(action == PlanAction::Regenerate));
@@ -120,10 +126,13 @@ async fn append(
         let sentence = "the code of this class session cannot be renewed any more; close it and plan another session";
         return Err(AppError::conflict("EPOCHS_USED_UP", sentence));
     }
-    let entry = PlanChange { action, at_ms: now_ms, epoch, by: Some(by) };
+    let entry = PlanChange::new(action, now_ms, epoch, Some(by));
     let name = DocumentName::ClassSession { locator: session.locator };
-    let channels = log::channels_of(&name, Some(&session.course));
+    let course = session.course.clone();
+    let channels = log::channels_of(&name, Some(&course));
     log::append_as_server(app, &user.tenant, vec![(name, channels, entry.into())], move |tx, appended| {
+        super::check_course(tx, &user_of_share.tenant, &locator, Some(&course))?;
+        super::check_share(tx, document, &user_of_share, appended.len() as u64)?;
         for change in appended {
             project(tx, change)?;
         }

@@ -202,7 +202,7 @@ async fn append(app: &App, actor: &Actor, plan: Plan, title: Option<String>) -> 
             vec![(name, channels, plan.clone().into())],
             move |tx, appended| {
                 for planned in appended {
-                    if super::course_of(tx, &planned.tenant, &locator)?.is_some() {
+                    if queries::by_locator(tx, &planned.tenant, &locator)?.is_some() {
                         return Err(AppError::conflict(LOCATOR_TAKEN, "the locator is taken"));
                     }
                     project(tx, planned)?;

@@ -96,7 +96,7 @@ pub(super) async fn list(
             courses = Some(if may { vec![only] } else { Vec::new() });
         }
         let courses = courses.map(|courses| courses.iter().map(CourseId::to_string).collect());
-        let wanted = Wanted { courses, status, now_ms };
+        let wanted = Wanted { courses, planner: user.id.to_string(), status, now_ms };
         let items = queries::page(tx, &user.tenant, &wanted, before, limit + 1)?;
         Ok::<_, DbError>((items, queries::counts(tx, &user.tenant, &wanted)?))
     });

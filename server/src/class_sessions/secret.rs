@@ -1,5 +1,6 @@
 //! The secret of a session: derived from the code key of whoever planned it.
 
+use muster_sync_core::DeviceKey;
 use muster_sync_core::time::session_code::{CodeKey, SessionSecret};
 
 use super::session::ClassSession;
@@ -9,7 +10,7 @@ use crate::error::AppResult;
 use crate::ids::TenantId;
 use crate::log::ServerKey;
 
-/// The secret of a session in one epoch; `None` if its planner's phone never shared its code key.
+/// The secret of a session in one epoch by one of its planner's keys; `None` if that phone never shared its code key.
 ///
 /// # Errors
 /// When the code key cannot be read.
@@ -17,13 +18,14 @@ pub async fn secret_for(
     app: &App,
     tenant: &TenantId,
     session: &ClassSession,
+    planned_by: &DeviceKey,
     epoch: u64,
 ) -> AppResult<Option<SessionSecret>> {
     let server = ServerKey::of(app)?;
     let derive = |key: &CodeKey| SessionSecret::derive(key, session.document, session.code_mode, session.step_s, epoch);
-    if session.planned_by == server.public() {
+    if *planned_by == server.public() {
         return Ok(Some(derive(server.code_key())));
     }
-    let key = devices::code_key(app, tenant, &session.planned_by).await?;
+    let key = devices::code_key(app, tenant, planned_by).await?;
     Ok(key.as_ref().map(derive))
 }

@@ -18,6 +18,9 @@ pub struct ClassSession {
     pub course: String,
     /// The writer of the plan, whose code key gives the secret.
     pub planned_by: DeviceKey,
+    /// Other keys of the same person with a plan for the same course, such as a new phone's, whose code holds as well;
+    /// filled by `find` and `find_document` only.
+    pub other_keys: Vec<DeviceKey>,
     /// The user for whom the server wrote the plan.
     pub by_user: Option<String>,
     /// Start, Unix milliseconds.
@@ -45,6 +48,8 @@ pub struct ClassSession {
     pub planned_at_ms: i64,
     /// What people call it.
     pub title: Option<String>,
+    /// Whether several people planned it and no admin has settled whose plan stands; then it has no course.
+    pub contested: bool,
 }
 
 /// A circle on the ground.
@@ -101,7 +106,7 @@ impl ClassSession {
         match self.ended {
             Some(ended) if ended.at_ms <= now_ms && ended.at_ms < self.closes_at_ms => match ended.action {
                 PlanAction::Expire => SessionStatus::Expired,
-                PlanAction::Close | PlanAction::Regenerate => SessionStatus::Closed,
+                PlanAction::Close | PlanAction::Regenerate | PlanAction::Settle => SessionStatus::Closed,
             },
             _ if now_ms >= self.closes_at_ms => SessionStatus::Expired,
             _ if now_ms < self.opens_at_ms => SessionStatus::Planned,
@@ -138,6 +143,7 @@ mod tests {
             locator: Locator::from_random([0; 4]),
             course: "c".into(),
             planned_by: DeviceKey([0; 32]),
+            other_keys: Vec::new(),
             by_user: None,
             opens_at_ms: 1_000,
             closes_at_ms: 2_000,
@@ -151,6 +157,7 @@ mod tests {
             epochs: Vec::new(),
             planned_at_ms: 0,
             title: None,
+            contested: false,
         }
     }
 

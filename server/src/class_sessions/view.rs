@@ -4,11 +4,13 @@ use muster_sync_core::time::session_code::{CodeClaim, SessionSecret};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::queries;
 use super::secret::secret_for;
 use super::session::{ClassSession, SessionStatus};
 use crate::app::App;
 use crate::clock::iso_utc;
-use crate::error::AppResult;
+use crate::db::DbError;
+use crate::error::{AppError, AppResult};
 use crate::ids::TenantId;
 
 /// A class session.
@@ -20,7 +22,7 @@ pub(super) struct SessionView {
     #[schema(example = "K7M2QX")]
     locator: String,
     /// The course.
-    course_id: String,
+    course_id: Option<String>,
     /// What people call it.
     title: Option<String>,
     /// Where it is in its life.
@@ -43,10 +45,29 @@ pub(super) struct SessionView {
     geofence: Option<GeofenceView>,
     /// The user for whom the server planned it; missing when a lecturer's phone did.
     planned_for: Option<String>,
-    /// Later plans of others for the same locator. They do not count; somebody should ask why they exist.
+    /// Plans of others for the same locator. They do not count; somebody should ask why they exist.
     rival_plans: u64,
+    /// Whether several people say that the session is theirs: its records are shown to nobody who teaches until an admin
+    /// settles whose plan stands, by `POST /admin/sessions/{id}/settle`.
+    contested: bool,
+    /// While it is contested, and for one who asks for this session alone: every plan of it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    plans: Vec<PlanView>,
     #[serde(flatten)]
     code: CodeView,
+}
+
+/// One of several plans of a contested session.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct PlanView {
+    /// Its id.
+    id: String,
+    /// The user who planned it.
+    planner: String,
+    /// For which course.
+    course_id: String,
+    /// When the server had it.
+    received_at: String,
 }
 
 /// A circle on the ground.
@@ -85,7 +106,7 @@ impl SessionView {
         Self {
             id: session.document.to_string(),
             locator: session.locator.to_string(),
-            course_id: session.course.clone(),
+            course_id: Some(session.course.clone()).filter(|course| !course.is_empty()),
             title: session.title.clone(),
             status: session.status_at(now_ms),
             opens_at: iso_utc(session.opens_at_ms),
@@ -102,6 +123,8 @@ impl SessionView {
             }),
             planned_for: session.by_user.clone(),
             rival_plans: session.rival_plans,
+            contested: session.contested,
+            plans: Vec::new(),
             code: CodeView::default(),
         }
     }
@@ -110,11 +133,30 @@ impl SessionView {
     pub(super) async fn with_code(app: &App, tenant: &TenantId, session: &ClassSession) -> AppResult<Self> {
         let now_ms = app.now_ms();
         let mut view = Self::new(session, now_ms);
-        if matches!(view.status, SessionStatus::Planned | SessionStatus::Open) {
-            let secret = secret_for(app, tenant, session, session.epoch_at(now_ms)).await?;
+        if session.contested {
+            let document = session.document;
+            let read = app.db.read(move |tx| queries::plans(tx, document)).await;
+            let plans = read.map_err(|error: DbError| AppError::from(error))?;
+            view.plans = plans.iter().map(PlanView::new).collect();
+        }
+        // Of several plans an admin sees none as the right one, so none has a code; planners see that of their own.
+        let is_nobodys = session.contested && session.course.is_empty();
+        if !is_nobodys && matches!(view.status, SessionStatus::Planned | SessionStatus::Open) {
+            let secret = secret_for(app, tenant, session, &session.planned_by, session.epoch_at(now_ms)).await?;
             view.code = secret.map(|secret| CodeView::new(session, &secret, now_ms)).unwrap_or_default();
         }
         Ok(view)
+    }
+}
+
+impl PlanView {
+    fn new(row: &queries::PlanRow) -> Self {
+        Self {
+            id: row.hash.to_string(),
+            planner: row.planner.clone(),
+            course_id: row.course.clone(),
+            received_at: iso_utc(row.planned_at_ms),
+        }
     }
 }
 

@@ -59,6 +59,7 @@ pub const SERVER_MIGRATIONS: &[Migration] = migrations![
     29 "0029_signed_out_devices",
     30 "0030_epochs",
     31 "0031_keys",
+    32 "0032_session_plans",
 ];
 
 const TABLE: &str = "

@@ -22,4 +22,4 @@ pub use heads::{
 pub use queries::{Stored, entries_of, find, page_of, read, tip};
 pub use replay::{ChannelPlace, leave_out, number_from};
 pub use server_key::ServerKey;
-pub use write::{Appended, append, append_as_server, place_in};
+pub use write::{Appended, append, append_as_server, place_in, take_from};

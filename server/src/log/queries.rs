@@ -262,6 +262,26 @@ pub(super) fn insert_channel_entry(tx: &Tx<'_>, key: i64, number: i64, log_index
     )
 }
 
+/// What a channel holds of the log from `first` on: its number there, and its place in the log.
+pub(super) fn channel_entries_from(tx: &Tx<'_>, key: i64, first: i64) -> Result<Vec<(i64, i64)>, DbError> {
+    tx.query(
+        "SELECT number, log_index
+         FROM channel_entries
+         WHERE channel_key = ?1 AND log_index >= ?2
+         ORDER BY number",
+        params![key, first],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )
+}
+
+pub(super) fn delete_channel_entry(tx: &Tx<'_>, key: i64, number: i64) -> Result<(), DbError> {
+    tx.send(
+        "DELETE FROM channel_entries
+         WHERE channel_key = ?1 AND number = ?2",
+        params![key, number],
+    )
+}
+
 /// Lets the numbers of a tenant's channels go on after `last_number`, if they are not there yet.
 pub(super) fn raise_numbers(tx: &Tx<'_>, tenant: &TenantId, last_number: i64) -> Result<(), DbError> {
     tx.send(

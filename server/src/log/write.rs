@@ -1,6 +1,6 @@
 //! Appending: admitted changes of devices, and changes that the server itself writes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use muster_sync_core::{
@@ -101,6 +101,26 @@ pub fn place_in(tx: &Tx<'_>, tenant: &TenantId, channel: &Channel, log_indexes: 
     let first = queries::take_numbers(tx, tenant, log_indexes.len() as i64)?;
     for (number, log_index) in (first..).zip(log_indexes) {
         queries::insert_channel_entry(tx, key, number, *log_index)?;
+    }
+    Ok(())
+}
+
+/// Takes changes out of a channel: whoever has pulled them has them, and nobody else gets them from there.
+///
+/// # Errors
+/// When the database fails.
+pub fn take_from(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    channel: &Channel,
+    log_indexes: &BTreeSet<i64>,
+) -> Result<(), DbError> {
+    let (Some(first), key) = (log_indexes.first(), channel.key(tenant)) else { return Ok(()) };
+    // No index leads from the log to channels, so the channel is read once, however much leaves it.
+    for (number, log_index) in queries::channel_entries_from(tx, key, *first)? {
+        if log_indexes.contains(&log_index) {
+            queries::delete_channel_entry(tx, key, number)?;
+        }
     }
     Ok(())
 }

@@ -154,7 +154,8 @@ impl<'a> Replay<'a> {
         }
         let (of, asked) = (tenant.clone(), row.clone());
         let channels: Vec<Channel> = self.made.read_blocking::<_, DbError, _>(move |tx: &Tx<'_>| {
-            Ok(log::channels_of(&asked.name, course_of(tx, &of, &asked)?.as_deref()))
+            let course = course_of(tx, &of, &asked)?;
+            class_sessions::channels(tx, &of, &asked.name, &asked.valid.entry, course.as_deref())
         })?;
         let Some(first) = channels.first() else { return Ok(()) };
         let (key, log_index) = (first.key(tenant), row.log_index);
@@ -216,17 +217,17 @@ fn project(
     unfolded: &mut attendance::Unfolded,
 ) -> Result<(), DbError> {
     let course = course_of(tx, tenant, row)?;
-    let channels = log::channels_of(&row.name, course.as_deref());
+    let channels = class_sessions::channels(tx, tenant, &row.name, &row.valid.entry, course.as_deref())?;
     let appended: Appended =
         log::append(tx, tenant, &row.name, &row.valid, &row.signed, row.received_at_ms, &channels)?;
     match appended.valid.container {
         Container::Plan | Container::PlanChanges => {
-            class_sessions::project(tx, &appended)?;
-            match (&row.name, &row.valid.entry) {
-                // Nobody captured for a session that the server planned: its locator was made just then.
-                (DocumentName::ClassSession { locator }, Entry::Plan(plan)) if !by_server => {
-                    let course = plan.course.as_str();
-                    attendance::session_appeared(tx, tenant, locator, course, row.received_at_ms)
+            let is_of_others = class_sessions::project(tx, &appended)?;
+            // Nobody captured for a session that the server planned: its locator was made just then.
+            let is_fresh = by_server && matches!(row.valid.entry, Entry::Plan(_));
+            match &row.name {
+                DocumentName::ClassSession { locator } if is_of_others && !is_fresh => {
+                    attendance::follow_session(tx, tenant, locator, row.received_at_ms)
                 }
                 _ => Ok(()),
             }

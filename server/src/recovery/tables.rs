@@ -1,7 +1,7 @@
 //! Which tables are projections of the log, and which of their columns. Everything else is not made again.
 //!
 //! **Projections**, made again from the log alone (and from today's roles of users, on which a binding depends):
-//! `channel_entries`, `class_sessions`, `class_session_changes`, `records`, `submissions`, `verdicts`, `decisions`,
+//! `channel_entries`, `class_sessions`, `class_session_plans`, `class_session_settlements`, `class_session_changes`, `records`, `submissions`, `verdicts`, `decisions`,
 //! `appeals`, `devices`, and the rows of kind `key` in `device_requests`.
 //!
 //! **Columns in them that are not**, and that a rebuild leaves as they are: `records.awaiting_media` and `updated_at` (a job
@@ -63,9 +63,39 @@ pub const PROJECTIONS: &[Projection] = &[
             "epoch",
             "log_index",
             "planned_at",
+            "contested",
         ],
     ),
-    projection("class_session_changes", &["document_id", "log_index"], &["action", "at", "epoch"]),
+    projection(
+        "class_session_plans",
+        &["document_id", "log_index"],
+        &[
+            "hash",
+            "planner",
+            "course_id",
+            "planned_by",
+            "by_user",
+            "opens_at",
+            "closes_at",
+            "late_after",
+            "code_mode",
+            "step_s",
+            "latitude_e7",
+            "longitude_e7",
+            "radius_m",
+            "planned_at",
+        ],
+    ),
+    projection(
+        "class_session_settlements",
+        &["document_id", "log_index"],
+        &["hash", "writer", "by_user", "plan_hash", "after_hashes"],
+    ),
+    projection(
+        "class_session_changes",
+        &["document_id", "log_index"],
+        &["action", "at", "epoch", "by_user", "course_id"],
+    ),
     Projection {
         kept: &["awaiting_media", "updated_at"],
         ..projection(

@@ -24,7 +24,7 @@ use crate::evidence::{self, SealedManifest};
 use crate::forks::{self, Rival};
 use crate::ids::{TenantId, UserId};
 use crate::log::{self, Appended, Channel, ServerKey};
-use crate::{attendance, class_sessions, courses, limits};
+use crate::{attendance, audit, class_sessions, courses, limits};
 
 /// Who sent a request. Changes are judged by their author; the sender matters only for a device that is not bound yet.
 #[derive(Debug, Clone)]
@@ -83,7 +83,7 @@ pub(super) struct Admission<'a> {
     /// Whether the change that is judged now has waited in quarantine.
     pub(super) waited: Cell<bool>,
     /// Who wrote the change that is judged now, unless the server did.
-    author: Cell<Option<UserId>>,
+    pub(super) author: Cell<Option<UserId>>,
     /// What the people of this request use up.
     pub(super) accounts: RefCell<HashMap<UserId, Account>>,
     /// What waited and is to be judged again, oldest first. A list, and no recursion: a chain may be long.
@@ -254,8 +254,11 @@ impl<'a> Admission<'a> {
                 if is_of_other_user(&change.name, valid.container, &user) {
                     return self.quarantine(change, signed, "device_of_other_user").map(Some);
                 }
-                let Some(teaches) = self.teaches(change, owner.user)? else {
-                    return self.quarantine(change, signed, "session_unknown").map(Some);
+                let teaches = match self.teaches(change, owner.user)? {
+                    Ok(teaches) => teaches,
+                    // Whose it is matters to nobody above those who contest it.
+                    Err("session_contested") if matches!(role, Role::Admin | Role::Reviewer) => false,
+                    Err(reason) => return self.quarantine(change, signed, reason).map(Some),
                 };
                 // A place stays when a role changes, and does not count meanwhile.
                 let teaches = teaches && matches!(role, Role::Lecturer | Role::Admin);
@@ -311,21 +314,24 @@ impl<'a> Admission<'a> {
         Ok(witnessed)
     }
 
-    /// Whether the author teaches the course that the entry belongs to; `None` while that course is not known.
-    fn teaches(&self, change: &Checked, user: UserId) -> Result<Option<bool>, DbError> {
+    /// Whether the author teaches the course that the entry belongs to, or why nobody knows that course.
+    fn teaches(&self, change: &Checked, user: UserId) -> Result<Result<bool, &'static str>, DbError> {
         let course = match (&change.valid.entry, &change.name) {
             (Entry::Plan(plan), _) => Some(plan.course.as_str().to_owned()),
             (Entry::PlanChanges(_), DocumentName::ClassSession { locator })
             | (Entry::Decisions(_) | Entry::Marks(_), DocumentName::Attendance { locator, .. }) => {
                 match self.course_of(locator)? {
                     Some(course) => Some(course),
-                    None => return Ok(None),
+                    None if class_sessions::is_contested(self.tx, &self.sender.tenant, locator)? => {
+                        return Ok(Err("session_contested"));
+                    }
+                    None => return Ok(Err("session_unknown")),
                 }
             }
             _ => None,
         };
-        let Some(Ok(course)) = course.map(|course| course.parse()) else { return Ok(Some(false)) };
-        courses::teaches(self.tx, &self.sender.tenant, course, user).map(Some)
+        let Some(Ok(course)) = course.map(|course| course.parse()) else { return Ok(Ok(false)) };
+        courses::teaches(self.tx, &self.sender.tenant, course, user).map(Ok)
     }
 
     pub(super) fn owner_of(&self, key: &DeviceKey) -> Result<Option<Owner>, DbError> {
@@ -404,7 +410,7 @@ impl<'a> Admission<'a> {
             }
             (DocumentName::DeviceBinding { .. }, _) => None,
         };
-        let channels = log::channels_of(&change.name, course.as_deref());
+        let channels = class_sessions::channels(self.tx, tenant, &change.name, &change.valid.entry, course.as_deref())?;
         // What the log lost and gets back was here when its receipt says so, and is judged by that time.
         let received_at_ms = change.first_received_ms.map_or(self.now_ms, |first_ms| first_ms.min(self.now_ms));
         if let Some(author) = self.author.get() {
@@ -415,7 +421,7 @@ impl<'a> Admission<'a> {
             evidence::keep(self.tx, tenant, student, change.valid.document, seen, self.now_ms)?;
         }
         self.project(&appended, change, course.as_deref())?;
-        self.shares.count(change);
+        self.shares.count(self, change);
         self.moved.borrow_mut().extend(channels);
         Ok(Outcome::Accepted {
             document: appended.document(),
@@ -429,8 +435,8 @@ impl<'a> Admission<'a> {
     fn project(&self, appended: &Appended, change: &Checked, course: Option<&str>) -> Result<(), DbError> {
         match appended.valid.container {
             Container::Plan | Container::PlanChanges => {
-                class_sessions::project(self.tx, appended)?;
-                self.session_appeared(appended)
+                let is_of_others = class_sessions::project(self.tx, appended)?;
+                self.session_changed(appended, is_of_others)
             }
             Container::Submissions
             | Container::Appeals
@@ -445,15 +451,30 @@ impl<'a> Admission<'a> {
     }
 
     /// A plan may come after what it explains: submissions get their course, and what waited for it is judged again.
-    fn session_appeared(&self, appended: &Appended) -> Result<(), DbError> {
-        let (DocumentName::ClassSession { locator }, Entry::Plan(plan)) = (&appended.name, &appended.valid.entry)
-        else {
+    fn session_changed(&self, appended: &Appended, is_of_others: bool) -> Result<(), DbError> {
+        let DocumentName::ClassSession { locator } = &appended.name else { return Ok(()) };
+        let is_plan = matches!(appended.valid.entry, Entry::Plan(_));
+        if is_plan && class_sessions::is_contested(self.tx, &self.sender.tenant, locator)? {
+            self.note_contest(appended, locator)?;
+        }
+        if !is_of_others {
             return Ok(());
-        };
+        }
         self.courses.borrow_mut().remove(locator);
-        let course = plan.course.as_str();
-        attendance::session_appeared(self.tx, &self.sender.tenant, locator, course, self.now_ms)?;
+        attendance::follow_session(self.tx, &self.sender.tenant, locator, self.now_ms)?;
         quarantine::note(self, quarantine::Which::Session(locator))
+    }
+
+    /// Whoever makes a session contested is named: anybody who teaches can, and an admin has to look.
+    fn note_contest(&self, appended: &Appended, locator: &Locator) -> Result<(), DbError> {
+        let Some(owner) = self.owner_of(&appended.valid.writer)? else { return Ok(()) };
+        let id = owner.user.to_string();
+        let (tenant, role) = (self.sender.tenant.clone(), owner.role.as_str().to_owned());
+        // A request carries many changes of many people; the log names this one.
+        let actor = audit::Actor { tenant, id, role, request_id: appended.hash().to_string() };
+        let (action, kind) = (audit::Action::ClassSessionContest, "class_session");
+        let event = audit::Event { action, kind, id: locator.as_str(), reason: None, result: "contested" };
+        audit::record(self.tx, &actor, &event, self.now_ms)
     }
 
     fn quarantine(&self, change: &Checked, signed: &SignedChange, reason: &'static str) -> Result<Outcome, DbError> {

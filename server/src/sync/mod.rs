@@ -6,6 +6,7 @@
 //! For admins, [`list`], [`inspect`] and [`settle`] are the doors to quarantine, [`forks`] shows equivocation.
 
 mod budget;
+mod contest;
 mod entry_view;
 mod exchange;
 mod forks;
@@ -55,6 +56,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(log_state::log_state))
         .routes(routes!(list::list))
         .routes(routes!(inspect::inspect))
+        .routes(routes!(contest::settle))
         .routes(routes!(settle::release))
         .routes(routes!(settle::discard))
         .routes(routes!(settle::release_many))

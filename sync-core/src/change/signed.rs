@@ -184,7 +184,7 @@ mod tests {
     fn what_a_reader_would_refuse_is_never_signed() {
         let key = Counting(SoftwareKey::from_seed(&[7; 32].into()), Mutex::default());
         let name = DocumentName::ClassSession { locator: Locator::from_random([1; 4]) };
-        let change = |epoch| PlanChange { action: PlanAction::Regenerate, at_ms: 0, epoch, by: None }.into();
+        let change = |epoch| PlanChange::new(PlanAction::Regenerate, 0, epoch, None).into();
         let write = |tip, time_s, epoch| {
             Author { key: &key, tenant: "t", name: &name, tip, time_s }.write(&change(epoch)).map(|(_, valid)| valid)
         };

@@ -195,11 +195,11 @@ pub fn join_hashes<'a>(hashes: impl IntoIterator<Item = &'a ChangeHash>) -> Vec<
     hashes.into_iter().flat_map(|hash| hash.0).collect()
 }
 
-fn hashes(joined: &[u8]) -> impl Iterator<Item = ChangeHash> + '_ {
+pub(super) fn hashes(joined: &[u8]) -> impl Iterator<Item = ChangeHash> + '_ {
     joined.chunks_exact(32).filter_map(ChangeHash::from_slice)
 }
 
-fn check_after(after: &[u8]) -> Result<(), Refusal> {
+pub(super) fn check_after(after: &[u8]) -> Result<(), Refusal> {
     let whole = after.len().is_multiple_of(32) && after.len() <= 32 * limits::DECISION_AFTER_MAX;
     ensure(whole, "after", "is not at most 16 hashes of 32 bytes")
 }

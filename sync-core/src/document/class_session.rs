@@ -1,7 +1,8 @@
 //! Entries of a `class-session` document.
 
-use super::field::{Label, ensure, entry, text_enum};
-use crate::{Refusal, limits};
+use super::attendance::{check_after, hashes};
+use super::field::{Code, Label, ensure, entry, text_enum};
+use crate::{ChangeHash, Refusal, limits};
 
 text_enum! {
     /// How the session code behaves.
@@ -22,6 +23,8 @@ text_enum! {
         Expire = "expire",
         /// A new epoch of the code's secret, from `at_ms` on.
         Regenerate = "regenerate",
+        /// Of several plans, the one that `plan` names stands. By admins only.
+        Settle = "settle",
     }
 }
 
@@ -46,7 +49,7 @@ entry! {
         longitude_e7: Option<i64>,
         /// Radius of the geofence in metres, 1 to 10,000.
         radius_m: Option<u64>,
-        /// The user for whom the server wrote it; absent when a lecturer's own device wrote.
+        /// The user who planned it; phones of older versions do not say.
         by: Option<Label>,
     }
 }
@@ -58,10 +61,16 @@ entry! {
         action: PlanAction,
         /// From when it holds, Unix milliseconds.
         at_ms: i64,
-        /// The epoch of the code's secret from then on.
+        /// The epoch of the code's secret from then on; 0 for `settle`.
         epoch: u64,
         /// The user for whom the server wrote it.
         by: Option<Label>,
+        /// For `settle`: the plan that stands.
+        plan: Option<ChangeHash>,
+        /// For `settle`: the settlements that the writer had seen: 32 bytes each, at most 16.
+        after: Option<Vec<u8>>,
+        /// For `settle`: why.
+        reason: Option<Code>,
     }
 }
 
@@ -89,6 +98,22 @@ impl Plan {
 impl PlanChange {
     pub(super) fn check(&self) -> Result<(), Refusal> {
         ensure(self.at_ms >= 0, "at_ms", "is before 1970")?;
-        ensure(self.epoch <= limits::EPOCH_MAX, "epoch", "is over 2^32 - 1")
+        ensure(self.epoch <= limits::EPOCH_MAX, "epoch", "is over 2^32 - 1")?;
+        let settles = self.action == PlanAction::Settle;
+        ensure(settles == self.plan.is_some(), "plan", "stands exactly when the action is settle")?;
+        ensure(settles == self.after.is_some(), "after", "stands exactly when the action is settle")?;
+        ensure(settles == self.reason.is_some(), "reason", "stands exactly when the action is settle")?;
+        self.after.as_deref().map_or(Ok(()), check_after)
+    }
+
+    /// Closes, expires or regenerates.
+    #[must_use]
+    pub fn new(action: PlanAction, at_ms: i64, epoch: u64, by: Option<Label>) -> Self {
+        Self { action, at_ms, epoch, by, plan: None, after: None, reason: None }
+    }
+
+    /// For `settle`: the settlements that the writer had seen.
+    pub fn after(&self) -> impl Iterator<Item = ChangeHash> + '_ {
+        hashes(self.after.as_deref().unwrap_or_default())
     }
 }

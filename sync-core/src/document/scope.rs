@@ -1,6 +1,6 @@
 //! Who may write into which container. A pure function: whoever calls it knows the binding, the role and the course.
 
-use super::{BindingAction, Container, Entry, Request, Source};
+use super::{BindingAction, Container, Entry, PlanAction, Request, Source};
 use crate::{DeviceKey, DocumentName, Refusal};
 
 /// A person's role, by level.
@@ -93,7 +93,9 @@ pub fn may_write(name: &DocumentName, entry: &Entry, writer: Writer<'_>) -> Resu
         Writer::Server => return server_may(name, entry),
         Writer::Applicant { user, key } => asks_for_itself(name, entry, user, key),
         Writer::Device { user, role, teaches } => match container {
-            Container::Plan | Container::PlanChanges => (teaches && role.level() >= 2) || role == Role::Admin,
+            Container::Plan | Container::PlanChanges => {
+                (teaches && role.level() >= 2 && !settles(entry)) || role == Role::Admin
+            }
             Container::Submissions | Container::Appeals => owner(name) == user,
             Container::Verdicts => false,
             Container::Decisions | Container::Marks => {
@@ -120,6 +122,11 @@ fn owner(name: &DocumentName) -> &str {
         DocumentName::Attendance { student, .. } => student,
         DocumentName::DeviceBinding { user } => user,
     }
+}
+
+/// Which plan of a contested session stands is no word of one of those who contest it.
+fn settles(entry: &Entry) -> bool {
+    matches!(entry, Entry::PlanChanges(change) if change.action == PlanAction::Settle)
 }
 
 /// The server writes anywhere, but names the person for whom it does, and nobody judges their own record. To end the key of

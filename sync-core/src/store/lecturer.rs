@@ -103,7 +103,7 @@ impl DeviceStore {
             latitude_e7,
             longitude_e7,
             radius_m,
-            by: None,
+            by: Label::new(&self.account()?.user),
         };
         self.write(|tx| {
             let locator = fresh_locator(tx, random)?;
@@ -132,7 +132,7 @@ impl DeviceStore {
                 return Err(StoreError::SessionUnknown(locator));
             }
             let epoch = epoch(&entries, i64::MAX) + u64::from(action == PlanAction::Regenerate);
-            let entry = PlanChange { action, at_ms, epoch, by: None }.into();
+            let entry = PlanChange::new(action, at_ms, epoch, None).into();
             let draft = author::Draft { name: &name, entry, wall_ms: at_ms, manifest: None, code_key: None };
             Ok(author::append(tx, signer, &draft)?.1)
         })

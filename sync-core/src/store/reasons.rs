@@ -22,6 +22,10 @@ const SENTENCES: &[(&str, &str)] = &[
         "session_unknown",
         "The server does not know this class session yet. It waits until the lecturer's phone has synced.",
     ),
+    (
+        "session_contested",
+        "Several people say that this class session is theirs. It waits until the administration has decided.",
+    ),
     ("chain_gap", "An earlier record of this phone is missing. It is sent again by itself."),
     ("chain_broken", "The server has other records of this phone. It is signed and sent again by itself."),
     ("chain_fork", "Two copies of this phone's data exist. Use one phone only, and ask the administration."),
@@ -45,6 +49,10 @@ const SENTENCES: &[(&str, &str)] = &[
     ),
     ("too_many_appeals", "This record has as many appeals as it may have. Speak to your lecturer."),
     ("too_many_decisions", "You have decided about this record as often as one person may. Let somebody else decide."),
+    (
+        "too_many_plan_changes",
+        "You have changed this class session as often as one person may. Let somebody else change it.",
+    ),
     ("student_unknown", "The server does not know this user id. Sign in again, and ask the administration."),
     ("manifest_mismatch", "The evidence does not match the record. Capture again."),
     ("change_too_large", "The record is too large. Update the app and capture again."),

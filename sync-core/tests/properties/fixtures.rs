@@ -84,7 +84,7 @@ pub fn one_of_each() -> Vec<(DocumentName, Entry)> {
         radius_m: Some(80),
         by: None,
     };
-    let plan_change = PlanChange { action: PlanAction::Close, at_ms: 1_763_645_000_000, epoch: 1, by: None };
+    let plan_change = PlanChange::new(PlanAction::Close, 1_763_645_000_000, 1, None);
     let appeal = Appeal { of: hash(3), reason: code("was_there"), note_hash: Some([4; 32]), by: None };
     let mark = Mark {
         status: MarkStatus::Present,

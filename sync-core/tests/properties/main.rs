@@ -12,6 +12,7 @@ mod golden_sealed;
 mod hostile;
 mod limits;
 mod mutate;
+mod plans;
 mod protocol;
 mod raw;
 mod scopes;

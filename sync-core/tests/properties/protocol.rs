@@ -26,7 +26,8 @@ fn every_limit_stands_in_the_protocol_with_its_value() {
         RELAY_SESSIONS_MAX RELAY_ITEMS_PER_PAGE_MAX RELAY_CHAINS_MAX RELAY_ITEMS_PER_MEETING_MAX
         RELAY_ITEMS_PER_SESSION_MAX RELAY_BYTES_PER_SESSION_MAX RELAY_ITEMS_MAX RELAY_BYTES_MAX RELAY_SETTLED_MAX
         MANIFEST_KEPT_MS IMAGE_KEPT_MS AUTH_CHALLENGE_SIZE_BYTES_MAX SUBMISSIONS_PER_RECORD_MAX APPEALS_PER_RECORD_MAX
-        DECISIONS_PER_PERSON_MAX HASHES_PER_RESPONSE_MAX CHECKS_MAX EPOCH_MAX EPOCHS_AHEAD_MAX
+        DECISIONS_PER_PERSON_MAX SESSION_ENTRIES_PER_PERSON_MAX HASHES_PER_RESPONSE_MAX CHECKS_MAX
+        EPOCH_MAX EPOCHS_AHEAD_MAX
     };
     for (name, value) in &limits {
         let row = format!("| `{name}` | {value} |");
@@ -115,7 +116,10 @@ fn full_entries() -> Vec<(DocumentName, Entry)> {
     for (_, entry) in &mut all {
         match entry {
             Entry::Plan(plan) => plan.by = by.clone(),
-            Entry::PlanChanges(change) => change.by = by.clone(),
+            Entry::PlanChanges(change) => {
+                (change.by, change.reason) = (by.clone(), reason.clone());
+                (change.plan, change.after) = (Some(hash(1)), Some(Vec::new()));
+            }
             Entry::Submissions(submission) => submission.by = by.clone(),
             Entry::Appeals(appeal) => (appeal.by, appeal.note_hash) = (by.clone(), digest),
             Entry::Verdicts(verdict) => verdict.model = reason.clone(),

@@ -151,6 +151,7 @@ fn session() -> ClassSession {
         locator: Locator::from_random([0; 4]),
         course: "course".into(),
         planned_by: DeviceKey([0; 32]),
+        other_keys: Vec::new(),
         by_user: None,
         opens_at_ms: NOON_MS - 30 * MINUTE_MS,
         closes_at_ms: NOON_MS + HOUR_MS,
@@ -164,6 +165,7 @@ fn session() -> ClassSession {
         epochs: Vec::new(),
         planned_at_ms: 0,
         title: None,
+        contested: false,
     }
 }
 

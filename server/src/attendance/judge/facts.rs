@@ -68,6 +68,9 @@ fn gather_one(
 ) -> Result<Option<Facts>, DbError> {
     let Some(record) = queries::record_of(tx, tenant, document)? else { return Ok(None) };
     let Some(session) = class_sessions::find(tx, tenant, &record.locator)? else { return Ok(None) };
+    if session.contested {
+        return Ok(None);
+    }
     let enrolled = match (session.course.parse(), record.student.parse()) {
         (Ok(course), Ok(student)) => {
             // However late a record comes, it is judged by the enrolments of its session's time.
@@ -88,7 +91,8 @@ fn gather_one(
     }))
 }
 
-/// The secrets of the session's code, oldest epoch first; `None` if the planner's phone never shared its code key.
+/// The secrets of the session's code, by key and then oldest epoch first; `None` if none of the planner's phones ever
+/// shared its code key.
 pub(super) async fn secrets(
     app: &App,
     tenant: &TenantId,
@@ -98,12 +102,14 @@ pub(super) async fn secrets(
     let begun: Vec<(u64, i64)> = begun.collect();
     let skipped = begun.len().saturating_sub(EPOCHS_TRIED_MAX);
     let mut secrets = Vec::with_capacity(begun.len() - skipped);
-    for (index, (epoch, from_ms)) in begun.iter().enumerate().skip(skipped) {
-        let until_ms = begun.get(index + 1).map_or(i64::MAX, |(_, next_ms)| *next_ms);
-        let Some(secret) = class_sessions::secret_for(app, tenant, session, *epoch).await? else { return Ok(None) };
-        secrets.push(EpochSecret { secret, from_ms: *from_ms, until_ms });
+    for key in std::iter::once(&session.planned_by).chain(&session.other_keys) {
+        for (index, (epoch, from_ms)) in begun.iter().enumerate().skip(skipped) {
+            let until_ms = begun.get(index + 1).map_or(i64::MAX, |(_, next_ms)| *next_ms);
+            let Some(secret) = class_sessions::secret_for(app, tenant, session, key, *epoch).await? else { break };
+            secrets.push(EpochSecret { secret, from_ms: *from_ms, until_ms });
+        }
     }
-    Ok(Some(secrets))
+    Ok(Some(secrets).filter(|secrets| !secrets.is_empty()))
 }
 
 /// Opens the manifest of a submission and looks which of its images are there.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use muster_sync_core::{
-    DeviceKey, DocumentId, DocumentName,
+    DeviceKey, DocumentId, DocumentName, Locator,
     change::decode,
     document::{Code, Container, Entry, Verdict},
 };
@@ -24,6 +24,7 @@ use super::limits::REJUDGED_AT_ONCE_MAX;
 use super::project::JUDGE_JOB;
 use super::{VerdictRow, queries};
 use crate::app::App;
+use crate::class_sessions;
 use crate::db::{DbError, Tx};
 use crate::devices;
 use crate::error::{AppError, AppResult};
@@ -39,6 +40,7 @@ pub const JUDGE_BATCH_MAX: u32 = 32;
 struct Judged {
     tenant: TenantId,
     course: String,
+    locator: Locator,
     name: DocumentName,
     document: DocumentId,
     verdicts: Vec<Verdict>,
@@ -120,6 +122,7 @@ async fn judge_document(app: &App, facts: Facts) -> AppResult<Judged> {
     let mut judged = Judged {
         tenant: facts.tenant.clone(),
         course: facts.session.course.clone(),
+        locator: facts.record.locator,
         name: DocumentName::Attendance { locator: facts.record.locator, student: facts.record.student.clone() },
         document: facts.record.document,
         verdicts: Vec::new(),
@@ -218,10 +221,10 @@ async fn settle(app: &App, judged: Vec<AppResult<Option<Judged>>>) -> Vec<Result
 
 async fn write(app: &App, tenant: &TenantId, judged: &[&Judged]) -> AppResult<()> {
     let mut entries: Vec<(DocumentName, Vec<Channel>, Entry)> = Vec::new();
-    let mut courses: HashMap<DocumentId, String> = HashMap::new();
+    let mut sessions: HashMap<DocumentId, (Locator, String)> = HashMap::new();
     let mut waiting = Vec::new();
     for judged in judged {
-        courses.insert(judged.document, judged.course.clone());
+        sessions.insert(judged.document, (judged.locator, judged.course.clone()));
         for verdict in &judged.verdicts {
             let channels = log::channels_of(&judged.name, Some(&judged.course));
             entries.push((judged.name.clone(), channels, verdict.clone().into()));
@@ -231,14 +234,21 @@ async fn write(app: &App, tenant: &TenantId, judged: &[&Judged]) -> AppResult<()
         }
     }
     let (of, now_ms) = (tenant.clone(), app.now_ms());
-    let rest = move |tx: &Tx<'_>| waiting.iter().try_for_each(|waiting| waiting.write(tx, &of, now_ms));
+    let rest_of = of.clone();
+    let rest = move |tx: &Tx<'_>| waiting.iter().try_for_each(|waiting| waiting.write(tx, &rest_of, now_ms));
     if entries.is_empty() {
         return app.db.write(rest).await.map_err(|error: DbError| AppError::from(error));
     }
     let written = log::append_as_server(app, tenant, entries, move |tx, appended| {
+        // A verdict that was worded before somebody contested the session would give the record its old course back. The
+        // job comes again, and looks anew.
+        for (locator, course) in sessions.values() {
+            class_sessions::check_course(tx, &of, locator, Some(course))?;
+        }
         let mut unfolded = Unfolded::default();
         for appended in appended {
-            unfolded.project(tx, appended, courses.get(&appended.document()).map(String::as_str))?;
+            let course = sessions.get(&appended.document()).map(|(_, course)| course.as_str());
+            unfolded.project(tx, appended, course)?;
         }
         unfolded.fold(tx)?;
         rest(tx).map_err(AppError::from)

@@ -107,7 +107,8 @@ pub(in crate::sync) fn was_refused(tx: &Tx<'_>, tenant: &TenantId, bytes: &[u8])
          FROM refusals
          WHERE tenant_id = ?1 AND bytes_sha256 = ?2
              AND reason IN ('quarantine_full', 'manifest_missing', 'student_unknown', 'writer_not_allowed',
-                            'too_many_submissions', 'too_many_appeals', 'too_many_decisions')
+                            'too_many_submissions', 'too_many_appeals', 'too_many_decisions',
+                            'too_many_plan_changes')
          LIMIT 1",
         params![tenant.as_str(), &sha256],
         |row| row.get::<i64>(0),
@@ -332,7 +333,8 @@ pub(in crate::sync) fn waiting_session(
 ) -> Result<Vec<Waiting>, DbError> {
     tx.query(
         select_waiting!(
-            "WHERE tenant_id = ?1 AND key1 = ?2 AND reason = 'session_unknown' AND state = 'waiting'
+            "WHERE tenant_id = ?1 AND key1 = ?2 AND state = 'waiting'
+             AND reason IN ('session_unknown', 'session_contested')
          ORDER BY document_id, seq"
         ),
         params![tenant.as_str(), locator.as_str()],

@@ -9,7 +9,7 @@ use muster_server::limits::budgets::{self, Budget};
 use muster_server::params;
 use muster_sync_core::DocumentName;
 use muster_sync_core::change::SignedChange;
-use muster_sync_core::document::RequestPurpose;
+use muster_sync_core::document::{Appeal, Code, RequestPurpose};
 use muster_sync_core::evidence::Manifest;
 use muster_sync_core::sync::message::FateKind;
 use muster_tests::TestServer;
@@ -89,6 +89,8 @@ async fn wait_already(server: &TestServer, payer: &str, n: i64, about: impl Fn(i
         .app()
         .db
         .write(move |tx: &Tx<'_>| {
+            let like = "SELECT hash FROM quarantine WHERE size_bytes > 0 LIMIT 1";
+            let like: [u8; 32] = tx.query_one(like, params![], |row| row.get(0))?.unwrap();
             for number in 0..n {
                 let mut hash = [0x5a_u8; 32];
                 hash[..8].copy_from_slice(&number.to_be_bytes());
@@ -100,10 +102,8 @@ async fn wait_already(server: &TestServer, payer: &str, n: i64, about: impl Fn(i
                      SELECT tenant_id, ?1, document_id, kind, key1, key2, writer, seq, change, signature, ?2,
                           reason, state, received_at, ?2, ?3, 0
                      FROM quarantine
-                     WHERE tenant_id = 'default' AND size_bytes > 0
-                     ORDER BY hash
-                     LIMIT 1",
-                    params![&hash, &payer, &about(number)],
+                     WHERE tenant_id = 'default' AND hash = ?4",
+                    params![&hash, &payer, &about(number), &like],
                 )?;
             }
             Ok(())
@@ -361,4 +361,26 @@ async fn so_many_pictures_are_taken_for_changes_that_wait() {
     assert_eq!(count(&phone.push(&items).await, FateKind::Quarantined), items.len());
     upload(&phone.client, &pictures[max - 1]).await.expect(201);
     upload(&phone.client, &pictures[max]).await.expect_error(507, "WAITING_IMAGES_FULL");
+}
+
+#[tokio::test]
+async fn a_record_takes_so_many_appeals_and_another_record_its_own() {
+    let lecture = Lecture::begin().await;
+    let mut phone = lecture.student(1).await;
+    lecture.capture(&mut phone, &lecture.manifest(None)).await;
+    let name = phone.attendance(lecture.locator());
+    let of = phone.tips[&name.id(phone::TENANT)].hash;
+    let appeal = |phone: &mut Phone, name: &DocumentName| {
+        let appeal = Appeal { of, reason: Code::new("was_there").unwrap(), note_hash: None, by: None };
+        Item { name: name.clone(), signed: phone.write(name, &appeal.into()), manifest: None }
+    };
+    let max = muster_sync_core::limits::APPEALS_PER_RECORD_MAX;
+    let items: Vec<Item> = (0..=max).map(|_| appeal(&mut phone, &name)).collect();
+    let fates = phone.push(&items).await;
+    assert_eq!(count(&fates, FateKind::Accepted) as u64, max, "{fates:?}");
+    assert_eq!(reason(fates.last().unwrap()), ("refused", "too_many_appeals"));
+    let other = phone.submission(session(70), "1", NOON_MS);
+    let items = [other.clone(), appeal(&mut phone, &other.name)];
+    let fates = phone.push(&items).await;
+    assert_eq!(count(&fates, FateKind::Accepted), 2, "{fates:?}");
 }

@@ -100,7 +100,8 @@ fn words() -> BTreeSet<String> {
 #[test]
 fn every_setting_code_table_and_field_that_a_document_names_is_known_to_a_program() {
     let known = words();
-    let others = ["bare_automerge", "set_var", "source_ip"];
+    // Of golden vectors, of Rust, of SQLite, of our own tests, and four digits.
+    let others = ["bare_automerge", "set_var", "integrity_check", "UPDATE_DOCS", "NNNN_"];
     let (mut unknown, mut seen) = (Vec::new(), 0);
     for (document, text) in texts() {
         for name in quoted(&text) {
@@ -117,7 +118,7 @@ fn every_setting_code_table_and_field_that_a_document_names_is_known_to_a_progra
             }
         }
     }
-    assert!(seen > 500, "only {seen} were found");
+    assert!(seen > 300, "only {seen} were found");
     assert!(unknown.is_empty(), "{unknown:#?}");
 }
 

@@ -39,11 +39,11 @@ async fn texts_about_people_and_courses_are_so_long_and_no_longer() {
             body
         };
         let user = edge(&admin, (Method::POST, users), most, body).await;
-        assert_eq!(user["user"][field].as_str().map(str::len), Some(most), "{field}: {user}");
-        let path = format!("{users}/{}", user["user"]["id"].as_str().unwrap());
+        assert_eq!(user[field].as_str().map(str::len), Some(most), "{field}: {user}");
+        let path = format!("{users}/{}", user["id"].as_str().unwrap());
         edge(&admin, (Method::PATCH, &path), most, |n| json!({field: letters(n)})).await;
     }
-    edge(&lecturer, (Method::PATCH, "/api/v1/auth/me"), 120, |n| json!({"family_name": letters(n)})).await;
+    edge(&lecturer, (Method::PUT, "/api/v1/auth/profile"), 120, |n| json!({"family_name": letters(n)})).await;
     let courses = "/api/v1/courses";
     edge(&lecturer, (Method::POST, courses), 32, |n| json!({"code": letters(n), "title": "A course"})).await;
     let course = edge(&lecturer, (Method::POST, courses), 200, |n| json!({"code": "CS7", "title": letters(n)})).await;

@@ -165,3 +165,57 @@ fn every_command_that_a_document_names_is_there_and_the_servers_own_names_all() 
         assert!(second.is_empty() || listed, "server/README.md does not name muster {command}");
     }
 }
+
+/// Numbers in sentences, and the lines of our programs that they come from.
+const NUMBERS: &[(&str, &str, &str)] = &[
+    ("README.md", "access 15 min, refresh 14 days", "\"ACCESS_TOKEN_EXPIRE_MINUTES\", default_value_t = 15"),
+    ("README.md", "access 15 min, refresh 14 days", "\"REFRESH_TOKEN_EXPIRE_DAYS\", default_value_t = 14"),
+    ("README.md", "PostgreSQL 12 or newer", "const VERSION_MIN: i32 = 12_00_00;"),
+    ("README.md", "listens on 127.0.0.1:8000", "env = \"HOST\", default_value = \"127.0.0.1\""),
+    ("README.md", "listens on 127.0.0.1:8000", "env = \"PORT\", default_value_t = 8000"),
+    ("README.md", "keys in `muster-data`", "env = \"DATA_DIR\", default_value = \"muster-data\""),
+    ("README.md", "40 phones with real pictures", "const CAST: [(&str, Part); 40]"),
+    ("README.md", "up to 100 changes a request", "PUSHES_PER_REQUEST_MAX: usize = 100;"),
+    ("0004", "at most 500 ms after a commit", "HEAD_FILE_EVERY: Duration = Duration::from_millis(500);"),
+    ("0007", "the first 200 of a writer", "RIVALS_PER_WRITER_MAX: i64 = 200;"),
+    ("0008", "a group of up to 512 requests", "GROUP_REQUESTS_MAX: usize = 512;"),
+    ("0008", "by PostgreSQL after 20 seconds", "SILENT_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(20);"),
+    ("0010", "at most 20,160 steps", "REFRESH_CHAIN_STEPS_MAX: u32 = 20_160;"),
+    ("0010", "revoked, at most 32", "REVOKED_SESSIONS_MAX: u32 = 32;"),
+    ("0010", "another one within 900 ms", "PRINCIPAL_TTL: Duration = Duration::from_millis(900);"),
+    ("0011", "a name has 10 tries in 10 minutes", "\"RL_LOGIN_EMAIL_LIMIT\", default_value_t = 10"),
+    ("0011", "user name together give 8 guesses", "\"LOGIN_FAIL_EMAIL_THRESHOLD\", default_value_t = 8"),
+    ("0011", "of an address* (30 failures, doubling)", "\"LOGIN_FAIL_IP_THRESHOLD\", default_value_t = 30"),
+    ("0011", "fifty times as much for CAMPUS_NETWORKS", "\"RL_CAMPUS_FACTOR\", default_value_t = 50"),
+    ("0011", "another's account for 15 minutes", "\"EMAIL_LOCK_TTL\", default_value_t = 900"),
+    ("0013", "are there 5 failures within 15 minutes", "MFA_FAILURES_MAX: u32 = 5;"),
+    ("0013", "are there 5 failures within 15 minutes", "MFA_FAILURES_WINDOW: Duration = Duration::from_secs(15 * 60);"),
+    ("0014", "A fetch has 5 s and 256 KiB", "FETCH_TIMEOUT: Duration = Duration::from_secs(5);"),
+    ("0014", "A fetch has 5 s and 256 KiB", "FETCH_BYTES_MAX: usize = 256 * 1024;"),
+    ("0014", "at most once a minute", "KEYS_REFETCH_MS: i64 = 60_000;"),
+    ("0015", "three times at most", "ATTEMPTS_MAX: u32 = 3;"),
+    ("0018", "50 submissions and 20 appeals", "SUBMISSIONS_PER_RECORD_MAX: u64 = 50;"),
+    ("0018", "50 submissions and 20 appeals", "APPEALS_PER_RECORD_MAX: u64 = 20;"),
+    ("0018", "100 decisions and marks of each person", "DECISIONS_PER_PERSON_MAX: u64 = 100;"),
+    ("0020", "a job in steps of 500 accounts", "FORMS_PER_STEP: u32 = 500;"),
+];
+
+#[test]
+fn numbers_in_sentences_are_those_of_the_programs() {
+    let root = source().join("../..");
+    let mut files = Vec::new();
+    for folder in ["server/src", "sync-core/src"] {
+        super::tidy::rust_files(&root.join(folder), &mut files);
+    }
+    let programs: String = files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();
+    let texts = texts();
+    for (name, sentence, line) in NUMBERS {
+        let of = |path: &str| Path::new(path).file_name().is_some_and(|file| file.to_string_lossy().starts_with(name));
+        let said = texts
+            .iter()
+            .filter(|(path, _)| of(path))
+            .any(|(_, text)| text.split_whitespace().collect::<Vec<_>>().join(" ").contains(sentence));
+        assert!(said, "{name} does not say: {sentence}");
+        assert!(programs.contains(line), "{name} says \"{sentence}\", and no program says: {line}");
+    }
+}

@@ -14,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use data_encoding::BASE64;
 use sha2::{Digest, Sha256};
+use utoipa::openapi::OpenApi;
 
 use crate::app::App;
 use crate::auth::{MaybeUser, Role};
@@ -32,17 +33,28 @@ static REDOC: LazyLock<Page> = LazyLock::new(|| {
     Page::new(page.html())
 });
 
+/// The description of every operation, made when somebody first asks: hundreds of kilobytes that a start need not wait for.
+pub type Description = LazyLock<OpenApi, Box<dyn FnOnce() -> OpenApi + Send>>;
+
 /// The pages and the description that they show.
-pub fn routes(openapi_json: String) -> Router<App> {
-    let description = Bytes::from(openapi_json);
+pub fn routes(openapi: Arc<Description>) -> Router<App> {
+    let written = Arc::new(LazyLock::new(move || json(&openapi)));
     let describe = move |_: Reader| {
-        let description = description.clone();
+        let description = Bytes::clone(&written);
         async move { ([(header::CONTENT_TYPE, "application/json")], description) }
     };
     Router::new()
         .route("/openapi.json", get(describe))
         .route("/docs", get(|_: Reader| async { SWAGGER.reply() }))
         .route("/redoc", get(|_: Reader| async { REDOC.reply() }))
+}
+
+fn json(openapi: &OpenApi) -> Bytes {
+    let text = openapi.to_json().unwrap_or_else(|error| {
+        tracing::error!(%error, "The OpenAPI description cannot be written");
+        "{}".to_owned()
+    });
+    Bytes::from(text)
 }
 
 /// Somebody who may read the documentation. For everybody else there is none.

@@ -1,10 +1,13 @@
 //! Every route of the server under its prefixes, and the OpenAPI description that is made from them.
 
+use std::sync::Arc;
+
 use axum::{Router, middleware};
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::App;
+use crate::docs::Description;
 use crate::{
     accounts, attendance, audit_search, auth, class_sessions, courses, description, devices, docs, face, health, http,
     oidc, roster, settings, sync, uploads,
@@ -15,17 +18,17 @@ use crate::http::LEGACY_PREFIX;
 
 /// The server's routes, ready to serve.
 pub fn router(app: App) -> Router {
-    let (router, mut openapi) = described(app.config.web.prefix()).split_for_parts();
-    description::complete(&mut openapi, CANONICAL_PREFIX);
+    let (router, openapi) = described(app.config.web.prefix()).split_for_parts();
+    let openapi = Arc::new(Description::new(Box::new(|| completed(openapi))));
     let router = router.merge(auth::pages());
-    let router = router.merge(docs::routes(openapi_json(&openapi))).merge(health::metrics_route());
+    let router = router.merge(docs::routes(Arc::clone(&openapi))).merge(health::metrics_route());
     // Inside of the limit, so that what it refuses is counted, too.
     let router = router.layer(middleware::from_fn(http::check_content));
     let router = router.layer(middleware::from_fn_with_state(app.clone(), auth::limit_traffic));
     // Outside of the limit, so that what it refuses is counted by route, too.
     let router = router.route_layer(middleware::from_fn(http::note_route));
     // Checked before the app was built: a setting that cannot be read did not come this far.
-    let router = match http::cors(&app.config.web, &http::CrossOrigin::of(&openapi)) {
+    let router = match http::cors(&app.config.web, || http::CrossOrigin::of(&openapi)) {
         Ok(Some(cors)) => router.layer(cors),
         _ => router,
     };
@@ -34,7 +37,10 @@ pub fn router(app: App) -> Router {
 
 /// The description alone, for tests and for documentation: of a server without an API_PREFIX of its own.
 pub fn openapi() -> OpenApi {
-    let (_, mut openapi) = described(None).split_for_parts();
+    completed(described(None).split_for_parts().1)
+}
+
+fn completed(mut openapi: OpenApi) -> OpenApi {
     description::complete(&mut openapi, CANONICAL_PREFIX);
     openapi
 }
@@ -78,11 +84,4 @@ fn aliases(prefix: Option<&str>) -> OpenApiRouter<App> {
         Some(LEGACY_PREFIX) => router.nest(LEGACY_PREFIX, slices()),
         Some(prefix) => router.nest(LEGACY_PREFIX, both()).nest(prefix, slices()),
     }
-}
-
-fn openapi_json(openapi: &OpenApi) -> String {
-    openapi.to_json().unwrap_or_else(|error| {
-        tracing::error!(%error, "The OpenAPI description cannot be written");
-        "{}".to_owned()
-    })
 }

@@ -80,7 +80,7 @@ pub const IMAGE_KEPT_MS: i64 = 7 * 24 * 60 * 60 * 1000;
 pub const AUTH_CHALLENGE_SIZE_BYTES_MAX: usize = 128;
 
 /// Longest tenant name, in bytes.
-pub const TENANT_SIZE_BYTES_MAX: usize = 64;
+pub const TENANT_SIZE_BYTES_MAX: usize = 40;
 /// Longest user or course id, in bytes.
 pub const ID_SIZE_BYTES_MAX: usize = 64;
 

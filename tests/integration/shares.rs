@@ -13,9 +13,9 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-const LONG: Duration = Duration::from_secs(60);
+pub(crate) const LONG: Duration = Duration::from_secs(60);
 /// Timeouts that no test waits for.
-const LIMITS: ConnectionLimits = ConnectionLimits {
+pub(crate) const LIMITS: ConnectionLimits = ConnectionLimits {
     head_timeout: LONG,
     body_timeout: LONG,
     idle_timeout: LONG,
@@ -23,17 +23,17 @@ const LIMITS: ConnectionLimits = ConnectionLimits {
     ..limits::CONNECTION
 };
 
-const GET: &str = "GET /health HTTP/1.1\r\nHost: x\r\n\r\n";
+pub(crate) const GET: &str = "GET /health HTTP/1.1\r\nHost: x\r\n\r\n";
 
 /// A connection from 127.0.0.`host`.
-async fn connect(server: &TestServer, host: u8) -> TcpStream {
+pub(crate) async fn connect(server: &TestServer, host: u8) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, host)), 0)).unwrap();
     socket.connect(server.address()).await.unwrap()
 }
 
 /// What the server says, until a body ends with a brace or the connection ends.
-async fn answer(socket: &mut TcpStream) -> String {
+pub(crate) async fn answer(socket: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
     while bytes.last() != Some(&b'}') {
         let read = tokio::time::timeout(LONG / 2, socket.read_u8()).await.expect("in time");
@@ -43,7 +43,7 @@ async fn answer(socket: &mut TcpStream) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-async fn ask(socket: &mut TcpStream, request: &str) -> String {
+pub(crate) async fn ask(socket: &mut TcpStream, request: &str) -> String {
     // A connection that is closed shows so in what it answers.
     let _ = socket.write_all(request.as_bytes()).await;
     answer(socket).await
@@ -219,7 +219,7 @@ async fn hundreds_of_requests_of_one_person_keep_nobody_else_waiting() {
 }
 
 /// A request of nobody whose body of `size_bytes` lacks its last byte.
-async fn unfinished(server: &TestServer, host: u8, size_bytes: usize) -> TcpStream {
+pub(crate) async fn unfinished(server: &TestServer, host: u8, size_bytes: usize) -> TcpStream {
     let mut socket = connect(server, host).await;
     let head = format!(
         "POST /api/v1/auth/refresh HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\

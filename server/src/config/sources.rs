@@ -345,7 +345,10 @@ fn nearest<'a>(name: &str, names: &BTreeSet<&'a str>) -> Option<&'a str> {
     if name.len() < TYPO_CHARS_MIN {
         return None;
     }
-    let long_enough = names.iter().filter(|known| known.len() >= TYPO_CHARS_MIN);
+    // Ours are ASCII. Lengths are compared first: that is all that most names of an environment need.
+    let chars = name.chars().count();
+    let long_enough =
+        names.iter().filter(|known| known.len() >= TYPO_CHARS_MIN && known.len().abs_diff(chars) <= TYPO_EDITS_MAX);
     let measured = long_enough.map(|known| (strsim::osa_distance(name, known), *known));
     measured.filter(|(edits, _)| *edits <= TYPO_EDITS_MAX).min().map(|(_, known)| known)
 }

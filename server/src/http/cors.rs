@@ -72,11 +72,11 @@ impl CrossOrigin {
     }
 }
 
-/// The layer, or `None` where no other origin may call.
+/// The layer, or `None` where no other origin may call. Only where one may are the operations looked at.
 ///
 /// # Errors
 /// When CORS_ORIGINS cannot be read.
-pub fn cors(web: &WebConfig, operations: &CrossOrigin) -> Result<Option<CorsLayer>, ConfigError> {
+pub fn cors(web: &WebConfig, operations: impl FnOnce() -> CrossOrigin) -> Result<Option<CorsLayer>, ConfigError> {
     let origin = match web.origins()? {
         Origins::None => return Ok(None),
         Origins::Any => AllowOrigin::any(),
@@ -85,6 +85,7 @@ pub fn cors(web: &WebConfig, operations: &CrossOrigin) -> Result<Option<CorsLaye
             HeaderValue::from_str(origin).ok()
         })),
     };
+    let operations = operations();
     Ok(Some(
         CorsLayer::new()
             .allow_origin(origin)

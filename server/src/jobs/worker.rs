@@ -1,6 +1,6 @@
 //! The loops that claim jobs, hand them to handlers in batches, and settle what came of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,10 +71,12 @@ pub async fn run(app: App, handlers: Handlers) {
 pub async fn run_due(app: &App, handlers: &Handlers) -> Result<usize, DbError> {
     let mut tried = 0;
     for (&kind, handler) in &handlers.kinds {
+        let mut claims = HashSet::new();
         loop {
             let (now_ms, limit) = (app.now_ms(), handler.batch_max);
             let jobs: Vec<Job> = app.db.write(move |tx| queries::claim(tx, kind, now_ms, limit)).await?;
-            if jobs.is_empty() {
+            // A claim that comes a second time was never kept: a database that forgets would keep this call for ever.
+            if jobs.is_empty() || !jobs.iter().all(|job| claims.insert((job.subject.clone(), job.claim))) {
                 break;
             }
             tried += jobs.len();

@@ -24,7 +24,7 @@ use crate::audit::{self, Action, Actor, Event};
 use crate::config::Secret;
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
-use crate::http::{ClientIp, Json, RequestId};
+use crate::http::{ClientIp, Holder, Json, RequestId};
 use crate::ids::TenantId;
 use crate::jobs::{self, Job};
 use crate::mail::{self, Message, Notice, Template};
@@ -159,7 +159,7 @@ pub(super) async fn confirm_reset(
     let user = user?.ok_or_else(invalid)?;
     passwords::check_new("new_password", password, &passwords::about(&user))?;
     // Hashing is dear, so only who holds a token gets it done.
-    let hash = hashing::hash_password(&app, confirm.new_password).await?;
+    let hash = hashing::hash_password(&app, confirm.new_password, Holder::Person(user.id)).await?;
     let reset = Reset {
         presented,
         hash,

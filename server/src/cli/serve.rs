@@ -20,7 +20,7 @@ use crate::devices::LegacyIds;
 use crate::error::AppError;
 use crate::evidence::{self, Vault};
 use crate::face::Faces;
-use crate::health::{ImageStoreHealth, StorageHealth};
+use crate::health::{ImageStoreHealth, RedisHealth, StorageHealth};
 use crate::jobs::{self, Handlers};
 use crate::keys::KeyFile;
 use crate::log::{self, HeadFile, Movements, ServerKey};
@@ -102,6 +102,7 @@ fn furnish(builder: AppBuilder, store: Arc<dyn BlobStore>) -> Result<AppBuilder,
         .with(faces)
         .with(Faces::new(kept_for))
         .with(ImageStoreHealth::default())
+        .with(RedisHealth::default())
         .with(StorageHealth::default()))
 }
 

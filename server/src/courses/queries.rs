@@ -100,6 +100,28 @@ pub(super) fn memberships(
     tx.query(sql, params, |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
+/// In how many courses a person has a place.
+pub(super) fn count_courses(tx: &Tx<'_>, tenant: &TenantId, user: UserId) -> Result<u32, DbError> {
+    let sql = "SELECT COUNT(*) FROM (
+            SELECT course_id FROM course_lecturers WHERE tenant_id = ?1 AND user_id = ?2
+            UNION
+            SELECT course_id FROM enrolments WHERE tenant_id = ?1 AND user_id = ?2
+        ) AS mine";
+    let counted = tx.query_one(sql, params![tenant.as_str(), &user.to_string()], |row| row.get(0))?;
+    Ok(counted.unwrap_or(0))
+}
+
+/// In how many courses everybody has places.
+pub(super) fn courses_by_person(tx: &Tx<'_>, tenant: &TenantId) -> Result<Vec<(String, u32)>, DbError> {
+    let sql = "SELECT user_id, COUNT(*) FROM (
+            SELECT user_id, course_id FROM course_lecturers WHERE tenant_id = ?1
+            UNION
+            SELECT user_id, course_id FROM enrolments WHERE tenant_id = ?1
+        ) AS places
+        GROUP BY user_id";
+    tx.query(sql, params![tenant.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
+}
+
 pub(super) fn is_enrolled(tx: &Tx<'_>, tenant: &TenantId, course: CourseId, user: UserId) -> Result<bool, DbError> {
     let sql = "SELECT 1 FROM enrolments WHERE tenant_id = ?1 AND course_id = ?2 AND user_id = ?3";
     exists(tx, sql, tenant, course, user)

@@ -1,5 +1,7 @@
 //! Many courses and enrolments at once, as an import from a university's registry needs them.
 
+use std::collections::HashMap;
+
 use super::queries::{self, Place};
 use crate::auth::Role;
 use crate::db::{DbError, Tx};
@@ -62,6 +64,12 @@ pub fn insert_known(
 /// Changes the title and the registry's id of a course; false when there is no such course, or the id is another one's.
 pub fn change_known(tx: &Tx<'_>, tenant: &TenantId, course: &KnownCourse, now_ms: i64) -> Result<bool, DbError> {
     queries::change_known(tx, tenant, course, now_ms)
+}
+
+/// In how many courses people have places; who has none is not named.
+pub fn courses_by_person(tx: &Tx<'_>, tenant: &TenantId) -> Result<HashMap<UserId, u32>, DbError> {
+    let counted = queries::courses_by_person(tx, tenant)?;
+    Ok(counted.into_iter().filter_map(|(user, count)| Some((user.parse().ok()?, count))).collect())
 }
 
 /// Gives people their places; those who have theirs already keep them. Fastest in the order of courses and people.

@@ -168,9 +168,9 @@ impl Db {
         self.0.workers.reads_waiting()
     }
 
-    /// Whether the storage was full or failed the last time that anything was written.
-    pub fn storage_fails(&self) -> bool {
-        self.0.workers.meters().storage_fails()
+    /// How often the storage was full or failed since the start: what found no room, though less than it may have found some.
+    pub fn storage_failures(&self) -> u64 {
+        self.0.workers.meters().storage_failures()
     }
 
     /// What the threads measure.

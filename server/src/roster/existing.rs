@@ -15,6 +15,8 @@ pub(super) struct Existing {
     pub(super) members: HashSet<Member>,
     /// Those of them that have not begun, and when they do, Unix milliseconds.
     pub(super) later: HashMap<Member, i64>,
+    /// In how many courses people are, named in the roster or not.
+    pub(super) courses_by_person: HashMap<UserId, u32>,
 }
 
 /// Where things are in [`Existing`], by each of their names.
@@ -42,7 +44,8 @@ impl Existing {
                 later.extend(courses::not_begun(tx, tenant, course.id, now_ms)?);
             }
         }
-        Ok(Self { users, courses, members, later })
+        let courses_by_person = courses::courses_by_person(tx, tenant)?;
+        Ok(Self { users, courses, members, later, courses_by_person })
     }
 
     pub(super) fn index(&self, trust_emails: bool) -> Index<'_> {

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use super::existing::{Existing, Index};
 use super::people::{Course, Person, Place, Roster, problem};
 use super::report::{Problem, Report};
-use super::{Options, limits, users};
+use super::{Options, users};
 use crate::auth::{NewUser, RegistryChange, Role, Withdrawal};
 use crate::clock::{Clock, Entropy};
 use crate::courses::{self, KnownCourse, Member};
@@ -220,6 +220,9 @@ impl Comparison<'_> {
     fn places(&mut self, people: &[Who], courses: &[Option<CourseId>]) {
         let named = self.named_places(people, courses);
         let mut tally = Tally::of(self.existing);
+        for said in named.iter().filter(|said| said.has_ended && self.existing.members.contains(&said.member)) {
+            tally.leave(&said.member);
+        }
         for said in &named {
             let (member, teaches) = (said.member, said.member.teaches);
             let is_there = self.existing.members.contains(&member);
@@ -352,7 +355,16 @@ impl Tally {
         for member in existing.members.iter().filter(|member| !member.teaches) {
             *students.entry(member.course).or_insert(0) += 1;
         }
-        Self { students, courses: HashMap::new() }
+        Self { students, courses: existing.courses_by_person.clone() }
+    }
+
+    /// A place that ends gives room, wherever its row stands.
+    fn leave(&mut self, member: &Member) {
+        let less = |count: Option<&mut u32>| count.into_iter().for_each(|count| *count = count.saturating_sub(1));
+        less(self.courses.get_mut(&member.user));
+        if !member.teaches {
+            less(self.students.get_mut(&member.course));
+        }
     }
 
     fn take(&mut self, member: &Member, role: Role) -> Result<(), Wrong> {
@@ -360,7 +372,7 @@ impl Tally {
             return Err(Wrong::Role(role, member.teaches));
         }
         let mine = self.courses.entry(member.user).or_insert(0);
-        if *mine >= limits::COURSES_PER_PERSON_MAX {
+        if *mine >= courses::COURSES_PER_USER_MAX {
             return Err(Wrong::TooManyCourses);
         }
         if !member.teaches {
@@ -390,7 +402,7 @@ impl Wrong {
                 problem(at, "", what, "split the course")
             }
             Self::TooManyCourses => {
-                let what = format!("the person is in {} courses already", limits::COURSES_PER_PERSON_MAX);
+                let what = format!("the person is in {} courses already", courses::COURSES_PER_USER_MAX);
                 problem(at, "", what, "look for rows that should not be there")
             }
         }

@@ -293,6 +293,7 @@ fn build_over(builder: AppBuilder, store: Arc<dyn BlobStore>, db: &Db) -> Result
         .with(Imports::default())
         .with(http::Turns::default())
         .with(sync::Streams::default())
+        .with(sync::Pushes::default())
         .with(networks)
         .build()?;
     check_before_serving(&app)?;

@@ -130,6 +130,8 @@ budgets! {
     PROVIDER_QUESTIONS: Server, 32, Places, "503 `OAUTH_PROVIDER_UNAVAILABLE` after 5 s", "a_provider_that_hangs_is_asked_so_often_for_one_address_and_for_the_next", "a_provider_that_hangs_is_asked_so_often_for_one_address_and_for_the_next";
     /// The same of those who come back from it to one address; as many as there are for `CAMPUS_NETWORKS`.
     PROVIDER_QUESTIONS_PER_ADDRESS: Address, 16, Places, "503 `OAUTH_PROVIDER_UNAVAILABLE` after 5 s", "a_provider_that_hangs_is_asked_so_often_for_one_address_and_for_the_next", "a_provider_that_hangs_is_asked_so_often_for_one_address_and_for_the_next";
+    /// Requests with changes of one person that are checked and written at once: who sends more waits behind them, and nobody else does.
+    PUSHES_PER_PERSON: Person, 1, Places, "waits", "who_has_enough_waits_and_the_next_does_not", "who_has_enough_waits_and_the_next_does_not";
     /// Pictures that are decoded at once; each may take 128 MiB.
     PICTURES_DECODED: Server, 4, Places, "waits", "who_has_enough_waits_and_the_next_does_not", "who_has_enough_waits_and_the_next_does_not";
     /// The same of one person: who sends more waits behind them, and nobody else does.

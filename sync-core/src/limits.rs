@@ -43,7 +43,7 @@ pub const CHANGES_PER_PAGE_MAX: usize = 1_000;
 /// A page ends after the change that passes this many bytes.
 pub const PAGE_SIZE_BYTES_MAX: usize = 1024 * 1024;
 /// Most channels of which one client may hold a cursor.
-pub const CURSORS_MAX: usize = 512;
+pub const CURSORS_MAX: usize = 1_024;
 
 /// Most hashes in one list of a response: images that are wanted, changes to ask again about.
 pub const HASHES_PER_RESPONSE_MAX: usize = 1_000;

@@ -24,29 +24,29 @@ use reqwest::multipart::Form;
 use serde_json::{Value, json};
 
 /// A person who decides by a phone.
-struct Judge {
-    phone: Phone,
+pub(crate) struct Judge {
+    pub(crate) phone: Phone,
     role: Role,
 }
 
 impl Judge {
-    async fn new(lecture: &Lecture, client: Client, role: Role, seed: u8) -> Self {
+    pub(crate) async fn new(lecture: &Lecture, client: Client, role: Role, seed: u8) -> Self {
         let mut phone = Phone::new(client, seed);
         phone.bind(&lecture.server).await;
         Self { phone, role }
     }
 
-    fn by(&self) -> Label {
+    pub(crate) fn by(&self) -> Label {
         Label::new(self.phone.client.user_id()).unwrap()
     }
 
-    fn decision(&self, action: DecisionAction, of: ChangeHash, after: &[ChangeHash]) -> Decision {
+    pub(crate) fn decision(&self, action: DecisionAction, of: ChangeHash, after: &[ChangeHash]) -> Decision {
         let reason = Code::new("by_phone");
         let (by, rank) = (self.by(), self.role.level());
         Decision { of, after: join_hashes(after), action, reason, rank, by, note_hash: None }
     }
 
-    fn item(&mut self, name: &DocumentName, entry: impl Into<Entry>) -> (Item, ChangeHash) {
+    pub(crate) fn item(&mut self, name: &DocumentName, entry: impl Into<Entry>) -> (Item, ChangeHash) {
         let signed = self.phone.write(name, &entry.into());
         (Item { name: name.clone(), signed, manifest: None }, self.phone.tips[&name.id(TENANT)].hash)
     }

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use muster_server::limits::{self, ConnectionLimits, budgets};
+use muster_sync_core::limits::CURSORS_MAX;
 use muster_sync_core::sync::message::CONTENT_TYPE;
 use muster_tests::lecture::{Lecture, picture, upload};
 use muster_tests::{Client, Reply, TestServer};
@@ -359,8 +360,8 @@ async fn a_sync_request_is_one_message_whose_lists_are_counted_before_they_are_r
     let lecture = Lecture::begin().await;
     let phone = lecture.student(1).await;
     let cursors = |n: usize| (0..n).map(|number| (format!("c{number}"), 0)).collect();
-    assert_eq!(phone.send(phone.body(&[], &cursors(512), true)).await.status, 200);
-    phone.send(phone.body(&[], &cursors(513), true)).await.expect_error(422, "SYNC_LIMIT");
+    assert_eq!(phone.send(phone.body(&[], &cursors(CURSORS_MAX), true)).await.status, 200);
+    phone.send(phone.body(&[], &cursors(CURSORS_MAX + 1), true)).await.expect_error(422, "SYNC_LIMIT");
     // A list that says that it has 350,000 items, and holds none of them.
     let mut claims = vec![0xa2, 0x00, 0x01, 0x03, 0x9a];
     claims.extend(350_000_u32.to_be_bytes());

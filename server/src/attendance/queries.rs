@@ -351,6 +351,18 @@ pub(super) fn newest_appeal(tx: &Tx<'_>, id: DocumentId) -> Result<Option<i64>, 
     Ok(newest.flatten())
 }
 
+/// What the appeals after a place in the log are about.
+pub(super) fn appealed_after(tx: &Tx<'_>, id: DocumentId, log_index: i64) -> Result<Vec<ChangeHash>, DbError> {
+    tx.query(
+        "SELECT of_hash
+         FROM appeals
+         WHERE document_id = ?1 AND log_index > ?2
+         ORDER BY log_index",
+        params![&id.0, log_index],
+        |row| Ok(ChangeHash(row.get(0)?)),
+    )
+}
+
 /// The records of a session that another course has, or none, with that course.
 pub(super) fn of_other_course(
     tx: &Tx<'_>,

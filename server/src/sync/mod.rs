@@ -5,6 +5,7 @@
 //! [`image_uses`] reads the manifests of a database from before images had uses.
 //! For admins, [`list`], [`inspect`] and [`settle`] are the doors to quarantine, [`forks`] shows equivocation.
 
+mod answers;
 mod budget;
 mod contest;
 mod entry_view;
@@ -16,6 +17,7 @@ mod inspect;
 mod list;
 mod live;
 mod log_state;
+mod people;
 mod prepare;
 mod pull;
 mod quarantine;
@@ -32,6 +34,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::app::App;
 
+pub use contest::{Settle, Settled, settle};
 pub use image_uses::{IMAGE_USES_JOB, read_image_uses};
 pub use ingest::{Outcome, Sender};
 pub use live::Streams;
@@ -56,7 +59,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(log_state::log_state))
         .routes(routes!(list::list))
         .routes(routes!(inspect::inspect))
-        .routes(routes!(contest::settle))
+        .routes(routes!(contest::answer))
         .routes(routes!(settle::release))
         .routes(routes!(settle::discard))
         .routes(routes!(settle::release_many))

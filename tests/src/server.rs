@@ -313,14 +313,14 @@ impl TestServer {
         self.anonymous().signed_in(token)
     }
 
-    /// A client that is signed in as a fresh user of this role.
+    /// A client that is signed in as a fresh user of this role, whose address an admin vouches for.
     ///
     /// # Panics
     /// When the user cannot be created or cannot sign in.
     pub async fn client(&self, role: &str) -> Client {
         let number = self.users.fetch_add(1, Ordering::Relaxed);
         let email = format!("{role}{number}@muster.example");
-        self.create_user(&email, role).await;
+        self.create_known_user(&email, role).await;
         self.sign_in(&email).await
     }
 

@@ -48,6 +48,8 @@ pub(super) fn person(tx: &Tx<'_>, tenant: &TenantId, student: &str) -> Result<Pe
     Ok(found.map_or_else(Person::default, |user| Person {
         name: Some(user.display_name),
         email: Some(user.email),
+        email_confirmed_at_ms: user.email_confirmed_at_ms,
+        email_confirmed_by: user.email_confirmed_by,
         external_id: user.person.external_id,
         section: user.person.section,
     }))

@@ -223,9 +223,14 @@ impl Reset {
     }
 }
 
+/// The job that ends what was bound to an account before its owner proved to be its owner. Its subject is the account's id.
+pub const OWNER_PROVEN_JOB: &str = "owner_proven";
+
 /// Until now nobody had proved that the address is theirs: whoever linked identities to the account may have signed up
 /// with the address of somebody else, and must not come back through them.
 fn unsettle(tx: &Tx<'_>, actor: &Actor, user: &User, now_ms: i64) -> Result<(), DbError> {
+    // Their phones are not bound to the owner's account either: `devices` ends them, in signed entries.
+    jobs::enqueue(tx, &user.tenant, OWNER_PROVEN_JOB, user.id.to_string().as_bytes(), now_ms)?;
     if queries::forget_identities(tx, &user.tenant, user.id)? == 0 {
         return Ok(());
     }

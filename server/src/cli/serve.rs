@@ -246,6 +246,7 @@ pub fn handlers() -> Handlers {
         .on(sync::IMAGE_USES_JOB, 16, sync::read_image_uses)
         .on(devices::RELEASE_JOB, 16, sync::release_batch)
         .on(devices::FORK_JOB, 16, attendance::device_forked)
+        .on(auth::OWNER_PROVEN_JOB, 16, devices::end_strangers_batch)
         .on(attendance::JUDGE_JOB, attendance::JUDGE_BATCH_MAX, attendance::judge_batch)
         .on(auth::RESET_JOB, 16, auth::reset_batch)
         .on(auth::FORMS_JOB, 1, auth::forms_batch)

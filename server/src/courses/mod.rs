@@ -26,12 +26,12 @@ use crate::ids::{CourseId, TenantId, UserId};
 use queries::Places;
 
 pub use create::is_code_text;
-pub use forms::{FORMS_JOB, forms_batch};
+pub use forms::{FORMS_JOB, forms_batch, settle_forms};
 pub use history::{find_at, students_at, was_enrolled};
 pub use limits::{CODE_CHARS_MAX, COURSES_PER_USER_MAX, STUDENTS_PER_COURSE_MAX};
 pub use registry::{
-    KnownCourse, Member, add_members, change_known, courses_by_person, insert_known, known_courses, leave_all,
-    may_be_member, members_of, remove_member,
+    KnownCourse, Member, add_members, begin_at, change_known, courses_by_person, insert_known, known_courses,
+    leave_all, may_be_member, members_of, not_begun, remove_member,
 };
 
 /// `/courses/...`

@@ -87,6 +87,17 @@ pub fn add_members(tx: &Tx<'_>, tenant: &TenantId, members: &[Member], now_ms: i
         .try_for_each(|some| queries::send_enrolments(tx, tenant, some, now_ms))
 }
 
+/// The students of a course whose enrolment has not begun, and when it does, Unix milliseconds.
+pub fn not_begun(tx: &Tx<'_>, tenant: &TenantId, course: CourseId, now_ms: i64) -> Result<Vec<(Member, i64)>, DbError> {
+    let rows = queries::not_begun(tx, tenant, course, now_ms)?;
+    Ok(rows.into_iter().map(|(user, at_ms)| (Member { course, user, teaches: false }, at_ms)).collect())
+}
+
+/// Lets a student's enrolment begin at another time.
+pub fn begin_at(tx: &Tx<'_>, tenant: &TenantId, member: &Member, begins_at_ms: i64) -> Result<(), DbError> {
+    queries::begin_at(tx, tenant, (member.course, member.user), begins_at_ms)
+}
+
 /// Ends every enrolment of somebody, and says how many they were.
 pub fn leave_all(tx: &Tx<'_>, tenant: &TenantId, user: UserId, now_ms: i64) -> Result<u64, DbError> {
     queries::end_enrolments(tx, tenant, (None, user), now_ms)

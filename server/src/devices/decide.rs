@@ -32,6 +32,9 @@ use crate::mail::Notice;
 pub(super) struct Approval {
     /// A code of at most 64 letters, digits, `-`, `_` and `.`.
     reason: Option<String>,
+    /// Says that you know who asks, although nobody has confirmed their address.
+    #[serde(default)]
+    accept_unconfirmed: bool,
 }
 
 /// Why not.
@@ -49,8 +52,9 @@ pub(super) struct Refused {
     responses(
         (status = 200, body = DeviceRequest),
         (status = 403, description = "`OWN_REQUEST`", body = ErrorEnvelope),
-        (status = 409, description = "`RESET_REQUIRED`, `ALREADY_DECIDED`, `REQUEST_SUPERSEDED`, \
-            `KEY_BOUND_ELSEWHERE` or `DEVICE_LIMIT`", body = ErrorEnvelope)
+        (status = 409, description = "`OWNER_UNCONFIRMED`: send `accept_unconfirmed` if you know who asks; \
+            `RESET_REQUIRED`, `ALREADY_DECIDED`, `REQUEST_SUPERSEDED`, `KEY_BOUND_ELSEWHERE` or `DEVICE_LIMIT`",
+            body = ErrorEnvelope)
     )
 )]
 pub(super) async fn approve(
@@ -61,7 +65,8 @@ pub(super) async fn approve(
     Json(approval): Json<Approval>,
 ) -> AppResult<Json<DeviceRequest>> {
     let reason = approval.reason.as_deref().map(parse_reason).transpose()?;
-    decide(&app, &allowed.actor(&request), &allowed, parse_hash(&hash)?, Answer::Approve, reason).await.map(Json)
+    let said = Said { answer: Answer::Approve, accepts_unconfirmed: approval.accept_unconfirmed, reason };
+    decide(&app, &allowed.actor(&request), &allowed, parse_hash(&hash)?, said).await.map(Json)
 }
 
 /// Refuses a device; the same answer again changes nothing.
@@ -81,8 +86,9 @@ pub(super) async fn deny(
     Path(hash): Path<String>,
     Json(refused): Json<Refused>,
 ) -> AppResult<Json<DeviceRequest>> {
-    let reason = parse_reason(&refused.reason)?;
-    decide(&app, &allowed.actor(&request), &allowed, parse_hash(&hash)?, Answer::Deny, Some(reason)).await.map(Json)
+    let reason = Some(parse_reason(&refused.reason)?);
+    let said = Said { answer: Answer::Deny, accepts_unconfirmed: false, reason };
+    decide(&app, &allowed.actor(&request), &allowed, parse_hash(&hash)?, said).await.map(Json)
 }
 
 /// Ends the binding of a device; what it sends from now on waits for a person.
@@ -151,15 +157,24 @@ pub(super) enum Answer {
     Deny,
 }
 
+/// An answer as it was given.
+pub(super) struct Said {
+    pub(super) answer: Answer,
+    /// Whether the admin knows who asks although nobody confirmed the address.
+    pub(super) accepts_unconfirmed: bool,
+    pub(super) reason: Option<Code>,
+}
+
 /// Answers a request, and says how it stands now.
 pub(super) async fn decide(
     app: &App,
     actor: &Actor,
     admin: &CurrentUser,
     hash: [u8; 32],
-    answer: Answer,
-    reason: Option<Code>,
+    said: Said,
 ) -> AppResult<DeviceRequest> {
+    let Said { answer, accepts_unconfirmed, reason } = said;
+    let answer = (answer, accepts_unconfirmed);
     let tenant = admin.tenant.clone();
     let read = app.db.read(move |tx: &Tx<'_>| {
         let Some(row) = queries::request(tx, &tenant, &hash)? else { return Ok(None) };
@@ -175,7 +190,8 @@ pub(super) async fn decide(
     if verdict.map_err(refusal)? == Step::Nothing {
         return Ok(row.into());
     }
-    let given = Given { actor: actor.clone(), now_ms: app.now_ms(), answer, reason, by: label(admin)? };
+    let (answer, now_ms) = (answer.0, app.now_ms());
+    let given = Given { actor: actor.clone(), now_ms, answer, accepts_unconfirmed, reason, by: label(admin)? };
     let decided = match row.key {
         None => decide_legacy(app, &row, given).await?,
         Some(key) => {
@@ -208,11 +224,18 @@ enum Refusal {
     Obstacle(Obstacle),
     /// A reset was approved for what needs none.
     NotAReset,
+    /// Nobody stands for whoever asked.
+    Unconfirmed,
     /// The user is gone.
     NoUser,
 }
 
-fn judge(tx: &Tx<'_>, tenant: &TenantId, row: &RequestRow, answer: Answer) -> Result<Result<Step, Refusal>, DbError> {
+fn judge(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    row: &RequestRow,
+    (answer, accepts_unconfirmed): (Answer, bool),
+) -> Result<Result<Step, Refusal>, DbError> {
     let standing = match &row.key {
         Some(key) => queries::standing(tx, tenant, &row.user.to_string(), key, Some(&row.hash))?,
         None => queries::legacy_standing(tx, tenant, row)?,
@@ -231,6 +254,9 @@ fn judge(tx: &Tx<'_>, tenant: &TenantId, row: &RequestRow, answer: Answer) -> Re
         (Answer::Reset, RequestStatus::Pending) if !row.is_reset() => return Ok(Err(Refusal::NotAReset)),
         (Answer::Reset, _) => standing.reset(),
     };
+    if may.is_ok() && answer != Answer::Deny && row.is_unconfirmed() && !accepts_unconfirmed {
+        return Ok(Err(Refusal::Unconfirmed));
+    }
     Ok(may.map(|()| Step::Write).map_err(Refusal::Obstacle))
 }
 
@@ -238,6 +264,7 @@ fn refusal(refusal: Refusal) -> AppError {
     match refusal {
         Refusal::Obstacle(obstacle) => conflict(obstacle),
         Refusal::NotAReset => AppError::conflict("NOT_A_RESET", "there is no device to replace: approve the request"),
+        Refusal::Unconfirmed => AppError::conflict("OWNER_UNCONFIRMED", auth::OWNER_UNCONFIRMED),
         Refusal::NoUser => AppError::not_found("the user"),
     }
 }
@@ -253,6 +280,7 @@ struct Given {
     actor: Actor,
     now_ms: i64,
     answer: Answer,
+    accepts_unconfirmed: bool,
     reason: Option<Code>,
     by: Label,
 }
@@ -266,7 +294,11 @@ impl Given {
             Answer::Deny => Action::DeviceDeny,
         };
         let id = HEXLOWER.encode(&row.hash);
-        let (reason, result) = (self.reason.as_ref().map(Code::as_str), row.status.as_str());
+        let reason = self.reason.as_ref().map(Code::as_str);
+        let result = match self.answer {
+            Answer::Approve | Answer::Reset if row.is_unconfirmed() => "approved_unconfirmed",
+            _ => row.status.as_str(),
+        };
         let event = Event { action, kind: "device_request", id: &id, reason, result };
         audit::record(tx, &self.actor, &event, self.now_ms)
     }
@@ -284,10 +316,11 @@ async fn decide_key(
     let entries = entries(row, key, &others, &given);
     let entries = entries.into_iter().map(|entry| (name.clone(), log::channels_of(&name, None), entry)).collect();
     let (tenant, answer, hash) = (given.actor.tenant.clone(), given.answer, row.hash);
+    let asked = (answer, given.accepts_unconfirmed);
     log::append_as_server(app, &tenant.clone(), entries, move |tx, appended| {
         let gone = || AppError::not_found("the request");
         let row = queries::request(tx, &tenant, &hash)?.ok_or_else(gone)?;
-        judge(tx, &tenant, &row, answer)?.map_err(refusal)?;
+        judge(tx, &tenant, &row, asked)?.map_err(refusal)?;
         if answer == Answer::Reset && row.others_bound != others.len() as u64 {
             return Err(AppError::unavailable("BUSY", "the user's devices changed meanwhile; try again", 1));
         }
@@ -321,11 +354,11 @@ fn entries(row: &RequestRow, key: DeviceKey, others: &[DeviceKey], given: &Given
 async fn decide_legacy(app: &App, row: &RequestRow, given: Given) -> AppResult<RequestRow> {
     let hash = row.hash;
     let written = app.db.write(move |tx: &Tx<'_>| {
-        let Given { actor, now_ms, answer, reason, by } = &given;
+        let Given { actor, now_ms, answer, accepts_unconfirmed, reason, by } = &given;
         let (tenant, answer, now_ms) = (&actor.tenant, *answer, *now_ms);
         let gone = || AppError::not_found("the request");
         let row = queries::request(tx, tenant, &hash)?.ok_or_else(gone)?;
-        judge(tx, tenant, &row, answer)?.map_err(refusal)?;
+        judge(tx, tenant, &row, (answer, *accepts_unconfirmed))?.map_err(refusal)?;
         if answer == Answer::Reset {
             queries::supersede_legacy_ids(tx, tenant, row.user, &hash, now_ms)?;
         }

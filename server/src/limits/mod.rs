@@ -35,6 +35,13 @@ pub const READERS_SET_MAX: usize = 64;
 
 /// The file of log heads is at most this long behind the log.
 pub const HEAD_FILE_EVERY: Duration = Duration::from_millis(500);
+/// How often a command that needs every server stopped asks whether they are.
+pub const OTHERS_ASKED_TIMES: u32 = 10;
+/// The time between two of these questions.
+pub const OTHERS_ASKED_EVERY: Duration = Duration::from_millis(100);
+/// A file of heads that is further behind its log than this, in milliseconds, was not written by the server that wrote the
+/// log: it is an old one.
+pub const HEAD_FILE_LATE_MS_MAX: i64 = 60 * 1000;
 /// `/health` tells of a loss for this long, in milliseconds: 30 days, as long as phones keep what makes it good.
 pub const LOSS_SHOWN_MS: i64 = 30 * 24 * 60 * 60 * 1000;
 /// Reader connections of this machine.

@@ -54,6 +54,26 @@ pub fn newest_received_ms(tx: &Tx<'_>) -> Result<Option<i64>, DbError> {
     Ok(newest.flatten())
 }
 
+/// For how long, milliseconds, the log went on behind a row: from the row after it to the newest one. A signed head that
+/// stays behind for longer than it is ever written late is an old one.
+///
+/// # Errors
+/// When the database fails.
+pub fn uncovered_ms(tx: &Tx<'_>, tenant: &TenantId, log_index: i64) -> Result<i64, DbError> {
+    let at = |log_index: i64| {
+        tx.query_one(
+            "SELECT CAST(received_at AS BIGINT)
+             FROM change_log
+             WHERE tenant_id = ?1 AND log_index = ?2",
+            params![tenant.as_str(), log_index],
+            |row| row.get::<i64>(0),
+        )
+    };
+    let Some(head) = head_of(tx, tenant)? else { return Ok(0) };
+    let (first, newest) = (at(log_index.saturating_add(1))?, at(head.log_index)?);
+    Ok(first.zip(newest).map_or(0, |(first, newest)| newest.saturating_sub(first)))
+}
+
 /// The head of one tenant's log; `None` before its first change.
 pub(super) fn head_of(tx: &Tx<'_>, tenant: &TenantId) -> Result<Option<Head>, DbError> {
     tx.query_one(

@@ -24,6 +24,8 @@ pub(super) struct Plan {
     pub(super) new_courses: Vec<KnownCourse>,
     pub(super) changed_courses: Vec<KnownCourse>,
     pub(super) added: Vec<Member>,
+    /// Students whose place begins at another time than now, or than was said before; Unix milliseconds.
+    pub(super) begins: Vec<(Member, i64)>,
     pub(super) removed: Vec<Member>,
 }
 
@@ -32,7 +34,7 @@ impl Plan {
     pub(super) fn len(&self) -> u64 {
         let users = self.withdrawn.len() + self.new_users.len() + self.changed_users.len();
         let courses = self.new_courses.len() + self.changed_courses.len();
-        (users + courses + self.added.len() + self.removed.len()) as u64
+        (users + courses + self.added.len() + self.begins.len() + self.removed.len()) as u64
     }
 }
 
@@ -54,6 +56,15 @@ struct Said {
     /// Of the row that counts.
     line: u64,
     has_ended: bool,
+    begins_at_ms: Option<i64>,
+}
+
+impl Said {
+    /// Of several rows about one place the one counts that gives most: what is there before what comes, the sooner before the
+    /// later, and what has ended last.
+    fn rank(&self) -> (bool, i64) {
+        (self.has_ended, self.begins_at_ms.unwrap_or_default())
+    }
 }
 
 /// What the comparison works on.
@@ -219,6 +230,7 @@ impl Comparison<'_> {
                 self.ended_place(member, is_there);
             } else if is_there {
                 self.counts(teaches).unchanged += 1;
+                self.begins(said, is_there);
             } else if let Err(wrong) = tally.take(&member, said.role) {
                 let at = (&self.roster.names.places, said.line);
                 self.counts(teaches).bad += 1;
@@ -226,11 +238,29 @@ impl Comparison<'_> {
             } else {
                 self.counts(teaches).added += 1;
                 self.plan.added.push(member);
+                self.begins(said, is_there);
             }
         }
         if self.roster.names_every_place {
             let named: HashSet<Member> = named.iter().map(|said| said.member).collect();
             self.missing_places(&named, courses);
+        }
+    }
+
+    /// When a student's place begins, if that is not now, or was not to be now. Whoever is there already stays; whoever teaches
+    /// has to prepare, and begins at once.
+    fn begins(&mut self, said: &Said, is_there: bool) {
+        let (member, before) = (said.member, self.existing.later.get(&said.member));
+        match (said.begins_at_ms, before) {
+            _ if member.teaches => {}
+            (Some(begins_at_ms), before) if !is_there || before.is_some() => {
+                self.report.enrolments.begin_later += 1;
+                if before != Some(&begins_at_ms) {
+                    self.plan.begins.push((member, begins_at_ms));
+                }
+            }
+            (None, Some(_)) => self.plan.begins.push((member, self.plan.now_ms)),
+            _ => {}
         }
     }
 
@@ -247,7 +277,8 @@ impl Comparison<'_> {
             };
             let teaches = place.teaches.unwrap_or(role != Role::Student);
             let member = Member { course, user, teaches };
-            let said = Said { member, role, line: place.line, has_ended: place.has_ended };
+            let Place { line, has_ended, begins_at_ms, .. } = *place;
+            let said = Said { member, role, line, has_ended, begins_at_ms };
             match known.entry(member) {
                 Entry::Vacant(entry) => {
                     entry.insert(named.len() as u32);
@@ -255,7 +286,7 @@ impl Comparison<'_> {
                 }
                 Entry::Occupied(entry) => {
                     let before = &mut named[*entry.get() as usize];
-                    if before.has_ended && !said.has_ended {
+                    if said.rank() < before.rank() {
                         *before = said;
                     }
                 }

@@ -17,6 +17,7 @@ mod inspect;
 mod list;
 mod live;
 mod log_state;
+mod people;
 mod prepare;
 mod pull;
 mod quarantine;

@@ -115,9 +115,11 @@ async fn wait_already(server: &TestServer, payer: &str, n: i64, about: impl Fn(i
 /// As if what waits of a payer took so many bytes.
 async fn takes(server: &TestServer, phone: &Phone, size_bytes: i64) {
     let payer = phone.client.user_id().to_owned();
-    let sql =
-        "UPDATE quarantine SET size_bytes = CASE WHEN hash = (SELECT max(hash) FROM quarantine WHERE payer_id = ?1)
-               THEN ?2 ELSE 0 END WHERE payer_id = ?1";
+    let sql = "UPDATE quarantine
+               SET size_bytes = CASE WHEN hash = (
+                   SELECT hash FROM quarantine WHERE payer_id = ?1 ORDER BY hash DESC LIMIT 1
+               ) THEN CAST(?2 AS BIGINT) ELSE 0 END
+               WHERE payer_id = ?1";
     let written: Result<u64, DbError> =
         server.app().db.write(move |tx: &Tx<'_>| tx.execute(sql, params![&payer, size_bytes])).await;
     assert!(written.unwrap() > 0);

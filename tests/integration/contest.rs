@@ -1,8 +1,5 @@
 //! Who planned a session owns it: a second plan by somebody else gives nobody who teaches anything, until an admin decides.
 
-use muster_server::db::Db;
-use muster_server::log::ServerKey;
-use muster_server::recovery;
 use muster_sync_core::document::{
     Code, CodeMode, Decision, DecisionAction, Entry, Label, Plan, PlanAction, PlanChange,
 };
@@ -146,14 +143,8 @@ async fn take_over(planner_first: bool) {
     assert_eq!((&shown["contested"], &shown["status"]), (&json!(false), &json!("open")), "the rival closed nothing");
 
     let data = lecture.server.stop().await;
-    let rebuilt = tokio::task::spawn_blocking(move || {
-        let key = ServerKey::load(&data.path().join("keys")).unwrap();
-        let db = Db::open_sqlite_read_only(&data.path().join("muster.db")).unwrap();
-        let rebuilt = recovery::rebuild(&db, &key, &data.path().join("made.db"), false, &|_, _| {}).unwrap();
-        db.close();
-        rebuilt
-    });
-    assert!(rebuilt.await.unwrap().is_equal(), "the log says the same");
+    let rebuilt = muster(&data, &["rebuild"], "");
+    assert!(rebuilt.status.success(), "the log says the same: {rebuilt:?}");
 }
 
 /// An admin settles the session; nobody else can, and nothing but one of its plans can stand.
@@ -339,4 +330,26 @@ async fn the_command_line_lists_what_is_contested_and_settles_it_while_the_serve
         (&named["items"][0]["actor_id"], &named["items"][0]["reason"]),
         (&json!("cli"), &json!("planner_known"))
     );
+}
+
+#[tokio::test]
+async fn until_the_planner_has_synced_a_strangers_plan_shows_nothing_of_what_others_students_saw() {
+    let lecture = Lecture::begin().await;
+    let mut rival = Planner::of_another_course(&lecture, 63).await;
+    let locator = Locator::from_random([3, 1, 4, 5]);
+    let plan = rival.plan(locator).0;
+    rival.accepted(plan).await;
+    let (mut other, mut own) = (lecture.student(64).await, lecture.student(65).await);
+    let path = format!("/api/v1/courses/{}/students", rival.course);
+    rival.phone.client.post(&path, &json!({"user_ids": [own.client.user_id()]})).await.expect(200);
+    let reviewer = lecture.server.client("reviewer").await;
+    for (phone, is_withheld) in [(&mut other, true), (&mut own, false)] {
+        let capture = phone.submission_with(locator, "123456", NOON_MS, &lecture.manifest(None));
+        let id = lecture.send(phone, capture).await;
+        let record = format!("/api/v1/lecturers/attendance/{id}");
+        let shown = rival.phone.client.get(&record).await.expect(200)["submissions"][0].clone();
+        assert_eq!((&shown["evidence_withheld"], shown["evidence"].is_null()), (&json!(is_withheld), is_withheld));
+        let shown = reviewer.get(&record).await.expect(200)["submissions"][0].clone();
+        assert_eq!((&shown["evidence_withheld"], shown["evidence"].is_null()), (&json!(false), false));
+    }
 }

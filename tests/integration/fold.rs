@@ -174,6 +174,33 @@ async fn a_lecturer_who_floods_a_record_cannot_make_it_undecidable() {
     assert!(csv.contains(&format!("{},", admin.user_id())) && csv.contains("other_person"), "{csv}");
 }
 
+/// What it costs is measured by `load decisions`.
+#[tokio::test]
+async fn seven_hundred_decisions_in_seven_requests_all_count_and_one_more_settles_them() {
+    let lecture = Lecture::begin().await;
+    let mut student = lecture.student(41).await;
+    let id = lecture.capture(&mut student, &lecture.manifest(None)).await;
+    let name = student.attendance(lecture.locator());
+    let path = format!("/api/v1/courses/{}/lecturers", lecture.course);
+    let room = DECISIONS_PER_PERSON_MAX as usize;
+    for seed in 42..49 {
+        let client = lecture.server.client("lecturer").await;
+        lecture.lecturer.post(&path, &json!({"user_ids": [client.user_id()]})).await.expect(200);
+        let mut judge = Judge::new(&lecture, client, Role::Lecturer, seed).await;
+        let action = if seed % 2 == 0 { DecisionAction::Confirm } else { DecisionAction::Reject };
+        let written = (0..room).map(|_| {
+            let decision = judge.decision(action, ChangeHash([1; 32]), &[]);
+            judge.item(&name, decision).0
+        });
+        let written: Vec<Item> = written.collect();
+        assert_eq!(accepted(&push_all(&judge.phone, &written).await), room);
+    }
+    let record = lecture.record(&id).await;
+    assert_eq!(record["record"]["state"], "disputed");
+    assert_eq!(record["decisions"].as_array().unwrap().len(), 7 * room);
+    assert_eq!(decide(&lecture.lecturer, &id, json!({"action": "late"})).await.expect(200)["state"], "late");
+}
+
 #[tokio::test]
 async fn the_evidence_names_the_lecturer_whose_decision_stands_and_not_the_admin_who_took_hers_back() {
     let lecture = Lecture::begin().await;

@@ -4,17 +4,18 @@ use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use data_encoding::HEXLOWER;
-use muster_sync_core::evidence::{ImageRef, ImageType, Manifest};
+use muster_sync_core::evidence::{CheckOutcome, ImageRef, ImageType, Manifest};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::rows::{RecordRow, SubmissionRow};
-use super::{access, queries};
+use super::{access, queries, roster, verdict_checks};
 use crate::app::App;
 use crate::audit::{self, Action, Actor, Event};
-use crate::auth::Allowed;
 use crate::auth::permission::AttendanceReview;
+use crate::auth::{Allowed, CurrentUser, Role};
 use crate::blobs::picture;
+use crate::class_sessions;
 use crate::clock::iso_utc;
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
@@ -61,6 +62,28 @@ struct ImageView {
     purpose: &'static str,
     media_type: &'static str,
     size_bytes: u64,
+}
+
+/// Whether what a submission saw is kept from somebody who teaches the course: the student is not of the course, and the
+/// code was not the one that this session's planner showed, so nothing says that this is where the student was. Before
+/// the real planner's phone has synced, a stranger's plan may be the only one, see ADR 24; reviewers and admins see it.
+pub(super) fn is_withheld(
+    tx: &Tx<'_>,
+    user: &CurrentUser,
+    record: &RecordRow,
+    submission: &SubmissionRow,
+) -> Result<bool, DbError> {
+    if user.role != Role::Lecturer {
+        return Ok(false);
+    }
+    let Some(session) = class_sessions::find(tx, &user.tenant, &record.locator)? else { return Ok(true) };
+    if roster::was_enrolled(tx, &user.tenant, &session, &record.student)? {
+        return Ok(false);
+    }
+    let verdicts = queries::verdicts(tx, record.document)?;
+    let Some(verdict) = verdicts.iter().rfind(|verdict| verdict.of == submission.hash) else { return Ok(true) };
+    let checks = verdict_checks::read(tx, &user.tenant, verdict.log_index)?;
+    Ok(!checks.iter().any(|check| check.name == "code" && check.outcome == CheckOutcome::Pass))
 }
 
 /// The evidence of a submission; `None` if it has not arrived, or was erased.
@@ -145,7 +168,7 @@ pub(super) async fn image(
     let user = allowed.user;
     let record = access::read_reviewable(&app, &user, id).await?;
     let sha256 = muster_sync_core::ChangeHash::from_hex(&sha256).ok_or_else(missing)?.0;
-    if !is_named(&app, &user.tenant, &record, sha256).await? {
+    if !is_named(&app, &user, &record, sha256).await? {
         return Err(missing());
     }
     let stored = evidence::load_image(&app, &user.tenant, &record.student, sha256).await?;
@@ -164,11 +187,19 @@ pub(super) async fn image(
 }
 
 /// Whether a submission of this very record names the picture: a picture of another day is not for this reviewer.
-async fn is_named(app: &App, tenant: &TenantId, record: &RecordRow, sha256: [u8; 32]) -> AppResult<bool> {
-    let document = record.document;
-    let submissions = app.db.read(move |tx| queries::submissions(tx, document)).await;
-    for submission in submissions.map_err(|error: DbError| AppError::from(error))? {
-        let manifest = evidence::manifest(app, tenant, &record.student, submission.commitment).await?;
+async fn is_named(app: &App, user: &CurrentUser, record: &RecordRow, sha256: [u8; 32]) -> AppResult<bool> {
+    let (asking, of) = (user.clone(), record.clone());
+    let shown = app.db.read(move |tx| {
+        let mut shown = Vec::new();
+        for submission in queries::submissions(tx, of.document)? {
+            if !is_withheld(tx, &asking, &of, &submission)? {
+                shown.push(submission);
+            }
+        }
+        Ok(shown)
+    });
+    for submission in shown.await.map_err(|error: DbError| AppError::from(error))? {
+        let manifest = evidence::manifest(app, &user.tenant, &record.student, submission.commitment).await?;
         if manifest.is_some_and(|manifest| manifest.images.iter().any(|image| image.sha256 == sha256)) {
             return Ok(true);
         }

@@ -55,6 +55,18 @@ pub(super) fn person(tx: &Tx<'_>, tenant: &TenantId, student: &str) -> Result<Pe
     }))
 }
 
+/// Whether a student was enrolled in the course of a session at its time: however late a record comes, it is judged by that.
+pub(super) fn was_enrolled(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    session: &ClassSession,
+    student: &str,
+) -> Result<bool, DbError> {
+    let (Ok(course), Ok(student)) = (session.course.parse(), student.parse()) else { return Ok(false) };
+    let span_ms = (session.opens_at_ms.min(session.ends_at_ms()), session.ends_at_ms());
+    courses::was_enrolled(tx, tenant, course, student, span_ms)
+}
+
 /// Every row of a session's roster, by name.
 pub(super) fn read(
     tx: &Tx<'_>,

@@ -4,6 +4,7 @@ use image::RgbImage;
 use muster_sync_core::document::Role;
 use muster_sync_core::evidence::{ImagePurpose, ImageRef, ImageType};
 use sha2::{Digest, Sha256};
+use tracing::Instrument;
 
 use super::uses::{self, Use};
 use super::{erase, limits, queries, subject_key, vault};
@@ -169,7 +170,7 @@ async fn keep(
     sending: Option<Sending>,
 ) -> AppResult<bool> {
     let (app, tenant, subject, now_ms) = (app.clone(), tenant.clone(), subject.to_owned(), app.now_ms());
-    let kept = tokio::spawn(async move {
+    let kept = async move {
         let arriving = Arriving { tenant, subject, sha256, size_bytes: bytes.len(), now_ms };
         let taken = arriving.clone();
         if !app.db.write(move |tx: &Tx<'_>| taken.take_in(tx, sending.as_ref())).await? {
@@ -180,8 +181,8 @@ async fn keep(
         let settled = app.db.write(move |tx: &Tx<'_>| arriving.settle(tx, is_put)).await;
         put?;
         settled?.map_or(Ok(true), Err)
-    });
-    kept.await.map_err(AppError::internal)?
+    };
+    tokio::spawn(kept.in_current_span()).await.map_err(AppError::internal)?
 }
 
 /// A picture on its way into the store.

@@ -78,7 +78,8 @@ pub(super) struct Wanted {
         (status = 200, body = Report),
         (status = 409, description = "another import is running", body = ErrorEnvelope),
         (status = 413, body = ErrorEnvelope),
-        (status = 422, description = "ROSTER_INVALID, or with strict ROSTER_REFUSED", body = ErrorEnvelope)
+        (status = 422, description = "ROSTER_INVALID, or with strict ROSTER_REFUSED", body = ErrorEnvelope),
+        (status = 503, description = "ROSTER_NOT_READY: a dry run right after an update", body = ErrorEnvelope)
     )
 )]
 pub(super) async fn import_roster(

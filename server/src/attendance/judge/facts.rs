@@ -7,10 +7,9 @@ use muster_sync_core::{
 };
 
 use super::super::checks::{Device, EpochSecret, Legacy};
-use super::super::{RecordRow, SubmissionRow, VerdictRow, queries};
+use super::super::{RecordRow, SubmissionRow, VerdictRow, queries, roster};
 use crate::app::App;
 use crate::class_sessions::{self, ClassSession};
-use crate::courses;
 use crate::db::{DbError, Tx};
 use crate::devices;
 use crate::error::{AppError, AppResult};
@@ -68,14 +67,7 @@ fn gather_one(
     if session.contested {
         return Ok(None);
     }
-    let enrolled = match (session.course.parse(), record.student.parse()) {
-        (Ok(course), Ok(student)) => {
-            // However late a record comes, it is judged by the enrolments of its session's time.
-            let span_ms = (session.opens_at_ms.min(session.ends_at_ms()), session.ends_at_ms());
-            courses::was_enrolled(tx, tenant, course, student, span_ms)?
-        }
-        _ => false,
-    };
+    let enrolled = roster::was_enrolled(tx, tenant, &session, &record.student)?;
     Ok(Some(Facts {
         tenant: tenant.clone(),
         settings: settings::of(tx, tenant)?,

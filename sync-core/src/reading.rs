@@ -9,6 +9,8 @@ use minicbor::decode::Error;
 
 /// Metres beyond which an accuracy says nothing: half of the way around the earth.
 const ACCURACY_M_MAX: f64 = 20_037_509.0;
+/// What programs write where they have nothing to write.
+const NOTHING: [&str; 7] = ["null", "undefined", "unknown", "none", "nil", "nan", "n/a"];
 
 /// A finite number that somebody wrote, also with the comma of many languages; `None` if the text says nothing.
 #[must_use]
@@ -16,6 +18,16 @@ pub fn number(text: &str) -> Option<f64> {
     let text = text.trim();
     let with_point = if text.contains('.') { text.to_owned() } else { text.replacen(',', ".", 1) };
     known(with_point.parse().ok()?)
+}
+
+/// A text that says something: not one of the words by which programs say that they have none, and not zeros alone.
+#[must_use]
+pub fn text(text: &str) -> Option<&str> {
+    let text = text.trim();
+    let bare = text.trim_matches(['(', ')', '<', '>']);
+    let is_word = NOTHING.iter().any(|nothing| bare.eq_ignore_ascii_case(nothing));
+    let is_empty = text.chars().all(|sign| sign == '0' || !sign.is_alphanumeric());
+    (!is_word && !is_empty).then_some(text)
 }
 
 /// A number that says something.
@@ -93,6 +105,19 @@ mod tests {
             assert_eq!(accuracy_m(nothing), 0, "{nothing:?}");
         }
         assert_eq!((accuracy_m(Some(0.2)), accuracy_m(Some(12.5)), accuracy_m(Some(5_000.0))), (1, 13, 5_000));
+    }
+
+    #[test]
+    fn words_for_nothing_are_no_text() {
+        for nothing in
+            ["", " ", "null", "NULL", "undefined", "Unknown", "none", "(null)", "n/a", "-", "000000000000000", "00:00"]
+        {
+            assert_eq!(text(nothing), None, "{nothing:?}");
+        }
+        for something in ["356938035643809", "0x0", "nullable", "A0", "ünknown"] {
+            assert_eq!(text(something), Some(something));
+        }
+        assert_eq!(text(" 35-693803 "), Some("35-693803"));
     }
 
     #[test]

@@ -74,6 +74,39 @@ async fn a_form_whose_position_says_nothing_is_kept_and_flagged() {
     assert_eq!(lecture.record(&id).await["submissions"][0]["evidence"]["position"]["accuracy_m"], 13);
 }
 
+#[tokio::test]
+async fn a_device_or_a_time_that_says_nothing_is_none() {
+    let lecture = Lecture::begin().await;
+    let (student, admin) = (online(&lecture).await, lecture.server.client("admin").await);
+    let bind = "/api/v1/students/device/bind";
+    // Nobody can have a phone of such a name approved, and so own everybody's.
+    let nothing = ["null", "undefined", "Unknown", "N/A", "(null)", "000000000000000"];
+    for nothing in nothing {
+        let reply = student.post(bind, &serde_json::json!({ "imei": nothing })).await;
+        assert_eq!(reply.expect_error(422, "VALIDATION_ERROR")["details"]["field"], "imei", "{nothing}");
+    }
+    let asked = student.post(bind, &serde_json::json!({ "imei": "356938035643809" })).await.expect(202);
+    let approve = format!("/api/v1/admin/device-requests/{}/approve", asked["request"]["hash"].as_str().unwrap());
+    admin.post(&approve, &serde_json::json!({})).await.expect(200);
+    let judged = async |imei: &str| {
+        let code = typed(&lecture).await;
+        let fields = [("session_code", &*code), ("imei", imei), ("captured_at", " null ")];
+        let id = submit(&student, &fields).await.expect(201)["id"].as_str().unwrap().to_owned();
+        let submissions = lecture.record(&id).await["submissions"].as_array().unwrap().len();
+        let verdict = lecture.verdict(&id, submissions).await;
+        check(&verdict, "device_binding")["reason"].as_str().unwrap_or_default().to_owned()
+    };
+    assert_eq!(judged("356938035643809").await, "");
+    for nothing in nothing {
+        assert_eq!(judged(nothing).await, "device_not_bound", "{nothing}: unknown is not another phone");
+    }
+    assert_eq!(judged("490154203237518").await, "device_differs");
+    let code = typed(&lecture).await;
+    let fields = [("session_code", &*code), ("captured_at", "yesterday")];
+    let refused = submit(&student, &fields).await.expect_error(422, "VALIDATION_ERROR");
+    assert_eq!(refused["details"]["field"], "captured_at");
+}
+
 /// A position as some client might encode it: latitude, then accuracy, each by a function; `None` leaves it out.
 type Write = fn(&mut Encoder<Vec<u8>>);
 

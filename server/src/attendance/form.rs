@@ -109,9 +109,9 @@ impl Raw {
         let position = self.position()?;
         Ok(Form {
             claim,
-            captured_at_ms: self.captured_at.as_deref().map(time).transpose()?,
+            captured_at_ms: self.captured_at.as_deref().and_then(reading::text).map(time).transpose()?,
             position,
-            imei: self.imei,
+            imei: self.imei.as_deref().and_then(reading::text).map(str::to_owned),
             selfie: self.selfie,
             presence_image: self.presence_image,
         })

@@ -4,6 +4,7 @@
 //! through the server's own gateway, never a proof: the first one that an admin approves is the student's, and a
 //! submission with another one is flagged. They are rows, not entries of a document: nobody signed them.
 
+use muster_sync_core::reading;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
@@ -54,11 +55,18 @@ pub enum LegacyMatch {
 /// The stored form of a legacy identifier: the same for everybody, so that one phone of two students shows.
 ///
 /// # Errors
-/// 422 when it is empty, too long, or not printable.
+/// 422 when it says nothing, is too long, or is not printable.
 pub fn legacy_hash(app: &App, tenant: &TenantId, legacy_id: &str) -> AppResult<[u8; 32]> {
     let legacy_id = text::shown(legacy_id);
+    // One that many phones name would make everybody the owner of everybody's phone.
+    if reading::text(&legacy_id).is_none() {
+        return Err(AppError::field(
+            "imei",
+            "this names no device; leave it out where the phone does not know its own",
+        ));
+    }
     let printable = legacy_id.bytes().all(|byte| byte.is_ascii_graphic());
-    if legacy_id.is_empty() || legacy_id.len() > LEGACY_ID_BYTES_MAX || !printable {
+    if legacy_id.len() > LEGACY_ID_BYTES_MAX || !printable {
         return Err(AppError::field("imei", "an identifier has 1 to 64 printable characters"));
     }
     let state = app.slice::<LegacyIds>().ok_or_else(|| AppError::internal("the app was built without LegacyIds"))?;

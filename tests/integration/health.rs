@@ -300,7 +300,7 @@ async fn without_a_database_the_server_is_down_and_alive() {
 
 #[tokio::test]
 async fn production_does_not_start_while_everybody_knows_a_password() {
-    let demo = TestServer::builder().option("--seed-demo-accounts", "true").start().await;
+    let demo = TestServer::builder().production_keys().option("--seed-demo-accounts", "true").start().await;
     for (field, name, password, role) in [
         ("email", "admin@example.com", "Admin123!", "admin"),
         ("email", "student@example.com", "Student123!", "student"),
@@ -314,7 +314,7 @@ async fn production_does_not_start_while_everybody_knows_a_password() {
         assert_eq!(me["role"], role);
     }
     let data = demo.stop().await;
-    let again = TestServer::builder().option("--seed-demo-accounts", "true").data(data).start().await;
+    let again = TestServer::builder().production_keys().option("--seed-demo-accounts", "true").data(data).start().await;
     let data = again.stop().await;
     let Err(refused) = TestServer::builder().production().data(copy(&data)).try_start().await else {
         panic!("a server with demo accounts started in production");
@@ -323,7 +323,7 @@ async fn production_does_not_start_while_everybody_knows_a_password() {
         ["admin@example.com", "student@example.com", "admin@campus.example", "staff1@campus.example"].join(", ");
     assert!(refused.to_string().ends_with(&format!(": {listed}, student1@campus.example")), "{refused}");
     // Under another address the user name and the password open it all the same; disabled it is closed.
-    let renewed = TestServer::builder().data(data).start().await;
+    let renewed = TestServer::builder().production_keys().data(data).start().await;
     for sql in [
         "UPDATE users SET password_hash = '' WHERE username IS NULL",
         "UPDATE users SET status = 'disabled' WHERE username = 'student1'",
@@ -336,7 +336,7 @@ async fn production_does_not_start_while_everybody_knows_a_password() {
         panic!("a server with demo accounts started in production");
     };
     assert!(refused.to_string().ends_with(": boss@uni.example, staff1@campus.example"), "{refused}");
-    let renewed = TestServer::builder().data(data).start().await;
+    let renewed = TestServer::builder().production_keys().data(data).start().await;
     execute(&renewed, "UPDATE users SET status = 'disabled'").await;
     TestServer::builder().production().data(renewed.stop().await).try_start().await.unwrap();
 }

@@ -11,7 +11,7 @@ const PORT: u16 = 6379;
 /// Settings of a Redis.
 #[derive(Debug, Clone, Args)]
 pub struct RedisConfig {
-    /// Address of a Redis, redis://[user:password@]host[:port][/number]. Nothing is kept in it: limits and jobs are rows of
+    /// Address of a Redis, `redis://user:password@host:port/number`. Nothing is kept in it: limits and jobs are rows of
     /// the database, and caches are in memory.
     #[arg(long, env = "REDIS_URL", hide_env_values = true)]
     pub redis_url: Option<Secret>,

@@ -51,7 +51,7 @@ pub use default_accounts::{DEMO_ACCOUNTS, open_to_everybody};
 pub use fields::{DisplayName, EXTERNAL_ID_CHARS_MAX, Email, NAME_CHARS_MAX, Username, bounded, optional};
 pub use forms::{FORMS_JOB, forms_batch, settle_forms};
 pub use hashing::{ImportedHash, generate_password, hash_password_blocking};
-pub use mfa::{MfaReset, check_mfa_key, reseal_secrets, reset_mfa};
+pub use mfa::{MfaReset, SealedSecret, check_mfa_key, reset_mfa};
 pub use password_reset::{OWNER_PROVEN_JOB, RESET_JOB, reset_batch};
 pub use permission::Permission;
 pub use previous_key::{drop_token_key, keep_token_key};
@@ -61,7 +61,7 @@ pub use registry::{
     withdraw,
 };
 pub use role::Role;
-pub use shown::{OWNER_UNCONFIRMED, ShownUser, shown, was_nobodys};
+pub use shown::{OWNER_UNCONFIRMED, ShownUser, shown};
 pub use state::AuthState;
 pub use traffic::{Traffic, limit as limit_traffic};
 pub use users::{

@@ -42,19 +42,14 @@ impl From<User> for ShownUser {
 }
 
 impl ShownUser {
-    /// Whether nobody stood for whoever used the account at a time: see [`was_nobodys`].
+    /// Whether nobody stood for whoever used the account at a time: no one has confirmed its address, or its owner did so
+    /// later, by a new password that was set by mail. Then somebody else may have typed the address, and must not inherit its
+    /// owner's good name. Whoever confirms by hand, or imports, stands for the person as they are.
     pub fn was_nobodys(&self, at_ms: i64) -> bool {
-        was_nobodys(self.email_confirmed_at_ms, self.email_confirmed_by, at_ms)
-    }
-}
-
-/// Whether nobody stood for whoever used an account at a time: no one has confirmed its address, or its owner did so later, by
-/// a new password that was set by mail. Then somebody else may have typed the address, and must not inherit its owner's good
-/// name. Whoever confirms by hand, or imports, stands for the person as they are.
-pub fn was_nobodys(confirmed_at_ms: Option<i64>, by: Option<Voucher>, at_ms: i64) -> bool {
-    match (confirmed_at_ms, by) {
-        (Some(confirmed_at_ms), Some(Voucher::Mail)) => at_ms < confirmed_at_ms,
-        (confirmed, _) => confirmed.is_none(),
+        match (self.email_confirmed_at_ms, self.email_confirmed_by) {
+            (Some(confirmed_at_ms), Some(Voucher::Mail)) => at_ms < confirmed_at_ms,
+            (confirmed, _) => confirmed.is_none(),
+        }
     }
 }
 

@@ -110,7 +110,7 @@ pub(super) async fn revoke(
     let tenant = allowed.tenant.clone();
     let found = app.db.read(move |tx: &Tx<'_>| queries::device(tx, &tenant, &key)).await;
     let row: DeviceRow = found.map_err(|error: DbError| AppError::from(error))?.ok_or_else(missing)?;
-    if row.user == allowed.id {
+    if row.owner.id == allowed.id {
         return Err(AppError::forbidden("OWN_DEVICE", "another admin has to end the binding of your device"));
     }
     end_binding(&app, &allowed, (&request, Action::DeviceRevoke), row, reason).await.map(|row| Json(row.into()))
@@ -127,7 +127,7 @@ pub(super) async fn end_binding(
     if !row.bound {
         return Ok(row);
     }
-    let (key, name) = (row.key, DocumentName::DeviceBinding { user: row.user.to_string() });
+    let (key, name) = (row.key, DocumentName::DeviceBinding { user: row.owner.id.to_string() });
     let given = Some(reason.clone());
     let binding = Binding { key, action: BindingAction::Revoke, of: None, reason: given, by: label(by)? };
     let entries = vec![(name.clone(), log::channels_of(&name, None), Entry::from(binding))];
@@ -141,8 +141,8 @@ pub(super) async fn end_binding(
     });
     let row = ended.await?.ok_or_else(|| AppError::not_found("the device"))?;
     app.wake_jobs();
-    auth::look_again(app, row.user).await?;
-    tracing::info!(device.key = %key, user.id = %row.user, by = %by.id, "Ended the binding of a device");
+    auth::look_again(app, row.owner.id).await?;
+    tracing::info!(device.key = %key, user.id = %row.owner.id, by = %by.id, "Ended the binding of a device");
     Ok(row)
 }
 
@@ -178,13 +178,13 @@ pub(super) async fn decide(
     let tenant = admin.tenant.clone();
     let read = app.db.read(move |tx: &Tx<'_>| {
         let Some(row) = queries::request(tx, &tenant, &hash)? else { return Ok(None) };
-        let others = queries::devices_of(tx, &tenant, row.user, STAFF_DEVICES_MAX as u32)?;
+        let others = queries::devices_of(tx, &tenant, row.owner.id, STAFF_DEVICES_MAX as u32)?;
         let verdict = judge(tx, &tenant, &row, answer)?;
         Ok::<_, DbError>(Some((row, others, verdict)))
     });
     let found = read.await.map_err(AppError::from)?;
     let (row, others, verdict) = found.ok_or_else(|| AppError::not_found("the request"))?;
-    if row.user == admin.id {
+    if row.owner.id == admin.id {
         return Err(own_request());
     }
     if verdict.map_err(refusal)? == Step::Nothing {
@@ -200,9 +200,9 @@ pub(super) async fn decide(
         }
     };
     app.wake_jobs();
-    auth::look_again(app, row.user).await?;
+    auth::look_again(app, row.owner.id).await?;
     tracing::info!(
-        user.id = %row.user, request = HEXLOWER.encode(&hash), by = %admin.id, status = decided.status.as_str(),
+        user.id = %row.owner.id, request = HEXLOWER.encode(&hash), by = %admin.id, status = decided.status.as_str(),
         "Answered a device request"
     );
     Ok(decided.into())
@@ -237,7 +237,7 @@ fn judge(
     (answer, accepts_unconfirmed): (Answer, bool),
 ) -> Result<Result<Step, Refusal>, DbError> {
     let standing = match &row.key {
-        Some(key) => queries::standing(tx, tenant, &row.user.to_string(), key, Some(&row.hash))?,
+        Some(key) => queries::standing(tx, tenant, &row.owner.id.to_string(), key, Some(&row.hash))?,
         None => queries::legacy_standing(tx, tenant, row)?,
     };
     let Some(standing) = standing else { return Ok(Err(Refusal::NoUser)) };
@@ -312,7 +312,7 @@ async fn decide_key(
     others: Vec<DeviceKey>,
     given: Given,
 ) -> AppResult<RequestRow> {
-    let name = DocumentName::DeviceBinding { user: row.user.to_string() };
+    let name = DocumentName::DeviceBinding { user: row.owner.id.to_string() };
     let entries = entries(row, key, &others, &given);
     let entries = entries.into_iter().map(|entry| (name.clone(), log::channels_of(&name, None), entry)).collect();
     let (tenant, answer, hash) = (given.actor.tenant.clone(), given.answer, row.hash);
@@ -360,14 +360,14 @@ async fn decide_legacy(app: &App, row: &RequestRow, given: Given) -> AppResult<R
         let row = queries::request(tx, tenant, &hash)?.ok_or_else(gone)?;
         judge(tx, tenant, &row, (answer, *accepts_unconfirmed))?.map_err(refusal)?;
         if answer == Answer::Reset {
-            queries::supersede_legacy_ids(tx, tenant, row.user, &hash, now_ms)?;
+            queries::supersede_legacy_ids(tx, tenant, row.owner.id, &hash, now_ms)?;
         }
         let status = if answer == Answer::Deny { RequestStatus::Denied } else { RequestStatus::Approved };
         let reason = reason.as_ref().map(Code::as_str);
         let decided = Decided { status, by: by.as_str(), reason, now_ms };
-        queries::decide_by_hash(tx, tenant, &row.user.to_string(), &hash, &decided)?;
+        queries::decide_by_hash(tx, tenant, &row.owner.id.to_string(), &hash, &decided)?;
         if answer != Answer::Deny {
-            auth::notify(tx, tenant, row.user, Notice::DeviceBound, now_ms)?;
+            auth::notify(tx, tenant, row.owner.id, Notice::DeviceBound, now_ms)?;
         }
         let row = queries::request(tx, tenant, &hash)?.ok_or_else(gone)?;
         given.record(tx, &row)?;

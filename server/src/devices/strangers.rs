@@ -38,10 +38,7 @@ async fn end_strangers(app: &App, tenant: &TenantId, user: UserId) -> AppResult<
     let asked = tenant.clone();
     let read = app.db.read(move |tx: &Tx<'_>| queries::devices_of(tx, &asked, user, STAFF_DEVICES_MAX as u32)).await;
     let devices: Vec<DeviceRow> = read.map_err(|error: DbError| AppError::from(error))?;
-    let strange = |row: &DeviceRow| {
-        let owner = &row.owner;
-        row.bound && auth::was_nobodys(owner.email_confirmed_at_ms, owner.email_confirmed_by, row.bound_at_ms)
-    };
+    let strange = |row: &DeviceRow| row.bound && row.owner.was_nobodys(row.bound_at_ms);
     let keys: Vec<_> = devices.into_iter().filter(strange).map(|row| row.key).collect();
     if keys.is_empty() {
         return Ok(());

@@ -4,17 +4,10 @@ use data_encoding::HEXLOWER;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::queries::{DeviceRow, OwnerRow, RequestRow};
+use super::queries::{DeviceRow, RequestRow};
 use super::rules::{RequestStatus, STUDENT_DEVICES_MAX, devices_max};
-use crate::auth::{self, ShownUser};
-use crate::ids::UserId;
+use crate::auth::ShownUser;
 use crate::text;
-
-/// The person of a row.
-fn owner(id: UserId, row: OwnerRow) -> ShownUser {
-    let OwnerRow { email, email_confirmed_at_ms, email_confirmed_by, display_name, external_id } = row;
-    ShownUser { id, email, email_confirmed_at_ms, email_confirmed_by, display_name, external_id }
-}
 
 /// A request to be bound.
 #[derive(Debug, Serialize, ToSchema)]
@@ -69,8 +62,7 @@ impl RequestRow {
 
     /// Whether nobody stood for whoever asked.
     pub(super) fn is_unconfirmed(&self) -> bool {
-        let owner = &self.owner;
-        auth::was_nobodys(owner.email_confirmed_at_ms, owner.email_confirmed_by, self.created_at_ms)
+        self.owner.was_nobodys(self.created_at_ms)
     }
 
     /// Whether a reset is what it asks for.
@@ -96,7 +88,7 @@ impl From<RequestRow> for DeviceRequest {
             kind: if row.key.is_some() { "key" } else { "legacy" },
             key: row.key.map(|key| key.to_string()),
             purpose: if resets { "reset" } else { "bind" },
-            user: owner(row.user, row.owner),
+            user: row.owner,
             level: row.level,
             // Signed as bytes, and shown as people may see them.
             platform: text::shown(&row.platform),
@@ -159,7 +151,7 @@ impl From<DeviceRow> for Device {
         };
         Self {
             key: row.key.to_string(),
-            user: owner(row.user, row.owner),
+            user: row.owner,
             status: if row.bound { "bound" } else { "revoked" },
             state,
             level: row.level,

@@ -30,7 +30,7 @@ pub use images::{
 };
 pub use limits::ERASE_BATCH_MAX;
 pub use queries::{ImageRow, image, wanted_after, wanted_from};
-pub use rewrap::rewrap;
+pub use rewrap::WrappedKey;
 pub use subject_keys::subject_key;
 pub use uses::{Use, begin, end, end_waiting, expect_for_waiting, forget_unread, keep, records_naming};
 

@@ -2,6 +2,7 @@
 
 use muster_sync_core::DocumentId;
 
+use super::rewrap::WrappedKey;
 use super::uses::Use;
 use crate::db::{DbError, Row, Tx};
 use crate::ids::TenantId;
@@ -35,19 +36,12 @@ pub(super) fn insert_wrapped_key(
     )
 }
 
-/// A person's key as it is stored.
-pub(super) struct WrappedRow {
-    pub(super) tenant: String,
-    pub(super) subject: String,
-    pub(super) wrapped: Vec<u8>,
-}
-
 /// The next people's keys, by tenant and person.
 pub(super) fn wrapped_after(
     tx: &Tx<'_>,
     (tenant, subject): (&str, &str),
     count: i64,
-) -> Result<Vec<WrappedRow>, DbError> {
+) -> Result<Vec<WrappedKey>, DbError> {
     tx.query(
         "SELECT tenant_id, subject_id, wrapped
          FROM subject_keys
@@ -55,12 +49,12 @@ pub(super) fn wrapped_after(
          ORDER BY tenant_id, subject_id
          LIMIT ?3",
         params![tenant, subject, count],
-        |row| Ok(WrappedRow { tenant: row.get(0)?, subject: row.get(1)?, wrapped: row.get(2)? }),
+        |row| Ok(WrappedKey { tenant: row.get(0)?, subject: row.get(1)?, wrapped: row.get(2)? }),
     )
 }
 
 /// Stores the same key wrapped anew, unless the row is another one by now.
-pub(super) fn rewrap(tx: &Tx<'_>, row: &WrappedRow, wrapped: &[u8]) -> Result<(), DbError> {
+pub(super) fn rewrap(tx: &Tx<'_>, row: &WrappedKey, wrapped: &[u8]) -> Result<(), DbError> {
     tx.send(
         "UPDATE subject_keys
          SET wrapped = ?4

@@ -12,14 +12,14 @@ use zeroize::Zeroizing;
 use super::{Known, Mark, Material, known, material, queries};
 use crate::app::StartError;
 use crate::audit::{self, Action, Actor, Event};
-use crate::auth;
+use crate::auth::{self, SealedSecret};
 use crate::blobs::crypt::MasterKey;
-use crate::blobs::reseal::Resealed;
+use crate::blobs::reseal::{self, Resealed};
 use crate::clock::Entropy;
 use crate::config::Config;
 use crate::db::{Db, DbError, Tx};
 use crate::durable;
-use crate::evidence;
+use crate::evidence::WrappedKey;
 use crate::keys::{self, KEY_BYTES, KeyFile};
 
 /// What came of it.
@@ -104,7 +104,7 @@ pub fn rotate(
             keep_verifying(config, &place, now_ms)?;
             (None, None)
         }
-        _ => (Some(reseal(db, config, key, &place, entropy)?), setting_of(&known, &id)),
+        _ => (Some(seal_anew(db, config, key, &place, entropy)?), setting_of(&known, &id)),
     };
     let kept = place.take(config, key)?;
     let (noted, actor) = (id.clone(), actor.clone());
@@ -127,8 +127,8 @@ pub fn rotate(
 pub fn prove(db: &Db, config: &Config, key: KeyFile, entropy: &dyn Entropy) -> Result<Option<Resealed>, StartError> {
     let sealing = || material::sealing(config, key).map_err(StartError::Other);
     Ok(match key {
-        KeyFile::Master => Some(evidence::rewrap(db, &sealing()?, None, entropy)?),
-        KeyFile::Mfa => Some(auth::reseal_secrets(db, &sealing()?, None, entropy)?),
+        KeyFile::Master => Some(reseal::reseal::<WrappedKey>(db, &sealing()?, None, entropy)?),
+        KeyFile::Mfa => Some(reseal::reseal::<SealedSecret>(db, &sealing()?, None, entropy)?),
         _ => None,
     })
 }
@@ -208,7 +208,7 @@ impl Place {
 }
 
 /// Seals every row anew that is not yet.
-fn reseal(
+fn seal_anew(
     db: &Db,
     config: &Config,
     key: KeyFile,
@@ -220,8 +220,8 @@ fn reseal(
     let to = to.ok_or_else(|| StartError::Io(path.display().to_string(), io::ErrorKind::NotFound.into()))?;
     let from = material::sealing(config, key).map_err(StartError::Other)?;
     Ok(match key {
-        KeyFile::Master => evidence::rewrap(db, &from, Some(&to), entropy)?,
-        _ => auth::reseal_secrets(db, &from, Some(&to), entropy)?,
+        KeyFile::Master => reseal::reseal::<WrappedKey>(db, &from, Some(&to), entropy)?,
+        _ => reseal::reseal::<SealedSecret>(db, &from, Some(&to), entropy)?,
     })
 }
 

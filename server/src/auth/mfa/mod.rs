@@ -41,7 +41,7 @@ use crate::http::RequestId;
 
 pub(crate) use again::Proof;
 pub(super) use complete::{MfaRequired, required};
-pub use reseal::reseal_secrets;
+pub use reseal::SealedSecret;
 pub use reset::{MfaReset, reset_mfa};
 pub use secret::check_mfa_key;
 

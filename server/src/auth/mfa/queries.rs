@@ -1,5 +1,6 @@
 //! All SQL of the second factor.
 
+use super::reseal::SealedSecret;
 use crate::db::{DbError, Tx};
 use crate::ids::{TenantId, UserId};
 use crate::params;
@@ -98,17 +99,12 @@ pub(super) fn reseal(tx: &Tx<'_>, owner: &Owner, id: &str, key_id: &[u8; 8], sea
     Ok(())
 }
 
-/// A secret as it is stored.
-pub(super) struct SealedRow {
-    pub(super) tenant: String,
-    pub(super) user: String,
-    pub(super) id: String,
-    pub(super) key_id: [u8; 8],
-    pub(super) sealed: Vec<u8>,
-}
-
 /// The next secrets, by tenant and user.
-pub(super) fn sealed_after(tx: &Tx<'_>, (tenant, user): (&str, &str), count: i64) -> Result<Vec<SealedRow>, DbError> {
+pub(super) fn sealed_after(
+    tx: &Tx<'_>,
+    (tenant, user): (&str, &str),
+    count: i64,
+) -> Result<Vec<SealedSecret>, DbError> {
     tx.query(
         "SELECT tenant_id, user_id, id, key_id, secret
          FROM mfa_enrolments
@@ -118,13 +114,13 @@ pub(super) fn sealed_after(tx: &Tx<'_>, (tenant, user): (&str, &str), count: i64
         params![tenant, user, count],
         |row| {
             let (tenant, user, id) = (row.get(0)?, row.get(1)?, row.get(2)?);
-            Ok(SealedRow { tenant, user, id, key_id: row.get(3)?, sealed: row.get(4)? })
+            Ok(SealedSecret { tenant, user, id, key_id: row.get(3)?, sealed: row.get(4)? })
         },
     )
 }
 
 /// Stores a secret under another key, unless the row is another one by now.
-pub(super) fn reseal_row(tx: &Tx<'_>, row: &SealedRow, key_id: &[u8; 8], sealed: &[u8]) -> Result<(), DbError> {
+pub(super) fn reseal_row(tx: &Tx<'_>, row: &SealedSecret, key_id: &[u8; 8], sealed: &[u8]) -> Result<(), DbError> {
     tx.send(
         "UPDATE mfa_enrolments
          SET key_id = ?4, secret = ?5

@@ -14,7 +14,7 @@ use crate::db::{Db, DbError, Tx};
 use crate::error::{AppError, AppResult};
 use crate::ids::TenantId;
 use crate::limits;
-use crate::log::{HeadFileError, ServerKey, SignedList};
+use crate::log::{self, HeadFileError, ServerKey, SignedList};
 
 /// Its name in the folder of the keys.
 const NAME: &str = "audit-heads.json";
@@ -156,11 +156,9 @@ pub fn check_at_start(app: &App) -> Result<(), DbError> {
     for tenant in committed(&app.db)?.iter().filter(|head| head.rows > 0).map(|head| &head.tenant) {
         let (asked, head) = (tenant.clone(), proven.iter().find(|head| head.tenant == *tenant));
         let rows = head.map_or(0, |head| head.rows);
-        let late_ms = app.db.read_blocking::<_, DbError, _>(move |tx: &Tx<'_>| uncovered_ms(tx, &asked, rows))?;
+        let late_ms = app.db.read_blocking::<_, DbError, _>(move |tx: &Tx<'_>| late_ms(tx, &asked, rows))?;
         // A log that has just begun is not in the file yet.
-        if late_ms <= limits::HEAD_FILE_LATE_MS_MAX {
-            continue;
-        }
+        let Some(late_ms) = late_ms else { continue };
         if head.is_none() {
             tracing::warn!(path = %path, tenant.id = %tenant, "The file of audit heads lacks a log");
         } else {
@@ -198,10 +196,11 @@ fn note_loss(tx: &Tx<'_>, proven: &AuditHead, now_ms: i64) -> Result<bool, DbErr
     Ok(true)
 }
 
-/// For how long, milliseconds, the audit log went on behind so many rows.
-pub(super) fn uncovered_ms(tx: &Tx<'_>, tenant: &TenantId, rows: i64) -> Result<i64, DbError> {
-    let (first, newest) = queries::times_after(tx, tenant, rows)?;
-    Ok(first.zip(newest).map_or(0, |(first, newest)| newest.saturating_sub(first)))
+/// For how long, milliseconds, the audit log went on behind so many rows that a signed head proves; `None` if no longer than
+/// a head is ever written late.
+pub(super) fn late_ms(tx: &Tx<'_>, tenant: &TenantId, rows: i64) -> Result<Option<i64>, DbError> {
+    let (first_ms, newest_ms) = queries::times_after(tx, tenant, rows)?;
+    Ok(log::late_between(first_ms, newest_ms))
 }
 
 /// Brings the file up to date with what is committed.

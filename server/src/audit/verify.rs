@@ -11,7 +11,6 @@ use super::{chain, queries};
 use crate::clock::Stopwatch;
 use crate::db::{Db, DbError, Tx};
 use crate::ids::TenantId;
-use crate::limits;
 
 /// One tenant's audit log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -94,7 +93,7 @@ fn check_tenant(db: &Db, tenant: &TenantId, head: Option<&AuditHead>, report: &m
     let (walk, is_held, late_ms) = db.read_blocking::<_, DbError, _>(move |tx: &Tx<'_>| {
         let is_held = proven.as_ref().map_or(Ok(true), |head| head_file::holds(tx, head))?;
         let covered = proven.as_ref().map(|head| head.rows);
-        let late_ms = covered.map_or(Ok(0), |rows| head_file::uncovered_ms(tx, &asked, rows))?;
+        let late_ms = covered.map_or(Ok(None), |rows| head_file::late_ms(tx, &asked, rows))?;
         Ok((chain::walk(tx, &asked)?, is_held, late_ms))
     })?;
     let broken_at = walk.bad.first().copied();
@@ -114,13 +113,11 @@ fn check_tenant(db: &Db, tenant: &TenantId, head: Option<&AuditHead>, report: &m
             head.rows
         )),
         None => report.notes.push(format!("no signed head covers the audit log of {tenant}")),
-        Some(_) if late_ms > limits::HEAD_FILE_LATE_MS_MAX => {
+        Some(_) => report.notes.extend(late_ms.map(|late_ms| {
+            let seconds = late_ms / 1_000;
             let what = "is an old one, put back perhaps: the log went on for";
-            report
-                .notes
-                .push(format!("the signed head of {tenant}'s audit log {what} {} s without it", late_ms / 1_000));
-        }
-        Some(_) => {}
+            format!("the signed head of {tenant}'s audit log {what} {seconds} s without it")
+        })),
     }
     report.rows += walk.rows;
     report.tenants.push(TenantReport {

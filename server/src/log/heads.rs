@@ -268,8 +268,8 @@ pub fn check_at_start(app: &App, key: &ServerKey, file: &HeadFile) -> Result<(),
 fn check_head(app: &App, tenant: TenantId, proof: LogHead) -> Result<(), DbError> {
     let (now_ms, random) = (app.now_ms(), app.draw());
     let (asked, proven_index) = (tenant.clone(), proof.log_index as i64);
-    let late_ms: i64 = app.db.read_blocking(move |tx: &Tx<'_>| queries::uncovered_ms(tx, &asked, proven_index))?;
-    if late_ms > limits::HEAD_FILE_LATE_MS_MAX {
+    let late_ms: Option<i64> = app.db.read_blocking(move |tx: &Tx<'_>| queries::late_ms(tx, &asked, proven_index))?;
+    if let Some(late_ms) = late_ms {
         tracing::warn!(
             tenant.id = %tenant,
             proven_index,

@@ -16,7 +16,7 @@ mod write;
 
 pub use channels::{Channel, Movements, announce, channel_key, channels_of, pass_on_movements, watch};
 pub use head_file::{HeadFile, ReadHeads};
-pub use head_queries::{heads, losses, newest_received_ms, uncovered_ms};
+pub use head_queries::{heads, late_between, late_ms, losses, newest_received_ms};
 pub use heads::{
     Head, Loss, LossSource, Witnessed, check_at_start, current, keep_published, publish, repeat_loss, witness,
 };

@@ -20,7 +20,6 @@ use super::row::Facts;
 use crate::clock::{Stopwatch, iso_utc};
 use crate::db::{Db, DbError, Tx};
 use crate::ids::TenantId;
-use crate::limits;
 use crate::log::{self, Head, HeadFile, Loss, ServerKey, chain};
 
 /// Bad rows of one log that a report names.
@@ -234,8 +233,8 @@ fn check_proof(db: &Db, head: &Head, proof: Option<&LogHead>, report: &mut Repor
         let what = format!("the newest {} rows of {tenant} are not covered by the signed head", last - proof.log_index);
         report.notes.push(what);
         let (asked, index) = (head.tenant.clone(), proof.log_index as i64);
-        let late_ms: i64 = db.read_blocking(move |tx: &Tx<'_>| log::uncovered_ms(tx, &asked, index))?;
-        if late_ms > limits::HEAD_FILE_LATE_MS_MAX {
+        let late_ms: Option<i64> = db.read_blocking(move |tx: &Tx<'_>| log::late_ms(tx, &asked, index))?;
+        if let Some(late_ms) = late_ms {
             let seconds = late_ms / 1_000;
             report.notes.push(format!(
                 "the signed head of {tenant} is an old one, put back perhaps: the log went on for {seconds} s without it"

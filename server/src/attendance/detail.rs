@@ -5,7 +5,7 @@ use muster_sync_core::DocumentId;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::evidence_view::{self, EvidenceView};
+use super::evidence_view::{self, EvidenceView, Withheld};
 use super::fold::Facts;
 use super::rows::{AppealRow, DecisionRow, RecordRow, SubmissionRow, VerdictRow};
 use super::verdict_checks::{self, CheckView};
@@ -174,7 +174,8 @@ fn rows(tx: &Tx<'_>, user: &CurrentUser, record: &RecordRow) -> Result<(Detail, 
     let facts = Facts::read(tx, record.document)?;
     let person = roster::person(tx, &user.tenant, &record.student)?;
     let session = class_sessions::find(tx, &user.tenant, &record.locator)?;
-    let submissions: Result<_, _> = facts.submissions.iter().map(|row| submission(tx, user, record, row)).collect();
+    let withheld = Withheld::from(tx, user, record)?;
+    let submissions: Result<_, _> = facts.submissions.iter().map(|row| submission(tx, user, &withheld, row)).collect();
     let verdicts: Result<_, _> = facts.verdicts.iter().map(|row| verdict(tx, user, row)).collect();
     let decisions: Result<_, _> = facts.decisions.iter().map(|row| decision_view(tx, user, row)).collect();
     let detail = Detail {
@@ -210,7 +211,7 @@ impl SessionCard {
 fn submission(
     tx: &Tx<'_>,
     user: &CurrentUser,
-    record: &RecordRow,
+    withheld: &Withheld,
     row: &SubmissionRow,
 ) -> Result<SubmissionView, DbError> {
     let binding = devices::binding_at(tx, &user.tenant, &row.writer)?;
@@ -231,7 +232,7 @@ fn submission(
         step: row.step,
         device,
         evidence: None,
-        evidence_withheld: evidence_view::is_withheld(tx, user, record, row)?,
+        evidence_withheld: withheld.holds(&row.hash),
     })
 }
 

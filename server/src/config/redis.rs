@@ -2,6 +2,7 @@
 
 use clap::{ArgAction, Args};
 use openidconnect::url::{Host, Url};
+use percent_encoding::percent_decode_str;
 
 use super::{ConfigError, Secret, require};
 
@@ -56,29 +57,10 @@ fn parse(text: &str) -> Option<RedisAddress> {
         Host::Ipv6(address) => address.to_string(),
         other => other.to_string(),
     };
-    let decoded = |text: &str| Some(decoded(text)?).filter(|text| !text.is_empty()).map(Secret::new);
-    let password = match url.password() {
-        Some(password) => decoded(password),
-        None => None,
-    };
-    Some(RedisAddress { host, port: url.port().unwrap_or(PORT), user: decoded(url.username()), password })
-}
-
-/// `%40` is `@`.
-fn decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((byte, after)) = rest.split_first() {
-        rest = after;
-        if *byte != b'%' {
-            bytes.push(*byte);
-            continue;
-        }
-        let (digits, after) = rest.split_at_checked(2)?;
-        bytes.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
-        rest = after;
-    }
-    String::from_utf8(bytes).ok()
+    let decoded = |text: &str| Some(percent_decode_str(text).decode_utf8().ok()?.into_owned());
+    let secret = |text: &str| decoded(text).filter(|text| !text.is_empty()).map(Secret::new);
+    let (user, password) = (secret(url.username()), url.password().and_then(secret));
+    Some(RedisAddress { host, port: url.port().unwrap_or(PORT), user, password })
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! Whom a change is about and who sent it, by name and number: an id alone tells nobody whom to ask.
 
+use muster_sync_core::DocumentName;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::budget::subject_of;
 use crate::auth::{self, ShownUser};
 use crate::db::{DbError, Tx};
 use crate::ids::TenantId;
@@ -24,12 +26,10 @@ impl Involved {
         sender_id: &str,
         (kind, key1, key2): (u8, &str, &str),
     ) -> Result<Self, DbError> {
-        let subject = match kind {
-            1 => None,
-            2 => Some(key2),
-            _ => Some(key1),
+        let about = match DocumentName::from_parts(kind, [key1, key2]) {
+            Ok(name) => auth::shown(tx, tenant, subject_of(&name))?,
+            Err(_) => None,
         };
-        let about = subject.map_or(Ok(None), |id| auth::shown(tx, tenant, id))?;
         Ok(Self { sender: auth::shown(tx, tenant, sender_id)?, about })
     }
 }

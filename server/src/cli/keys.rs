@@ -242,7 +242,10 @@ fn rotate(rotate: &Rotate) -> Result<ExitCode, StartError> {
         None => tell("tokens of the key before it are good until they end\n")?,
     }
     if let Some(kept) = &rotated.kept {
-        let what = "older copies of the database open only with it";
+        let what = match rotated.resealed {
+            Some(_) => "older copies of the database open only with it",
+            None => "nothing needs it once they have ended",
+        };
         tell(&format!("the key before it is kept as {}: {what}\n", kept.display()))?;
     }
     if let Some(setting) = &rotated.setting {

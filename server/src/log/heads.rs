@@ -231,7 +231,11 @@ pub fn check_at_start(app: &App, key: &ServerKey, file: &HeadFile) -> Result<(),
             let heads: Vec<Head> = app.db.read_blocking(queries::heads)?;
             for head in heads.iter().filter(|head| head.log_index > 0) {
                 // Whoever empties the list, or takes a line out of it, must not be better off than who removes the file.
-                if !proofs.iter().any(|(tenant, _)| *tenant == head.tenant) {
+                // A log that had just begun when the power went is not in it yet.
+                let tenant = head.tenant.clone();
+                let is_late =
+                    || app.db.read_blocking::<_, DbError, _>(move |tx: &Tx<'_>| queries::late_ms(tx, &tenant, 0));
+                if !proofs.iter().any(|(tenant, _)| *tenant == head.tenant) && is_late()?.is_some() {
                     tracing::warn!(
                         path = %file.path().display(),
                         tenant.id = %head.tenant,

@@ -4,7 +4,7 @@ use crate::{ApiError, MusterClient, entropy::random, error::invalid};
 use muster_sync_core::{
     Locator,
     document::{Code, CodeMode, DecisionAction, Label, PlanAction, Role},
-    store::{DecisionInput, PlanInput},
+    store::{DecisionInput, PlanInput, SessionStanding},
 };
 
 /// A circle on the ground.
@@ -95,6 +95,22 @@ impl MusterClient {
         let shown = self.state().store.session_code(locator, wall_ms)?;
         let (code, qr) = (shown.code, shown.qr);
         Ok(ShownCode { locator: locator.to_string(), code, qr, valid_until_ms: shown.valid_until_ms })
+    }
+
+    /// Whose plan of a class session stands: `own`, `another`, `contested` while several people say that it is theirs and the
+    /// administration has not decided, or `unknown`. While it is contested, show its code as before: captures wait.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn class_session_standing(&self, locator: String) -> Result<String, ApiError> {
+        let standing = self.state().store.session_standing(read_locator(&locator)?)?;
+        let word = match standing {
+            SessionStanding::Own => "own",
+            SessionStanding::OfAnother => "another",
+            SessionStanding::Contested => "contested",
+            SessionStanding::Unknown => "unknown",
+        };
+        Ok(word.to_owned())
     }
 
     /// Closes a class session from now on.

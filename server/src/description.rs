@@ -100,8 +100,34 @@ fn name_operations(openapi: &mut OpenApi, canonical_prefix: &str) {
                     taken.insert(id.clone());
                 }
                 operation.responses.responses.entry("default".to_owned()).or_insert_with(|| failure().into());
+                describe_responses(operation);
                 tell_headers(operation);
             }
+        }
+    }
+}
+
+/// What a status says where a slice says nothing more. The standard wants a sentence of every response.
+const STATUSES: [(&str, &str); 9] = [
+    ("400", "the request is malformed"),
+    ("401", "nobody is signed in, or not any more"),
+    ("403", "whoever asks may not do this"),
+    ("404", "there is no such thing, or not for whoever asks"),
+    ("409", "this contradicts what is stored"),
+    ("413", "larger than this address takes"),
+    ("415", "this address does not take that type of content"),
+    ("422", "a field is wrong; the message, and often `details.field`, say which"),
+    ("503", "not now; come back after Retry-After"),
+];
+
+/// Of a success the operation's own sentence says enough.
+fn describe_responses(operation: &mut Operation) {
+    let done = operation.summary.clone().unwrap_or_else(|| "it is done".to_owned());
+    for (status, response) in &mut operation.responses.responses {
+        let RefOr::T(response) = response else { continue };
+        if response.description.is_empty() {
+            let known = STATUSES.iter().find(|(of, _)| status == of);
+            response.description = known.map_or_else(|| done.clone(), |(_, text)| (*text).to_owned());
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::clock::{Clock, Entropy};
 use crate::db::{Cell, FromCell};
 
 /// Longest name of a tenant.
-pub const TENANT_CHARS_MAX: usize = 40;
+pub const TENANT_CHARS_MAX: usize = muster_sync_core::limits::TENANT_SIZE_BYTES_MAX;
 
 /// Text that is not the identifier it should be.
 #[derive(Debug, Clone, Copy, Error, PartialEq, Eq)]
@@ -226,5 +226,7 @@ mod tests {
         }
         assert_eq!("Default".parse::<TenantId>(), Err(InvalidId));
         assert_eq!("a/b".parse::<TenantId>(), Err(InvalidId));
+        assert!("a".repeat(TENANT_CHARS_MAX).parse::<TenantId>().is_ok());
+        assert_eq!("a".repeat(TENANT_CHARS_MAX + 1).parse::<TenantId>(), Err(InvalidId));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
@@ -15,6 +15,9 @@ pub const KEY_BYTES: usize = 32;
 const MODE_OF_OTHERS: u32 = 0o077;
 /// Bits of a mode by which others than the owner can put files into a folder.
 const MODE_OTHERS_WRITE: u32 = 0o022;
+
+/// Keys that were replaced and are kept beside the one of today, of each kind.
+pub const KEPT_MAX: u32 = 1_000;
 
 /// A key that a file may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -101,8 +104,16 @@ pub fn load_or_create(dir: &Path, key: KeyFile, entropy: &dyn Entropy) -> io::Re
 /// # Errors
 /// When it is not there, has another length, or others can open it.
 pub fn load(dir: &Path, key: KeyFile) -> io::Result<Zeroizing<Vec<u8>>> {
+    load_at(dir, key.file_name())
+}
+
+/// The same for a key under another name: one that waits to take a place, or had it.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_at(dir: &Path, name: &str) -> io::Result<Zeroizing<Vec<u8>>> {
     check_folder(dir)?;
-    let path = dir.join(key.file_name());
+    let path = dir.join(name);
     let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
     let mut file = File::open(&path).map_err(named)?;
     check_private(&path, &file)?;
@@ -195,6 +206,38 @@ pub fn place_new(dir: &Path, name: &str, bytes: &[u8], entropy: &dyn Entropy) ->
     }
 }
 
+/// Keeps what a file holds under another name beside it, `NAME.key.replaced` or the next number that is free: one that is
+/// kept already is never written over. Gives that name; `None` if there is no such file.
+///
+/// # Errors
+/// When the folder cannot be written, or holds [`KEPT_MAX`] of them.
+pub fn keep_copy(path: &Path) -> io::Result<Option<PathBuf>> {
+    let bytes = match fs::read(path).map(Zeroizing::new) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    for number in 1..=KEPT_MAX {
+        let suffix = if number == 1 { String::new() } else { format!("-{number}") };
+        let kept = path.with_extension(format!("key.replaced{suffix}"));
+        match fs::hard_link(path, &kept) {
+            Ok(()) => {
+                durable::sync_folder(durable::parent_of(path))?;
+                return Ok(Some(kept));
+            }
+            // Whoever was cut off before the next step kept it already.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                if fs::read(&kept).map(Zeroizing::new)? == bytes {
+                    return Ok(Some(kept));
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let text = format!("{KEPT_MAX} keys that were replaced are beside {}: move them away first", path.display());
+    Err(io::Error::other(text))
+}
+
 /// Makes a folder that only the server's user may enter, and those above it.
 ///
 /// # Errors
@@ -222,6 +265,23 @@ mod tests {
             let mode = fs::metadata(keys.join("token.key")).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600);
         }
+    }
+
+    #[test]
+    fn a_key_that_is_kept_is_never_written_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mail.key");
+        assert_eq!(keep_copy(&path).unwrap(), None);
+        for (bytes, name) in [(b"one", "mail.key.replaced"), (b"two", "mail.key.replaced-2")] {
+            fs::write(&path, bytes).unwrap();
+            // Twice, as after a cut.
+            for _ in 0..2 {
+                assert_eq!(keep_copy(&path).unwrap(), Some(dir.path().join(name)));
+            }
+            assert_eq!(fs::read(dir.path().join(name)).unwrap(), bytes);
+            fs::remove_file(&path).unwrap();
+        }
+        assert_eq!(fs::read(dir.path().join("mail.key.replaced")).unwrap(), b"one");
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub const CHANGES_PER_PAGE_MAX: usize = 1_000;
 /// A page ends after the change that passes this many bytes.
 pub const PAGE_SIZE_BYTES_MAX: usize = 1024 * 1024;
 /// Most channels of which one client may hold a cursor.
-pub const CURSORS_MAX: usize = 512;
+pub const CURSORS_MAX: usize = 1_024;
 
 /// Most hashes in one list of a response: images that are wanted, changes to ask again about.
 pub const HASHES_PER_RESPONSE_MAX: usize = 1_000;
@@ -80,7 +80,7 @@ pub const IMAGE_KEPT_MS: i64 = 7 * 24 * 60 * 60 * 1000;
 pub const AUTH_CHALLENGE_SIZE_BYTES_MAX: usize = 128;
 
 /// Longest tenant name, in bytes.
-pub const TENANT_SIZE_BYTES_MAX: usize = 64;
+pub const TENANT_SIZE_BYTES_MAX: usize = 40;
 /// Longest user or course id, in bytes.
 pub const ID_SIZE_BYTES_MAX: usize = 64;
 

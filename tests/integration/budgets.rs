@@ -18,19 +18,19 @@ use serde_json::json;
 
 use super::evidence::{about, session};
 
-fn reason(fate: &Fate) -> (&'static str, &str) {
+pub(crate) fn reason(fate: &Fate) -> (&'static str, &str) {
     (fate.kind.as_str(), fate.reason.as_deref().unwrap_or(""))
 }
 
-fn count(fates: &[Fate], kind: FateKind) -> usize {
+pub(crate) fn count(fates: &[Fate], kind: FateKind) -> usize {
     fates.iter().filter(|fate| fate.kind == kind).count()
 }
 
-async fn server() -> TestServer {
+pub(crate) async fn server() -> TestServer {
     TestServer::builder().manual_clock(NOON_MS).start().await
 }
 
-async fn rows(server: &TestServer, table: &'static str) -> i64 {
+pub(crate) async fn rows(server: &TestServer, table: &'static str) -> i64 {
     let sql = format!("SELECT count(*) FROM {table}");
     let read: Result<Option<i64>, DbError> =
         server.app().db.read(move |tx: &Tx<'_>| tx.query_one(&sql, params![], |row| row.get(0))).await;
@@ -38,7 +38,7 @@ async fn rows(server: &TestServer, table: &'static str) -> i64 {
 }
 
 /// As if a person had used up so much of a column already today.
-async fn use_up(server: &TestServer, client: &Client, column: &'static str, amount: i64) {
+pub(crate) async fn use_up(server: &TestServer, client: &Client, column: &'static str, amount: i64) {
     let (person, day) = (client.user_id().to_owned(), server.clock_ms().div_euclid(DAY_MS));
     let written = server.app().db.write(move |tx: &Tx<'_>| {
         let sql = "INSERT INTO person_days
@@ -125,7 +125,7 @@ async fn a_person_asks_for_so_many_devices_a_day_through_every_door() {
     assert_eq!(reason(&Phone::new(again, 0).push(&items[max..=max]).await[0]).0, "accepted");
 }
 
-async fn email_of(server: &TestServer, client: &Client) -> String {
+pub(crate) async fn email_of(server: &TestServer, client: &Client) -> String {
     let user = client.user_id().parse().unwrap();
     let tenant = muster_server::ids::TenantId::default_tenant();
     let found: Result<_, DbError> =

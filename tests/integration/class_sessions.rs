@@ -1,5 +1,7 @@
 //! Class sessions through HTTP: planning, the code of the moment, ending, and who may do all that.
 
+use std::time::Duration;
+
 use muster_server::class_sessions;
 use muster_server::db::{DbError, Tx};
 use muster_server::ids::TenantId;
@@ -7,6 +9,7 @@ use muster_server::log;
 use muster_sync_core::document::{CodeMode, Entry, Label, Plan};
 use muster_sync_core::time::session_code::CodeClaim;
 use muster_sync_core::{DocumentName, Locator, change};
+use muster_tests::lecture::{Lecture, check};
 use muster_tests::phone::{Phone, TENANT};
 use muster_tests::{Client, TestServer};
 use serde_json::{Value, json};
@@ -219,6 +222,30 @@ async fn plan(server: &TestServer, phone: &mut Phone, locator: Locator, course: 
         })
         .await;
     written.unwrap();
+}
+
+#[tokio::test]
+async fn an_early_capture_is_right_however_often_the_code_was_renewed_since() {
+    let lecture = Lecture::begin().await;
+    let mut student = lecture.student(31).await;
+    let (locator, now_ms) = (lecture.locator(), lecture.server.clock_ms());
+    let (code, seen) = (lecture.claim().await.code, lecture.manifest(None));
+    let early = student.submission_with(locator, &code, now_ms, &seen);
+    let path = format!("{SESSIONS}/{locator}/regenerate");
+    for _ in 0..12 {
+        lecture.server.clock().advance(Duration::from_secs(15));
+        lecture.lecturer.post(&path, &json!({})).await.expect(200);
+    }
+    // Typed, so it names no step: it is looked for in each epoch, while that held.
+    let id = lecture.send(&student, early).await;
+    assert_eq!(check(&lecture.verdict(&id, 1).await, "code")["outcome"], "pass");
+    // The code of the first epoch, shown to somebody else after all of that.
+    lecture.server.clock().advance(Duration::from_secs(600));
+    let mut other = lecture.student(32).await;
+    let manifest = lecture.manifest(None);
+    let late = other.submission_with(locator, &code, lecture.server.clock_ms(), &manifest);
+    let id = lecture.send(&other, late).await;
+    assert_eq!(check(&lecture.verdict(&id, 1).await, "code")["outcome"], "flag");
 }
 
 #[tokio::test]

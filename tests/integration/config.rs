@@ -100,7 +100,8 @@ fn the_settings_of_the_third_source_are_understood() {
     let report = report(&pairs);
     assert_eq!((report.problems, report.unknown), (Vec::new(), Vec::new()));
     let ignored: Vec<&str> = report.ignored.iter().map(|ignored| ignored.name).collect();
-    assert_eq!(ignored, ["CELERY_BROKER_URL", "REDIS_URL"]);
+    assert_eq!(ignored, ["CELERY_BROKER_URL"]);
+    assert!(report.warnings.iter().any(|told| told.starts_with("REDIS_URL has no effect")), "{:?}", report.warnings);
     assert!(config.work.enable_caching && config.work.enable_background_tasks);
     assert_eq!(config.work.cache_ttl, 600);
 }

@@ -1,19 +1,20 @@
 //! Who planned a session owns it: a second plan by somebody else gives nobody who teaches anything, until an admin decides.
 
-use muster_server::db::Db;
-use muster_server::log::ServerKey;
-use muster_server::recovery;
 use muster_sync_core::document::{
     Code, CodeMode, Decision, DecisionAction, Entry, Label, Plan, PlanAction, PlanChange,
 };
 use muster_sync_core::limits::SESSION_ENTRIES_PER_PERSON_MAX;
+use muster_sync_core::store::SessionStanding;
 use muster_sync_core::sync::message::FateKind;
 use muster_sync_core::{ChangeHash, DocumentName, Locator};
-use muster_tests::Client;
-use muster_tests::lecture::{Lecture, NOON_MS, check};
+use muster_tests::lecture::{HALL, Lecture, NOON_MS, check};
 use muster_tests::phone::{Item, Phone, TENANT};
+use muster_tests::pocket::Pocket;
+use muster_tests::{Client, Data, TestServer};
 use serde_json::{Value, json};
 use std::collections::HashMap;
+
+use super::admin::muster;
 
 const SESSIONS: &str = "/api/v1/lecturers/sessions";
 
@@ -142,14 +143,8 @@ async fn take_over(planner_first: bool) {
     assert_eq!((&shown["contested"], &shown["status"]), (&json!(false), &json!("open")), "the rival closed nothing");
 
     let data = lecture.server.stop().await;
-    let rebuilt = tokio::task::spawn_blocking(move || {
-        let key = ServerKey::load(&data.path().join("keys")).unwrap();
-        let db = Db::open_sqlite_read_only(&data.path().join("muster.db")).unwrap();
-        let rebuilt = recovery::rebuild(&db, &key, &data.path().join("made.db"), false, &|_, _| {}).unwrap();
-        db.close();
-        rebuilt
-    });
-    assert!(rebuilt.await.unwrap().is_equal(), "the log says the same");
+    let rebuilt = muster(&data, &["rebuild"], "");
+    assert!(rebuilt.status.success(), "the log says the same: {rebuilt:?}");
 }
 
 /// An admin settles the session; nobody else can, and nothing but one of its plans can stand.
@@ -174,6 +169,53 @@ async fn a_session_that_a_stranger_planned_first_is_its_planners_again() {
 #[tokio::test]
 async fn a_session_that_a_stranger_planned_later_is_its_planners_again() {
     take_over(true).await;
+}
+
+#[tokio::test]
+async fn the_planners_phone_hears_of_the_contest_and_a_waiting_one_of_the_settlement() {
+    let lecture = Lecture::begin().await;
+    let admin = lecture.server.client("admin").await;
+    let mut pocket = Pocket::new(&lecture.server, "lecturer", 76).await;
+    let path = format!("/api/v1/courses/{}/lecturers", lecture.course);
+    lecture.lecturer.post(&path, &json!({"user_ids": [pocket.user]})).await.expect(200);
+    pocket.bind(&lecture.server, &admin).await;
+    let locator = pocket.open_session(&lecture.course, &HALL, NOON_MS);
+    pocket.sync(&lecture.server).await;
+    let mut student = lecture.student(77).await;
+    let capture = student.submission(locator, "123456", NOON_MS);
+    lecture.send(&student, capture).await;
+    let standing = |pocket: &Pocket| pocket.store.session_standing(locator).unwrap();
+    assert_eq!(standing(&pocket), SessionStanding::Own);
+
+    let mut rival = Planner::of_another_course(&lecture, 78).await;
+    let (other, other_id) = rival.plan(locator);
+    rival.accepted(other).await;
+    pocket.sync(&lecture.server).await;
+    assert_eq!(standing(&pocket), SessionStanding::Contested);
+    let page = rival.phone.pull(&HashMap::new()).await;
+    assert_eq!(page.changes.iter().filter(|(name, ..)| name.key()[0] == locator.as_str()).count(), 2, "both plans");
+    let code = pocket.store.session_code(locator, NOON_MS);
+    assert!(code.is_ok(), "students still have to see a code");
+
+    let client = lecture.server.sign_in(&pocket.email).await;
+    let mut stream = client.request(reqwest::Method::GET, "/api/v1/sync/live").send().await.unwrap();
+    let ready = stream.chunk().await.unwrap().unwrap();
+    assert!(String::from_utf8_lossy(&ready).contains("event: ready"));
+    let plans = admin.get(&format!("{SESSIONS}/{locator}")).await.expect(200)["plans"].clone();
+    let own = plans.as_array().unwrap().iter().find(|plan| plan["id"] != other_id.as_str()).unwrap()["id"].clone();
+    let settle = format!("/api/v1/admin/sessions/{locator}/settle");
+    admin.post(&settle, &json!({"plan": own, "reason": "planner_known"})).await.expect(200);
+    let staff = format!("data: course:{}:staff", lecture.course);
+    let mut told = String::new();
+    while !told.contains(&staff) {
+        told.push_str(&String::from_utf8_lossy(&stream.chunk().await.unwrap().expect("the stream stays open")));
+    }
+    pocket.sync(&lecture.server).await;
+    assert_eq!(standing(&pocket), SessionStanding::Own);
+    assert_eq!(pocket.store.class_records(locator).unwrap().len(), 1);
+    admin.post(&settle, &json!({"plan": other_id, "reason": "mistaken"})).await.expect(200);
+    pocket.sync(&lecture.server).await;
+    assert_eq!(standing(&pocket), SessionStanding::OfAnother);
 }
 
 #[tokio::test]
@@ -241,4 +283,73 @@ async fn one_person_changes_a_session_only_so_often_and_somebody_else_still_can(
     let client = &planner.phone.client;
     client.post(&path, &json!({})).await.expect_error(409, "TOO_MANY_PLAN_CHANGES");
     lecture.server.client("admin").await.post(&path, &json!({})).await.expect(200);
+}
+
+/// Two lecturers of different courses planned the same session; gives the locator and the first planner's plan.
+async fn contest(lecture: &Lecture) -> (Locator, String, Planner) {
+    let mut planner = Planner::new(lecture, lecture.lecturer.clone(), &lecture.course, 61).await;
+    let mut rival = Planner::of_another_course(lecture, 62).await;
+    let locator = Locator::from_random([3, 1, 4, 4]);
+    let ((own, own_id), (other, _)) = (planner.plan(locator), rival.plan(locator));
+    planner.accepted(own).await;
+    rival.accepted(other).await;
+    (locator, own_id, planner)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_command_line_lists_what_is_contested_and_settles_it_while_the_server_is_stopped() {
+    let lecture = Lecture::begin().await;
+    let (locator, own_id, planner) = contest(&lecture).await;
+    let email = "root@x.example";
+    lecture.server.create_user(email, "admin").await;
+    let list = muster(lecture.server.data(), &["sessions", "contested", "--json"], "");
+    let listed: Value = serde_json::from_slice(&list.stdout).unwrap();
+    assert_eq!((&listed[0]["locator"], listed.as_array().unwrap().len()), (&json!(locator.as_str()), 1));
+    assert!(listed[0]["plans"].as_array().unwrap().iter().any(|plan| plan["id"] == own_id.as_str()), "{listed:#}");
+    let words = ["sessions", "settle", locator.as_str(), "--plan", &own_id, "--reason", "planner_known"];
+    let settle = |data: &Data, admin: &str| muster(data, &[&words[..], &["--admin", admin]].concat(), "");
+    if lecture.server.data().is_sqlite() {
+        let refused = settle(lecture.server.data(), email);
+        assert_eq!(refused.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&refused.stderr).contains("another server"), "{refused:?}");
+    }
+
+    let course = planner.course.clone();
+    let data = lecture.server.stop().await;
+    let nobody = settle(&data, "somebody@x.example");
+    assert!(String::from_utf8_lossy(&nobody.stderr).contains("no active admin"), "{nobody:?}");
+    let settled = settle(&data, email);
+    assert!(settled.status.success(), "{settled:?}");
+    assert!(String::from_utf8_lossy(&settled.stdout).contains(&course), "{settled:?}");
+    let server = TestServer::builder().data(data).manual_clock(NOON_MS).start().await;
+    let admin = server.client("admin").await;
+    let shown = admin.get(&format!("{SESSIONS}/{locator}")).await.expect(200);
+    assert_eq!((&shown["contested"], &shown["course_id"]), (&json!(false), &json!(course)));
+    let named = admin.get("/api/v1/admin/audit?action=class_session.settle").await.expect(200);
+    assert_eq!(
+        (&named["items"][0]["actor_id"], &named["items"][0]["reason"]),
+        (&json!("cli"), &json!("planner_known"))
+    );
+}
+
+#[tokio::test]
+async fn until_the_planner_has_synced_a_strangers_plan_shows_nothing_of_what_others_students_saw() {
+    let lecture = Lecture::begin().await;
+    let mut rival = Planner::of_another_course(&lecture, 63).await;
+    let locator = Locator::from_random([3, 1, 4, 5]);
+    let plan = rival.plan(locator).0;
+    rival.accepted(plan).await;
+    let (mut other, mut own) = (lecture.student(64).await, lecture.student(65).await);
+    let path = format!("/api/v1/courses/{}/students", rival.course);
+    rival.phone.client.post(&path, &json!({"user_ids": [own.client.user_id()]})).await.expect(200);
+    let reviewer = lecture.server.client("reviewer").await;
+    for (phone, is_withheld) in [(&mut other, true), (&mut own, false)] {
+        let capture = phone.submission_with(locator, "123456", NOON_MS, &lecture.manifest(None));
+        let id = lecture.send(phone, capture).await;
+        let record = format!("/api/v1/lecturers/attendance/{id}");
+        let shown = rival.phone.client.get(&record).await.expect(200)["submissions"][0].clone();
+        assert_eq!((&shown["evidence_withheld"], shown["evidence"].is_null()), (&json!(is_withheld), is_withheld));
+        let shown = reviewer.get(&record).await.expect(200)["submissions"][0].clone();
+        assert_eq!((&shown["evidence_withheld"], shown["evidence"].is_null()), (&json!(false), false));
+    }
 }

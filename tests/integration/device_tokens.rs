@@ -89,7 +89,7 @@ async fn the_owner_hears_of_a_device_that_may_sign_them_in() {
 async fn an_outbox_is_never_stranded_by_expired_tokens() {
     let lecture = Lecture::begin().await;
     let email = "away@x.example";
-    let user = lecture.server.create_user(email, "student").await;
+    let user = lecture.server.create_known_user(email, "student").await;
     let path = format!("/api/v1/courses/{}/students", lecture.course);
     lecture.lecturer.post(&path, &json!({"user_ids": [user]})).await.expect(200);
     let mut handset = Handset::new(&lecture.server, email, 7).await;
@@ -342,7 +342,7 @@ async fn whoever_proves_nothing_does_not_stand_in_the_writers_queue() {
 
 /// A handset of a student of the lecture, bound, with something in its outbox that no token takes away.
 async fn with_an_outbox(lecture: &Lecture, email: &str) -> (Handset, muster_sync_core::store::RecordId) {
-    let user = lecture.server.create_user(email, "student").await;
+    let user = lecture.server.create_known_user(email, "student").await;
     let path = format!("/api/v1/courses/{}/students", lecture.course);
     lecture.lecturer.post(&path, &json!({"user_ids": [user]})).await.expect(200);
     let mut handset = Handset::new(&lecture.server, email, 7).await;

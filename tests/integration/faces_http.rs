@@ -153,6 +153,20 @@ async fn another_face_needs_an_admin_and_the_same_face_does_not() {
     admin.post(&approve, &json!({})).await.expect(204);
     enroll(&student, bella()).await.expect(201);
     assert_eq!(admin.get("/api/v1/admin/face-reenrolments").await.expect(200)["items"], json!([]));
+    assert_eq!(
+        (&waiting["items"][0]["user"]["id"], &waiting["items"][0]["unconfirmed"]),
+        (&json!(student.user_id()), &json!(false))
+    );
+
+    // Of somebody whose address nobody confirmed it takes a word.
+    let doubt = json!({"email_confirmed": false});
+    admin.patch(&format!("/api/v1/admin/users/{}", student.user_id()), &doubt).await.expect(200);
+    enroll(&student, anna()).await.expect_error(409, "REENROLMENT_NEEDS_APPROVAL");
+    let waiting = admin.get("/api/v1/admin/face-reenrolments").await.expect(200)["items"][0].clone();
+    assert_eq!((&waiting["unconfirmed"], &waiting["user"]["email_confirmed_at"]), (&json!(true), &json!(null)));
+    admin.post(&approve, &json!({})).await.expect_error(409, "OWNER_UNCONFIRMED");
+    admin.post(&format!("{approve}?accept_unconfirmed=true"), &json!({})).await.expect(204);
+    enroll(&student, anna()).await.expect(201);
     let own = format!("/api/v1/admin/face-reenrolments/{}/approve", admin.user_id());
     admin.post(&own, &json!({})).await.expect_error(403, "OWN_REQUEST");
 }

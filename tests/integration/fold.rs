@@ -24,29 +24,29 @@ use reqwest::multipart::Form;
 use serde_json::{Value, json};
 
 /// A person who decides by a phone.
-struct Judge {
-    phone: Phone,
+pub(crate) struct Judge {
+    pub(crate) phone: Phone,
     role: Role,
 }
 
 impl Judge {
-    async fn new(lecture: &Lecture, client: Client, role: Role, seed: u8) -> Self {
+    pub(crate) async fn new(lecture: &Lecture, client: Client, role: Role, seed: u8) -> Self {
         let mut phone = Phone::new(client, seed);
         phone.bind(&lecture.server).await;
         Self { phone, role }
     }
 
-    fn by(&self) -> Label {
+    pub(crate) fn by(&self) -> Label {
         Label::new(self.phone.client.user_id()).unwrap()
     }
 
-    fn decision(&self, action: DecisionAction, of: ChangeHash, after: &[ChangeHash]) -> Decision {
+    pub(crate) fn decision(&self, action: DecisionAction, of: ChangeHash, after: &[ChangeHash]) -> Decision {
         let reason = Code::new("by_phone");
         let (by, rank) = (self.by(), self.role.level());
         Decision { of, after: join_hashes(after), action, reason, rank, by, note_hash: None }
     }
 
-    fn item(&mut self, name: &DocumentName, entry: impl Into<Entry>) -> (Item, ChangeHash) {
+    pub(crate) fn item(&mut self, name: &DocumentName, entry: impl Into<Entry>) -> (Item, ChangeHash) {
         let signed = self.phone.write(name, &entry.into());
         (Item { name: name.clone(), signed, manifest: None }, self.phone.tips[&name.id(TENANT)].hash)
     }
@@ -172,6 +172,33 @@ async fn a_lecturer_who_floods_a_record_cannot_make_it_undecidable() {
     assert_eq!(detail["heads"], json!([detail["decisions"][room + 1]["id"]]));
     let csv = export(&lecture).await;
     assert!(csv.contains(&format!("{},", admin.user_id())) && csv.contains("other_person"), "{csv}");
+}
+
+/// What it costs is measured by `load decisions`.
+#[tokio::test]
+async fn seven_hundred_decisions_in_seven_requests_all_count_and_one_more_settles_them() {
+    let lecture = Lecture::begin().await;
+    let mut student = lecture.student(41).await;
+    let id = lecture.capture(&mut student, &lecture.manifest(None)).await;
+    let name = student.attendance(lecture.locator());
+    let path = format!("/api/v1/courses/{}/lecturers", lecture.course);
+    let room = DECISIONS_PER_PERSON_MAX as usize;
+    for seed in 42..49 {
+        let client = lecture.server.client("lecturer").await;
+        lecture.lecturer.post(&path, &json!({"user_ids": [client.user_id()]})).await.expect(200);
+        let mut judge = Judge::new(&lecture, client, Role::Lecturer, seed).await;
+        let action = if seed % 2 == 0 { DecisionAction::Confirm } else { DecisionAction::Reject };
+        let written = (0..room).map(|_| {
+            let decision = judge.decision(action, ChangeHash([1; 32]), &[]);
+            judge.item(&name, decision).0
+        });
+        let written: Vec<Item> = written.collect();
+        assert_eq!(accepted(&push_all(&judge.phone, &written).await), room);
+    }
+    let record = lecture.record(&id).await;
+    assert_eq!(record["record"]["state"], "disputed");
+    assert_eq!(record["decisions"].as_array().unwrap().len(), 7 * room);
+    assert_eq!(decide(&lecture.lecturer, &id, json!({"action": "late"})).await.expect(200)["state"], "late");
 }
 
 #[tokio::test]

@@ -188,6 +188,99 @@ async fn whoever_waits_for_health_signs_in_as_the_first_admin() {
     assert!(!log.contains(password), "a log is read by more people than a file with 0600");
 }
 
+#[tokio::test]
+async fn a_disk_with_room_for_little_is_not_ready_and_does_not_say_so_by_turns() {
+    let server = TestServer::builder().manual_clock(1_763_640_000_000).start().await;
+    // Only SQLite can be told that its disk is full.
+    if !server.data().is_sqlite() {
+        return;
+    }
+    let (admin, anybody) = (server.client("admin").await, server.anonymous());
+    assert_eq!(anybody.get("/ready").await.expect(200)["storage"], "ok");
+    let used = pragma(&server, "PRAGMA page_count").await;
+    // Room for what is small, and for what `/ready` tries while all is well; not for a megabyte.
+    pragma(&server, &format!("PRAGMA max_page_count = {}", used + 60)).await;
+    let large = "x".repeat(1024 * 1024);
+    let refused: Result<(), DbError> =
+        server.app().db.write(move |tx| muster_server::jobs::try_to_store(tx, &large)).await;
+    assert!(matches!(refused, Err(DbError::Full(_))), "{refused:?}");
+    for number in 0..4 {
+        let ready = anybody.get("/ready").await.expect(503);
+        assert_eq!((&ready["status"], &ready["storage"]), (&json!("down"), &json!("full")), "{number}");
+        let course = json!({"code": format!("CS{number}"), "title": "a small write"});
+        admin.post("/api/v1/courses", &course).await.expect(201);
+        server.clock().advance(std::time::Duration::from_secs(6));
+    }
+    pragma(&server, "PRAGMA max_page_count = 1000000").await;
+    server.clock().advance(std::time::Duration::from_secs(6));
+    assert_eq!(anybody.get("/ready").await.expect(200)["storage"], "ok");
+}
+
+/// A Redis that knows one password and answers pings, or nothing but that it is loading; gives its port.
+async fn redis(answers: bool) -> u16 {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let (mut bytes, mut signed_in) = (vec![0; 1024], false);
+                while let Ok(read @ 1..) = socket.read(&mut bytes).await {
+                    let said = String::from_utf8_lossy(&bytes[..read]).into_owned();
+                    signed_in |= said == "*3\r\n$4\r\nAUTH\r\n$3\r\napp\r\n$6\r\np@ss:w\r\n";
+                    let answer: &[u8] = match (answers, signed_in, said.contains("PING")) {
+                        (false, ..) => b"-LOADING Redis is loading the dataset in memory\r\n",
+                        (true, false, _) => b"-NOAUTH Authentication required.\r\n",
+                        (true, true, true) => b"+PONG\r\n",
+                        (true, true, false) => b"+OK\r\n",
+                    };
+                    let _ = socket.write_all(answer).await;
+                }
+            });
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn a_redis_that_is_required_and_does_not_answer_is_not_ready() {
+    let (works, loads) = (redis(true).await, redis(false).await);
+    let refuses = {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        taken.local_addr().unwrap().port()
+    };
+    for (url, required, word, status) in [
+        (format!("redis://app:p%40ss%3Aw@127.0.0.1:{works}/0"), true, "ok", 200),
+        (format!("redis://127.0.0.1:{works}"), true, "down", 503),
+        (format!("redis://127.0.0.1:{loads}"), true, "down", 503),
+        (format!("redis://127.0.0.1:{refuses}"), true, "down", 503),
+        (format!("redis://127.0.0.1:{refuses}"), false, "unused", 200),
+    ] {
+        let builder = TestServer::builder().option("--redis-url", &url);
+        let server = builder.option("--redis-required", &required.to_string()).start().await;
+        let ready = server.anonymous().get("/ready").await.expect(status);
+        assert_eq!(ready["redis"], word, "{url}");
+        assert_eq!(ready["status"], if status == 200 { "ok" } else { "down" }, "{url}");
+        let full = server.anonymous().get("/health/full").await.expect(200);
+        assert_eq!(full["status"], if status == 200 { "healthy" } else { "unhealthy" }, "{url}");
+        // The process lives, and what needs no Redis works all the same.
+        assert_eq!(server.anonymous().get("/health").await.expect(200)["status"], "ok");
+        server.client("student").await.get("/api/v1/auth/me").await.expect(200);
+    }
+}
+
+#[test]
+fn a_redis_that_nobody_could_ask_is_refused_at_the_check_of_the_settings() {
+    for url in [None, Some("rediss://localhost"), Some("localhost:6379")] {
+        let mut pairs = vec![("REDIS_REQUIRED", "true")];
+        pairs.extend(url.map(|url| ("REDIS_URL", url)));
+        let problems = super::config::report(&pairs).problems;
+        assert!(problems.iter().any(|told| told.starts_with("REDIS_URL: with REDIS_REQUIRED=true")), "{problems:?}");
+    }
+    let problems = super::config::report(&[("REDIS_REQUIRED", "true"), ("REDIS_URL", "redis://localhost")]).problems;
+    assert!(problems.is_empty(), "{problems:?}");
+}
+
 async fn pragma(server: &TestServer, sql: &str) -> i64 {
     let sql = sql.to_owned();
     let written = server.app().db.write(move |tx| tx.query_one(&sql, &[], |row| row.get::<i64>(0)));
@@ -207,7 +300,7 @@ async fn without_a_database_the_server_is_down_and_alive() {
 
 #[tokio::test]
 async fn production_does_not_start_while_everybody_knows_a_password() {
-    let demo = TestServer::builder().option("--seed-demo-accounts", "true").start().await;
+    let demo = TestServer::builder().production_keys().option("--seed-demo-accounts", "true").start().await;
     for (field, name, password, role) in [
         ("email", "admin@example.com", "Admin123!", "admin"),
         ("email", "student@example.com", "Student123!", "student"),
@@ -221,7 +314,7 @@ async fn production_does_not_start_while_everybody_knows_a_password() {
         assert_eq!(me["role"], role);
     }
     let data = demo.stop().await;
-    let again = TestServer::builder().option("--seed-demo-accounts", "true").data(data).start().await;
+    let again = TestServer::builder().production_keys().option("--seed-demo-accounts", "true").data(data).start().await;
     let data = again.stop().await;
     let Err(refused) = TestServer::builder().production().data(copy(&data)).try_start().await else {
         panic!("a server with demo accounts started in production");
@@ -230,7 +323,7 @@ async fn production_does_not_start_while_everybody_knows_a_password() {
         ["admin@example.com", "student@example.com", "admin@campus.example", "staff1@campus.example"].join(", ");
     assert!(refused.to_string().ends_with(&format!(": {listed}, student1@campus.example")), "{refused}");
     // Under another address the user name and the password open it all the same; disabled it is closed.
-    let renewed = TestServer::builder().data(data).start().await;
+    let renewed = TestServer::builder().production_keys().data(data).start().await;
     for sql in [
         "UPDATE users SET password_hash = '' WHERE username IS NULL",
         "UPDATE users SET status = 'disabled' WHERE username = 'student1'",
@@ -243,7 +336,7 @@ async fn production_does_not_start_while_everybody_knows_a_password() {
         panic!("a server with demo accounts started in production");
     };
     assert!(refused.to_string().ends_with(": boss@uni.example, staff1@campus.example"), "{refused}");
-    let renewed = TestServer::builder().data(data).start().await;
+    let renewed = TestServer::builder().production_keys().data(data).start().await;
     execute(&renewed, "UPDATE users SET status = 'disabled'").await;
     TestServer::builder().production().data(renewed.stop().await).try_start().await.unwrap();
 }

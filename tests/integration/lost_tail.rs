@@ -66,7 +66,7 @@ impl Story {
         let mut phones = Vec::new();
         for seed in 1..=4 {
             let email = format!("reader{seed}@muster.example");
-            let id = lecture.server.create_user(&email, "student").await;
+            let id = lecture.server.create_known_user(&email, "student").await;
             let path = format!("/api/v1/courses/{}/students", lecture.course);
             lecture.lecturer.post(&path, &json!({"user_ids": [id]})).await.expect(200);
             phones.push(Handset::new(&lecture.server, &email, seed).await);

@@ -73,7 +73,7 @@ async fn approve(server: &TestServer) {
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_captures_with_no_server_wait_for_the_approval_and_get_their_receipts() {
     let server = TestServer::start().await;
-    server.create_user(STUDENT, "student").await;
+    server.create_known_user(STUDENT, "student").await;
     let phone = Program { binding: binding(), store: tempfile::tempdir().unwrap() };
     Program::check(phone.run(&server.url(""), &["prepare"]).await);
 

@@ -15,8 +15,8 @@ const STUDENT: &str = "student@example.org";
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_goes_from_phone_to_phone_and_its_receipt_comes_back() {
     let server = TestServer::start().await;
-    let student = server.create_user(STUDENT, "student").await;
-    server.create_user(LECTURER, "lecturer").await;
+    let student = server.create_known_user(STUDENT, "student").await;
+    server.create_known_user(LECTURER, "lecturer").await;
     let lecturer = server.sign_in(LECTURER).await;
     let course = lecturer.post("/api/v1/courses", &json!({"code": "CS101", "title": "A course"})).await.expect(201);
     let course = course["id"].as_str().unwrap().to_owned();

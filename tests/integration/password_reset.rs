@@ -255,7 +255,8 @@ async fn a_link_that_is_wrong_in_any_way_has_one_answer() {
 async fn an_address_is_confirmed_by_the_link_that_was_sent_to_it() {
     let post = MailServer::plain();
     let server = with(&post).start().await;
-    let ada = server.client("student").await;
+    server.create_user("ada@uni.example", "student").await;
+    let ada = server.sign_in("ada@uni.example").await;
     assert_eq!(ada.get("/api/v1/auth/me").await.expect(200)["email_confirmed_at"], Value::Null);
     let request = "/api/v1/auth/confirm-email/request";
     server.anonymous().post(request, &json!({})).await.expect_error(401, "UNAUTHORIZED");

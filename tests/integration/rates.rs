@@ -498,7 +498,7 @@ async fn that_the_server_is_busy_is_no_failure_of_whoever_signs_in() {
     assert!(right.len() >= 100 && put_off.len() >= 20, "{} right, {} put off", right.len(), put_off.len());
     for (_, reply) in put_off {
         assert!(reply.headers.contains_key("retry-after"));
-        reply.expect_error(503, "BUSY");
+        reply.expect_error(429, "RATE_LIMITED");
     }
     let guess = login("nobody@x.example", "wrong password");
     let wrong = join_all((0..125).map(|_| client.post(LOGIN, &guess))).await;

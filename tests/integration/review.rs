@@ -345,7 +345,7 @@ async fn a_submission_waits_for_a_plan_that_comes_later() {
         vec![(name, vec![], Entry::Plan(plan))],
         move |tx, appended| {
             appended.iter().try_for_each(|entry| class_sessions::project(tx, entry).map(drop))?;
-            attendance::follow_session(tx, &TenantId::default_tenant(), &locator, NOON_MS)?;
+            attendance::follow_session(tx, &TenantId::default_tenant(), &locator, NOON_MS).map(drop)?;
             Ok(())
         },
     )

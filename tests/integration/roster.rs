@@ -1,6 +1,8 @@
 //! The import of rosters over HTTP: what becomes of people, courses and places, and what is never done.
 
+use muster_server::auth::{CurrentUser, Role};
 use muster_server::db::{DbError, Tx};
+use muster_server::ids::TenantId;
 use muster_server::roster::UPLOAD_BYTES_MAX;
 use muster_tests::roster::{archive, files, fixture};
 use muster_tests::{Client, Reply, TestServer};
@@ -432,6 +434,41 @@ async fn a_course_takes_no_more_students_than_it_may_have() {
     assert_eq!((&report["users"]["created"], &report["enrolments"]["added"]), (&json!(5_001), &json!(5_000)));
     assert_eq!(report["problems"][0]["line"], 5_002);
     assert_eq!(csv(&admin, "", &text).await["enrolments"]["added"], 0);
+}
+
+#[tokio::test]
+async fn somebody_has_only_so_many_courses_and_a_phone_hears_of_every_one() {
+    let server = TestServer::start().await;
+    let admin = server.client("admin").await;
+    let mut text = "email,name,role,course\n".to_owned();
+    for hundred in 0..5 {
+        let codes: Vec<_> = (0..100).map(|number| format!("C{hundred}{number:02}")).collect();
+        text.push_str(&format!("many@x.example,Many,lecturer,{}\n", codes.join("|")));
+    }
+    let report = csv(&admin, "", &text).await;
+    assert_eq!((&report["lecturers"]["added"], &report["bad_rows"]), (&json!(500), &json!(0)), "{report:#}");
+    let again = csv(&admin, "", "email,name,role,course\nmany@x.example,Many,lecturer,D1|C000\n").await;
+    assert_eq!((&again["lecturers"]["added"], &again["lecturers"]["bad"]), (&json!(0), &json!(1)), "{again:#}");
+    let said = again["problems"][0]["what"].as_str().unwrap();
+    assert!(said.contains("in 500 courses already"), "{said}");
+
+    let many = user(&admin, "many@x.example").await["id"].as_str().unwrap().to_owned();
+    let body = json!({"code": "D2", "title": "One more"});
+    let more = admin.post("/api/v1/courses", &body).await.expect(201)["id"].as_str().unwrap().to_owned();
+    let path = format!("/api/v1/courses/{more}/lecturers");
+    let people = json!({"user_ids": [many]});
+    let add = || admin.post(&path, &people);
+    add().await.expect_error(409, "TOO_MANY_COURSES");
+    let page = admin.get("/api/v1/courses?limit=1").await.expect(200);
+    let one = page["items"][0]["id"].as_str().unwrap().to_owned();
+    let taken = admin.delete(&format!("/api/v1/courses/{one}/lecturers/{many}")).await;
+    assert_eq!(taken.status, 204, "a place that ended gives room");
+    add().await.expect(200);
+
+    let (id, tenant) = (many.parse().unwrap(), TenantId::default_tenant());
+    let user = CurrentUser { id, tenant, role: Role::Lecturer };
+    let read = server.app().db.read(move |tx| muster_server::courses::channels_of(tx, &user)).await;
+    assert_eq!(read.map_err(|error: DbError| error).unwrap().len(), 1_001);
 }
 
 #[tokio::test]

@@ -2,6 +2,9 @@
 
 use std::io::{Cursor, Write as _};
 
+use muster_server::courses;
+use muster_server::db::DbError;
+use muster_server::ids::TenantId;
 use muster_tests::roster::{archive, files};
 use muster_tests::{Client, Reply, TestServer};
 use reqwest::Method;
@@ -130,6 +133,57 @@ async fn a_date_is_read_or_the_row_is_told() {
         let problem = &report["problems"][0];
         assert_eq!((&report["enrolments"]["bad"], &problem["column"]), (&json!(1), &json!("endDate")), "{end}");
         assert!(problem["fix"].as_str().unwrap().contains("2026-09-01"), "{problem}");
+    }
+}
+
+#[tokio::test]
+async fn a_place_begins_on_the_day_that_the_registry_says() {
+    // The 20th of November 2025.
+    let server = TestServer::builder().manual_clock(1_763_640_000_000).start().await;
+    let admin = server.client("admin").await;
+    let row = |begin: &str, end: &str| places(&format!("e1,active,c1,u1,student,{begin},{end}\n"));
+    let begins = async |course: &str, at_ms: i64| {
+        let (tenant, course) = (TenantId::default_tenant(), course.parse().unwrap());
+        let read: Result<_, DbError> =
+            server.app().db.read(move |tx| courses::students_at(tx, &tenant, course, at_ms, at_ms)).await;
+        read.unwrap().len()
+    };
+    let now_ms = server.clock_ms();
+    let (day_ms, december_ms) = (86_400_000, 1_764_547_200_000);
+    let report = import(&admin, row("2025-12-01", "2026-02-28")).await.expect(200);
+    let counts = &report["enrolments"];
+    assert_eq!((&counts["added"], &counts["begin_later"], &report["bad_rows"]), (&json!(1), &json!(1), &json!(0)));
+    let course = admin.get("/api/v1/courses").await.expect(200)["items"][0]["id"].as_str().unwrap().to_owned();
+    assert_eq!(begins(&course, now_ms).await, 0, "not yet");
+    assert_eq!(begins(&course, december_ms - 1).await, 0);
+    assert_eq!(begins(&course, december_ms).await, 1);
+
+    // The same again changes nothing; another day moves it; two rows of two terms: the sooner one.
+    let again = import(&admin, row("2025-12-01", "2026-02-28")).await.expect(200);
+    assert_eq!((&again["applied"], &again["enrolments"]["begin_later"]), (&json!(true), &json!(1)));
+    let two = "e1,active,c1,u1,student,2026-01-01,\ne2,active,c1,u1,student,2025-12-02,\n";
+    import(&admin, places(two)).await.expect(200);
+    assert_eq!((begins(&course, december_ms).await, begins(&course, december_ms + day_ms).await), (0, 1));
+    // The registry lets it begin now, and who attends is not put off by a later row.
+    import(&admin, row("2025-11-20", "")).await.expect(200);
+    assert_eq!(begins(&course, now_ms).await, 1);
+    let report = import(&admin, row("2026-03-01", "")).await.expect(200);
+    assert_eq!((&report["enrolments"]["unchanged"], &report["enrolments"]["begin_later"]), (&json!(1), &json!(0)));
+    assert_eq!(begins(&course, now_ms).await, 1);
+    // A lecturer who enrols somebody by hand means today.
+    import(&admin, places("e1,tobedeleted,c1,u1,student,,\n")).await.expect(200);
+    import(&admin, row("2026-03-01", "")).await.expect(200);
+    let listed = admin.get(&format!("/api/v1/courses/{course}/students")).await.expect(200);
+    let student = listed["items"][0]["id"].as_str().unwrap().to_owned();
+    let added =
+        admin.post(&format!("/api/v1/courses/{course}/students"), &json!({"user_ids": [student]})).await.expect(200);
+    assert_eq!(added["added"], 1);
+    server.clock().advance(std::time::Duration::from_secs(1));
+    assert_eq!(begins(&course, now_ms + 1).await, 1);
+
+    for (begin, end, column) in [("soon", "", "beginDate"), ("2026-05-01", "2026-04-01", "endDate")] {
+        let report = import(&admin, row(begin, end)).await.expect(200);
+        assert_eq!((&report["enrolments"]["bad"], &report["problems"][0]["column"]), (&json!(1), &json!(column)));
     }
 }
 

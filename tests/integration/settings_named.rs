@@ -42,8 +42,7 @@ const HEARD: [(&str, &str, &str, &str); 24] = [
 ];
 
 /// A name that may say only what holds anyway: what it may say, and what it may not.
-const HELD: [(&str, &str, &str); 5] = [
-    ("REDIS_REQUIRED", "false", "true"),
+const HELD: [(&str, &str, &str); 4] = [
     ("CORS_METHODS", "[\"*\"]", "GET,POST"),
     ("CORS_ALLOW_METHODS", "*", "GET,POST"),
     ("CORS_HEADERS", "*", "[\"Authorization\"]"),
@@ -51,12 +50,11 @@ const HELD: [(&str, &str, &str); 5] = [
 ];
 
 /// A name that changes nothing, and a word of the sentence that says so.
-const NOTHING: [(&str, &str, &str); 6] = [
+const NOTHING: [(&str, &str, &str); 5] = [
     ("BCRYPT_ROUNDS", "12", "Argon2id"),
     ("CELERY_BROKER_URL", "redis://localhost:6379/1", "rows of the database"),
     ("CELERY_RESULT_BACKEND", "redis://localhost:6379/2", "rows of the database"),
-    ("REDIS_URL", "redis://localhost:6379/0", "no effect yet"),
-    ("REDIS_ENABLED", "true", "no effect yet"),
+    ("REDIS_ENABLED", "true", "nothing in a Redis"),
     ("JWT_PUBLIC_KEY_LOCATION", "/etc/key.pem", "no effect yet"),
 ];
 
@@ -144,14 +142,19 @@ fn a_setting_that_means_nothing_beside_the_others_is_told() {
 #[tokio::test]
 async fn what_changes_nothing_is_said_at_the_start_and_threads_are_as_many_as_the_setting_says() {
     let dir = tempfile::tempdir().unwrap();
-    let environment = [("REDIS_URL", "redis://localhost:1"), ("S3_BUCKET", "b"), ("WEB_CONCURRENCY", "3")];
+    let environment = [
+        ("REDIS_URL", "redis://localhost:1"),
+        ("CELERY_BROKER_URL", "redis://localhost:1"),
+        ("S3_BUCKET", "b"),
+        ("WEB_CONCURRENCY", "3"),
+    ];
     let server = ServerProcess::start(env!("CARGO_BIN_EXE_load"), dir.path(), &environment);
     let full: Value = reqwest::get(server.url("/health/full")).await.unwrap().json().await.unwrap();
     assert_eq!(full["components"]["threads"], 3, "{full}");
     drop(server);
     let log = std::fs::read_to_string(dir.path().join("console.log")).unwrap();
     let said: Vec<String> = lines(&log).iter().map(|line| line["message"].to_string()).collect();
-    for name in ["REDIS_URL is ignored", "S3_BUCKET has no effect"] {
+    for name in ["CELERY_BROKER_URL is ignored", "REDIS_URL has no effect", "S3_BUCKET has no effect"] {
         assert!(said.iter().any(|line| line.contains(name)), "{name}: {said:?}");
     }
 }

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use muster_server::limits::{self, ConnectionLimits, budgets};
+use muster_sync_core::limits::CURSORS_MAX;
 use muster_sync_core::sync::message::CONTENT_TYPE;
 use muster_tests::lecture::{Lecture, picture, upload};
 use muster_tests::{Client, Reply, TestServer};
@@ -12,9 +13,9 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-const LONG: Duration = Duration::from_secs(60);
+pub(crate) const LONG: Duration = Duration::from_secs(60);
 /// Timeouts that no test waits for.
-const LIMITS: ConnectionLimits = ConnectionLimits {
+pub(crate) const LIMITS: ConnectionLimits = ConnectionLimits {
     head_timeout: LONG,
     body_timeout: LONG,
     idle_timeout: LONG,
@@ -22,17 +23,17 @@ const LIMITS: ConnectionLimits = ConnectionLimits {
     ..limits::CONNECTION
 };
 
-const GET: &str = "GET /health HTTP/1.1\r\nHost: x\r\n\r\n";
+pub(crate) const GET: &str = "GET /health HTTP/1.1\r\nHost: x\r\n\r\n";
 
 /// A connection from 127.0.0.`host`.
-async fn connect(server: &TestServer, host: u8) -> TcpStream {
+pub(crate) async fn connect(server: &TestServer, host: u8) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, host)), 0)).unwrap();
     socket.connect(server.address()).await.unwrap()
 }
 
 /// What the server says, until a body ends with a brace or the connection ends.
-async fn answer(socket: &mut TcpStream) -> String {
+pub(crate) async fn answer(socket: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
     while bytes.last() != Some(&b'}') {
         let read = tokio::time::timeout(LONG / 2, socket.read_u8()).await.expect("in time");
@@ -42,7 +43,7 @@ async fn answer(socket: &mut TcpStream) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-async fn ask(socket: &mut TcpStream, request: &str) -> String {
+pub(crate) async fn ask(socket: &mut TcpStream, request: &str) -> String {
     // A connection that is closed shows so in what it answers.
     let _ = socket.write_all(request.as_bytes()).await;
     answer(socket).await
@@ -218,7 +219,7 @@ async fn hundreds_of_requests_of_one_person_keep_nobody_else_waiting() {
 }
 
 /// A request of nobody whose body of `size_bytes` lacks its last byte.
-async fn unfinished(server: &TestServer, host: u8, size_bytes: usize) -> TcpStream {
+pub(crate) async fn unfinished(server: &TestServer, host: u8, size_bytes: usize) -> TcpStream {
     let mut socket = connect(server, host).await;
     let head = format!(
         "POST /api/v1/auth/refresh HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
@@ -359,8 +360,8 @@ async fn a_sync_request_is_one_message_whose_lists_are_counted_before_they_are_r
     let lecture = Lecture::begin().await;
     let phone = lecture.student(1).await;
     let cursors = |n: usize| (0..n).map(|number| (format!("c{number}"), 0)).collect();
-    assert_eq!(phone.send(phone.body(&[], &cursors(512), true)).await.status, 200);
-    phone.send(phone.body(&[], &cursors(513), true)).await.expect_error(422, "SYNC_LIMIT");
+    assert_eq!(phone.send(phone.body(&[], &cursors(CURSORS_MAX), true)).await.status, 200);
+    phone.send(phone.body(&[], &cursors(CURSORS_MAX + 1), true)).await.expect_error(422, "SYNC_LIMIT");
     // A list that says that it has 350,000 items, and holds none of them.
     let mut claims = vec![0xa2, 0x00, 0x01, 0x03, 0x9a];
     claims.extend(350_000_u32.to_be_bytes());

@@ -303,3 +303,39 @@ async fn who_signed_up_before_there_was_one_form_still_signs_in() {
     let report = csv(&admin, "", "email,name,id,course\nj2@x.example,José,42,isl\n").await;
     assert_eq!((&report["users"]["updated"], &report["courses"]["created"]), (&json!(1), &json!(0)), "{report:#}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_roster_that_comes_before_the_first_start_after_an_update_finds_people_by_their_old_texts() {
+    let server = TestServer::start().await;
+    let admin = server.client("admin").await;
+    server.create_known_user("zoe@x.example", "student").await;
+    admin.post("/api/v1/courses", &json!({"code": "OLD1", "title": "Old"})).await.expect(201);
+    for sql in [
+        "UPDATE users SET email = 'zoe\u{301}@x.example', search = '' WHERE email = 'zoe@x.example'",
+        "UPDATE courses SET code = 'E\u{301}CO' WHERE code = 'OLD1'",
+    ] {
+        execute(&server, sql).await;
+    }
+    let data = server.stop().await;
+    tokio::task::block_in_place(|| {
+        let db = data.open();
+        let asked = db.write_blocking::<_, DbError, _>(|tx: &Tx<'_>| {
+            let tenant = TenantId::default_tenant();
+            jobs::enqueue(tx, &tenant, auth::FORMS_JOB, &[], 0)?;
+            jobs::enqueue(tx, &tenant, courses::FORMS_JOB, &[], 0)
+        });
+        asked.unwrap();
+        db.close();
+    });
+    let roster = data.path().join("roster.csv");
+    std::fs::write(&roster, "email,name,course\nzoé@x.example,Zoé,ÉCO\n").unwrap();
+    let roster = roster.to_str().unwrap();
+    let dry = super::admin::muster(&data, &["roster", "import", roster, "--dry-run"], "");
+    let said = String::from_utf8(dry.stderr.clone()).unwrap();
+    assert!(dry.status.code() == Some(1) && said.contains("start the server once"), "{dry:?}");
+    let wet = super::admin::muster(&data, &["roster", "import", roster, "--json"], "");
+    let report: serde_json::Value = serde_json::from_slice(&wet.stdout).unwrap_or_else(|_| panic!("{wet:?}"));
+    let counts = (&report["users"]["created"], &report["courses"]["created"], &report["enrolments"]["added"]);
+    assert_eq!(counts, (&json!(0), &json!(0), &json!(1)), "{report}");
+    TestServer::builder().data(data).start().await.stop().await;
+}

@@ -1,9 +1,10 @@
 //! The secrets behind tokens: what a change of them means, and which ones stop the start.
 
 use muster_server::config::Config;
-use muster_tests::TestServer;
+use muster_tests::{Data, TestServer};
 use serde_json::Value;
 
+use super::admin::muster;
 use super::tokens::{NOW_MS, me, refresh, renewed, standing_still, student};
 
 #[tokio::test]
@@ -65,14 +66,21 @@ fn what_would_weaken_tokens_stops_the_start() {
     assert_eq!(check(&["--jwt-alg", "HS256", "--jwt-previous-secrets", ""]), Ok(()));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn another_pepper_knows_no_token() {
     let pepper = |pepper: &str| standing_still().option("--token-pepper", pepper);
     let server = pepper("a-pepper-of-more-than-thirty-two-bytes").start().await;
     let tokens = student(&server).await;
-    let data = server.stop().await;
+    // That it is meant, a command says: else a server with another pepper does not start.
+    let replaced = |data: Data| {
+        let output = muster(&data, &["keys", "replace", "token-pepper"], "");
+        assert!(output.status.success(), "{output:?}");
+        data
+    };
+    let data = replaced(server.stop().await);
     let server = pepper("another-pepper-of-more-than-32-bytes").data(data).start().await;
     refresh(&server, &tokens.refresh).await.expect_error(401, "REFRESH_TOKEN_INVALID");
-    let server = pepper("a-pepper-of-more-than-thirty-two-bytes").data(server.stop().await).start().await;
+    let data = replaced(server.stop().await);
+    let server = pepper("a-pepper-of-more-than-thirty-two-bytes").data(data).start().await;
     renewed(&server, &tokens.refresh).await;
 }

@@ -109,18 +109,168 @@ async fn approved(server: TestServer, with_mail: bool) {
     let waiting = admin.get("/api/v1/admin/device-requests").await.expect(200)["items"][0].clone();
     assert_eq!((&waiting["user"]["email"], &waiting["user"]["email_confirmed_at"]), (&json!(ADA), &Value::Null));
     assert_eq!(waiting["user"]["email_confirmed_by"], Value::Null);
+    assert_eq!(waiting["unconfirmed"], true);
+    let hash = waiting["hash"].as_str().unwrap().to_owned();
+    let approve = format!("/api/v1/admin/device-requests/{hash}/approve");
+    for reason in [json!({}), json!({"reason": "seen"}), json!({"accept_unconfirmed": false})] {
+        admin.post(&approve, &reason).await.expect_error(409, "OWNER_UNCONFIRMED");
+    }
     let by_address = json!({"email": ADA});
     let reset = admin.post("/api/v1/admin/approve-imei-reset", &by_address).await;
     reset.expect_error(409, if with_mail { "EMAIL_UNCONFIRMED" } else { "NOT_A_RESET" });
     let account = format!("/api/v1/admin/users/{}", phone.client.user_id());
     admin.patch(&account, &json!({"email_confirmed": true})).await.expect(200);
     let waiting = admin.get("/api/v1/admin/device-requests").await.expect(200)["items"][0].clone();
-    assert_eq!(waiting["user"]["email_confirmed_by"], "admin");
-    let hash = waiting["hash"].as_str().unwrap();
-    admin.post(&format!("/api/v1/admin/device-requests/{hash}/approve"), &json!({})).await.expect(200);
+    assert_eq!((&waiting["user"]["email_confirmed_by"], &waiting["unconfirmed"]), (&json!("admin"), &json!(false)));
+    admin.post(&approve, &json!({})).await.expect(200);
     let device = admin.get("/api/v1/admin/devices").await.expect(200)["items"][0].clone();
     assert_eq!(device["user"]["email_confirmed_by"], "admin");
     admin.post("/api/v1/admin/approve-imei-reset", &by_address).await.expect_error(404, "NO_PENDING_RESET");
+}
+
+/// A stranger's phone, its request, and what an admin sees of it.
+async fn asking(client: Client, admin: &Client, seed: u8) -> (Phone, String) {
+    let mut phone = Phone::new(client, seed);
+    let request = phone.binding_request(muster_sync_core::document::RequestPurpose::Bind);
+    phone.push(std::slice::from_ref(&request)).await;
+    let waiting = admin.get("/api/v1/admin/device-requests").await.expect(200)["items"][0].clone();
+    (phone, waiting["hash"].as_str().unwrap().to_owned())
+}
+
+const ACCEPTED: fn() -> Value = || json!({"accept_unconfirmed": true});
+
+#[tokio::test]
+async fn whoever_approves_a_phone_or_a_reset_of_nobody_known_says_so_and_the_audit_log_has_it() {
+    let server = TestServer::start().await;
+    let admin = server.client("admin").await;
+    let (phone, hash) = asking(stranger(&server, ADA, None).await, &admin, 1).await;
+    let approve = format!("/api/v1/admin/device-requests/{hash}/approve");
+    admin.post(&approve, &json!({})).await.expect_error(409, "OWNER_UNCONFIRMED");
+    admin.post(&approve, &ACCEPTED()).await.expect(200);
+    admin.post(&approve, &json!({})).await.expect(200);
+
+    let (_, hash) = asking(server.sign_in(ADA).await, &admin, 2).await;
+    let named = json!({"request_id": hash});
+    admin.post("/api/v1/admin/approve-imei-reset", &named).await.expect_error(409, "OWNER_UNCONFIRMED");
+    let deny = format!("/api/v1/admin/device-requests/{hash}/deny");
+    let named = json!({"request_id": hash, "accept_unconfirmed": true});
+    admin.post("/api/v1/admin/approve-imei-reset", &named).await.expect(200);
+    admin.post(&deny, &json!({"reason": "no"})).await.expect_error(409, "ALREADY_DECIDED");
+
+    // An identifier of an older client is one more way of the same.
+    let bind = json!({"imei": "356938035643809"});
+    let asked = phone.client.post("/api/v1/students/device/bind", &bind).await.json();
+    let hash = asked["request"]["hash"].as_str().unwrap_or_else(|| panic!("{asked}"));
+    let approve = format!("/api/v1/admin/device-requests/{hash}/approve");
+    admin.post(&approve, &json!({})).await.expect_error(409, "OWNER_UNCONFIRMED");
+    admin.post(&approve, &ACCEPTED()).await.expect(200);
+
+    let rows = audit::rows(&server).await;
+    let noted: Vec<_> = rows.iter().filter(|row| row.result == "approved_unconfirmed").map(|row| &row.action).collect();
+    assert_eq!(noted, ["device.approve", "device.reset", "device.approve"]);
+    // Saying no needs no word.
+    let (_, hash) = asking(stranger(&server, "bo@uni.example", None).await, &admin, 3).await;
+    let deny = format!("/api/v1/admin/device-requests/{hash}/deny");
+    admin.post(&deny, &json!({"reason": "no"})).await.expect(200);
+}
+
+#[tokio::test]
+async fn what_a_stranger_bound_or_asked_for_is_not_the_owners_once_she_has_set_her_password_by_mail() {
+    let post = MailServer::plain();
+    let port = post.port.to_string();
+    let smtp = [("--smtp-host", "127.0.0.1"), ("--smtp-port", port.as_str()), ("--smtp-tls", "none")];
+    let builder = smtp.iter().fold(TestServer::builder(), |builder, (name, value)| builder.option(name, value));
+    let server = builder.manual_clock(1_763_640_000_000).start().await;
+    let admin = server.client("admin").await;
+    let (_, bound) = asking(stranger(&server, ADA, None).await, &admin, 1).await;
+    admin.post(&format!("/api/v1/admin/device-requests/{bound}/approve"), &ACCEPTED()).await.expect(200);
+    let (_, asked) = asking(server.sign_in(ADA).await, &admin, 2).await;
+    server.clock().advance(std::time::Duration::from_secs(60));
+
+    server.anonymous().post("/api/v1/auth/password-reset/request", &json!({"email": ADA})).await.expect(202);
+    let token = loop {
+        let mail = post.nth(post.inbox().len().max(1)).await;
+        if mail.body().contains("reset-password#token=") {
+            break mail.link().1;
+        }
+        post.nth(post.inbox().len() + 1).await;
+    };
+    let password = "a password of the real Ada";
+    let confirm = json!({"token": token, "new_password": password});
+    server.anonymous().post("/api/v1/auth/password-reset/confirm", &confirm).await.expect(200);
+    let device = loop {
+        let device = admin.get("/api/v1/admin/devices").await.expect(200)["items"][0].clone();
+        if device["status"] == "revoked" {
+            break device;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!((&device["reason"], &device["revoked_by"]), (&json!("unconfirmed_address"), &json!("server")));
+
+    // The address is confirmed now, and the stranger's request came before that.
+    let waiting = admin.get("/api/v1/admin/device-requests").await.expect(200)["items"][0].clone();
+    assert_eq!((&waiting["hash"], &waiting["unconfirmed"]), (&json!(asked), &json!(true)));
+    assert_eq!(waiting["user"]["email_confirmed_by"], "mail");
+    let approve = |hash: &str| format!("/api/v1/admin/device-requests/{hash}/approve");
+    admin.post(&approve(&asked), &json!({})).await.expect_error(409, "OWNER_UNCONFIRMED");
+
+    // Her own phone needs no word, and a later password of hers ends nothing.
+    let login = json!({"email": ADA, "password": password});
+    let signed_in = server.anonymous().post("/api/v1/auth/login", &login).await.expect(200);
+    let own =
+        server.with_token(signed_in["access_token"].as_str().unwrap()).as_user(waiting["user"]["id"].as_str().unwrap());
+    let mut phone = Phone::new(own, 3);
+    let request = phone.binding_request(muster_sync_core::document::RequestPurpose::Bind);
+    phone.push(std::slice::from_ref(&request)).await;
+    let items = admin.get("/api/v1/admin/device-requests").await.expect(200)["items"].clone();
+    let mine = items.as_array().unwrap().iter().find(|item| item["hash"] != json!(asked)).unwrap().clone();
+    assert_eq!(mine["unconfirmed"], false);
+    admin.post(&approve(mine["hash"].as_str().unwrap()), &json!({})).await.expect(200);
+}
+
+#[tokio::test]
+async fn lists_of_records_and_of_what_waits_say_whether_anybody_confirmed_the_person() {
+    let lecture = muster_tests::lecture::Lecture::begin().await;
+    let admin = lecture.server.client("admin").await;
+    let known = lecture.student(1).await;
+    let stranger = stranger(&lecture.server, ADA, None).await;
+    let path = format!("/api/v1/courses/{}/students", lecture.course);
+    lecture.lecturer.post(&path, &json!({"user_ids": [stranger.user_id()]})).await.expect(200);
+    let list = format!("/api/v1/lecturers/sessions/{}/attendance", lecture.locator());
+    let rows = lecture.lecturer.get(&list).await.expect(200)["items"].clone();
+    let row = |id: &str| rows.as_array().unwrap().iter().find(|row| row["user_id"] == json!(id)).unwrap().clone();
+    assert_eq!(row(known.client.user_id())["email_confirmed_by"], "admin");
+    assert!(row(known.client.user_id())["email_confirmed_at"].is_string());
+    let unknown = row(stranger.user_id());
+    assert_eq!((&unknown["email_confirmed_by"], &unknown["email_confirmed_at"]), (&Value::Null, &Value::Null));
+
+    // What the stranger's phone sends waits, and names whom to ask.
+    let mut phone = Phone::new(stranger, 9);
+    let code = lecture.claim().await.code;
+    let manifest = lecture.manifest(None);
+    let item = phone.submission_with(lecture.locator(), &code, manifest.clocks.wall_ms, &manifest);
+    phone.push(std::slice::from_ref(&item)).await;
+    let waiting = admin.get("/api/v1/admin/quarantine").await.expect(200)["items"][0].clone();
+    for person in ["sender", "about"] {
+        assert_eq!((&waiting[person]["email"], &waiting[person]["email_confirmed_at"]), (&json!(ADA), &Value::Null));
+        assert_eq!(waiting[person]["display_name"], "Stranger", "{waiting}");
+    }
+    let hash = waiting["hash"].as_str().unwrap();
+    let one = admin.get(&format!("/api/v1/admin/quarantine/{hash}")).await.expect(200);
+    assert_eq!(one["about"], waiting["about"]);
+}
+
+#[tokio::test]
+async fn a_dry_run_that_takes_an_address_away_names_the_way_out() {
+    let server = TestServer::start().await;
+    let admin = server.client("admin").await;
+    stranger(&server, ADA, None).await;
+    let text = "id,email,name\n17,ada@uni.example,Ada\n";
+    let report = csv(&admin, "?dry_run=true", text).await;
+    let notes = report["notes"].to_string();
+    assert!(report["users"]["withdrawn"] == 1 && notes.contains("trust_emails"), "{report}");
+    let trusted = csv(&admin, "?dry_run=true&trust_emails=true", text).await;
+    assert!(trusted["users"]["withdrawn"] == 0 && !trusted["notes"].to_string().contains("trust_emails"), "{trusted}");
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 //! beside each other; figures of different machines, or of a busy one, do not compare.
 
 mod audit;
+mod decisions;
 mod figures;
 mod floor;
 mod hostile;
@@ -26,20 +27,21 @@ pub(crate) use muster_tests::campus::Result;
 const USAGE: &str = "usage: load storm [--rounds N] [--students N] [--pull] | load page | load idle
        load slow [--sockets N] [--seconds N] | load reconnect [--phones N] [--seconds N] | load scale [--changes N]
        load audit [--rows N]
+       load decisions
        load hostile
        load oracle [--each N]
        load import [--students N]
        load sign-in [--phones N] [--seconds N]
 --database postgresql://user@host/postgres runs the server, and the floor, on databases that it makes there.
 MUSTER names the server's binary; default: `muster` beside this one. This one does some of its work too: `load serve`,
-`load config`, `load admin`, `load roster`, `load verify`, `load rebuild`, `load keys` and `load audit verify` are those of
+`load config`, `load admin`, `load roster`, `load sessions`, `load verify`, `load rebuild`, `load keys` and `load audit verify` are those of
 `muster`.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<_> = arguments.iter().take(2).map(String::as_str).collect();
-    if let ["serve" | "config" | "admin" | "roster" | "verify" | "rebuild" | "keys", ..] | ["audit", "verify"] =
-        words[..]
+    if let ["serve" | "config" | "admin" | "roster" | "sessions" | "verify" | "rebuild" | "keys", ..]
+    | ["audit", "verify"] = words[..]
     {
         return muster_server::cli::run();
     }
@@ -81,6 +83,7 @@ fn run(arguments: &[String]) -> Result<()> {
         Some("sign-in") => {
             sign_in::run(&sign_in::Options { phones: number("--phones", 400)?, seconds: number("--seconds", 60)? })
         }
+        Some("decisions") => decisions::run(),
         Some("hostile") => hostile::run(),
         Some("import") => import::run(number("--students", 100_000)?),
         Some("scale") => scale::run(number("--changes", 1_000_000)?),

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Runs schemathesis against the real program: `tests/schemathesis/run.py PATH_OF_MUSTER`.
 
-It starts `muster serve` on a free port with a fresh folder, creates an admin by the command line and a small campus by
-the public door, and lets schemathesis try every operation of /openapi.json: as nobody, as that admin, as a student.
-The exit status is 0 only if no check failed, the server lives, and the admin's sign-in still holds at the end.
+It starts `muster serve` on a free port with a fresh folder, holds /openapi.json against the standard (`validate.py`),
+creates an admin by the command line and a small campus by the public door, and lets schemathesis try every operation of
+/openapi.json: as nobody, as that admin, as a student. The exit status is 0 only if no check failed, the server lives, and
+the admin's sign-in still holds at the end.
 
 Seed and number of examples are fixed, and no time ends a pass, so that a faster machine sees the same requests as a
 slower one. SCHEMATHESIS_DEEP=1 tries many more with a seed of the day, which it prints.
@@ -63,14 +64,24 @@ LINES_MAX = 400
 
 
 def schemathesis() -> pathlib.Path:
-    """The pinned program, in an environment of its own."""
+    """The pinned programs, in an environment of their own; it is brought up to date when the pins are."""
     venv = pathlib.Path(os.environ.get("SCHEMATHESIS_VENV", HERE.parent.parent / "target" / "schemathesis"))
-    program = venv / "bin" / "schemathesis"
-    if not program.exists():
+    program, installed = venv / "bin" / "schemathesis", venv / "requirements.txt"
+    wanted = (HERE / "requirements.txt").read_text()
+    if not installed.exists() or installed.read_text() != wanted:
         subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
         install = [str(venv / "bin" / "pip"), "install", "--quiet", "-r", str(HERE / "requirements.txt")]
         subprocess.run(install, check=True)
+        installed.write_text(wanted)
     return program
+
+
+def is_valid(program: pathlib.Path, base: str, folder: pathlib.Path) -> bool:
+    """Whether a validator that knows nothing of us takes the description as it is served."""
+    description = folder / "openapi.json"
+    description.write_text(json.dumps(Client(base).ask("GET", "/openapi.json")))
+    validate = [str(program.parent / "python"), str(HERE / "validate.py"), str(description)]
+    return subprocess.run(validate, check=False).returncode == 0
 
 
 def free_port() -> int:
@@ -140,7 +151,7 @@ def passes(program: pathlib.Path, base: str, password: str, folder: pathlib.Path
     operations = sum(method in ("get", "put", "post", "patch", "delete") for path in paths.values() for method in path)
     rows = f"{len(known)} paths with known rows"
     print(f"{operations} operations, seed {SEED}, {EXAMPLES} examples each, {rows}", flush=True)
-    failed = []
+    failed = [] if is_valid(program, base, folder) else ["the description is not valid"]
     for name, token in [("anonymous", None), ("student", student.token), ("admin", admin.token)]:
         begun = time.monotonic()
         status, output = run(program, base, name, token, folder, known)

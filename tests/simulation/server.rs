@@ -9,7 +9,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, header};
 use muster_server::app::{App, AppBuilder, ManualClock};
-use muster_server::auth::{self, DisplayName, Email, NewUser, Person, User};
+use muster_server::auth::{self, DisplayName, Email, NewUser, Person, User, Voucher};
 use muster_server::cli::serve;
 use muster_server::clock::{SeededEntropy, SystemEntropy};
 use muster_server::config::Config;
@@ -156,7 +156,7 @@ fn populate(tx: &Tx<'_>) -> Result<(Vec<User>, [CourseId; 2]), DbError> {
             password_hash: None,
             created_at_ms: NOON_MS,
         };
-        auth::insert(tx, &new)?;
+        auth::insert_by(tx, &new, Voucher::Admin)?;
         people.extend(auth::find_by_email(tx, &tenant, &email)?);
     }
     let course_ids = [0, 1].map(|index| CourseId::from_bytes(numbered(2, index)));

@@ -91,7 +91,7 @@ impl Campus {
         let mut students = Vec::with_capacity(n_students);
         for index in 0..n_students {
             let email = format!("student-{index}@campus.example");
-            server.create_user(&email, "student").await;
+            server.create_known_user(&email, "student").await;
             let client = server.sign_in(&email).await;
             let user: UserId = client.user_id().parse()?;
             let mut seed = [7; 32];

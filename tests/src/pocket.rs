@@ -47,7 +47,7 @@ impl Pocket {
     /// When the server does not answer as it should; so does every function here.
     pub async fn new(server: &TestServer, role: &str, seed: u8) -> Self {
         let email = format!("{role}-{seed}@hall.example");
-        server.create_user(&email, role).await;
+        server.create_known_user(&email, role).await;
         let client = server.sign_in(&email).await;
         let facts = client.get("/api/v1/server").await.expect(200);
         let server_key = DeviceKey::from_hex(facts["server_key"].as_str().expect("a key")).expect("32 bytes");

@@ -141,13 +141,13 @@ pub struct TestServerBuilder {
 }
 
 /// What ENV=prod needs, whatever a test is about.
-const PRODUCTION: [(&str, &str); 6] = [
-    ("--env", "prod"),
+const PRODUCTION: [(&str, &str); 3] =
+    [("--env", "prod"), ("--public-url", "https://muster.uni.example"), ("--mail-transport", "file")];
+/// The keys that such a server is given instead of making them.
+const PRODUCTION_KEYS: [(&str, &str); 3] = [
     ("--jwt-secret", "8f0aa1c6d2b94e57931c60d7be2f4a85"),
     ("--token-pepper", "c1d93b7f60e24a18b5d7720fa64e98c3"),
     ("--mfa-encryption-key", "pq3Yw0m1kHqT9bJx5uVfZs2LrGd8NcAeQyXoKtWiB7E="),
-    ("--public-url", "https://muster.uni.example"),
-    ("--mail-transport", "file"),
 ];
 
 /// All clients of a test come from one address, and most tests are not about how many they are.
@@ -184,6 +184,13 @@ impl TestServerBuilder {
     pub fn production(mut self) -> Self {
         self.arguments.extend(PRODUCTION.iter().flat_map(|(name, value)| [(*name).to_owned(), (*value).to_owned()]));
         self.production = true;
+        self.production_keys()
+    }
+
+    /// The keys of a server in production alone, for data that becomes one's.
+    pub fn production_keys(mut self) -> Self {
+        let keys = PRODUCTION_KEYS.iter().flat_map(|(name, value)| [(*name).to_owned(), (*value).to_owned()]);
+        self.arguments.extend(keys);
         self
     }
 
@@ -313,14 +320,14 @@ impl TestServer {
         self.anonymous().signed_in(token)
     }
 
-    /// A client that is signed in as a fresh user of this role.
+    /// A client that is signed in as a fresh user of this role, whose address an admin vouches for.
     ///
     /// # Panics
     /// When the user cannot be created or cannot sign in.
     pub async fn client(&self, role: &str) -> Client {
         let number = self.users.fetch_add(1, Ordering::Relaxed);
         let email = format!("{role}{number}@muster.example");
-        self.create_user(&email, role).await;
+        self.create_known_user(&email, role).await;
         self.sign_in(&email).await
     }
 

@@ -11,7 +11,7 @@ use crate::auth::permission::{StudentsWrite, UsersWrite};
 use crate::auth::{self, Allowed, CurrentUser, DisplayName, Email, NewUser, Person, Role, User, Username, optional};
 use crate::config::Secret;
 use crate::error::{AppError, AppResult, ErrorEnvelope};
-use crate::http::{Json, RequestId};
+use crate::http::{Holder, Json, RequestId};
 use crate::ids::UserId;
 
 /// An account to create.
@@ -151,7 +151,7 @@ async fn create(
         display_name,
         role: body.role,
         person,
-        password_hash: Some(auth::hash_password(app, password).await?),
+        password_hash: Some(auth::hash_password(app, password, Holder::Person(by.id)).await?),
         created_at_ms: app.now_ms(),
     };
     let actor = by.actor(request);

@@ -9,6 +9,7 @@ use muster_sync_core::{
 };
 use sha2::{Digest, Sha256};
 
+use super::appeals::OpenAppeals;
 use super::fold::{Facts, Unfolded};
 use super::limits;
 use super::queries;
@@ -58,14 +59,10 @@ pub(super) fn word(user: &CurrentUser, record: &RecordRow, facts: &Facts, wish: 
         return Err(AppError::forbidden("OWN_RECORD", "nobody decides about their own attendance"));
     }
     let fold = facts.fold()?;
-    let newest = newest_standing(facts, &fold);
+    let newest = facts.newest_standing(&fold);
     if newest.is_some_and(|row| row.rank > i64::from(user.role.rank())) {
         let sentence = "somebody of higher rank has decided; only they change that";
         return Err(AppError::conflict("DECIDED_BY_HIGHER_RANK", sentence));
-    }
-    if record.appeal_open && newest.is_some_and(|row| row.by == by) {
-        let sentence = "the student appealed against your decision; somebody else decides now";
-        return Err(AppError::forbidden("APPEAL_NEEDS_ANOTHER", sentence));
     }
     let of = match wish.action {
         DecisionAction::Undo => undoes(facts, newest, wish.of)?,
@@ -87,12 +84,6 @@ pub(super) fn word(user: &CurrentUser, record: &RecordRow, facts: &Facts, wish: 
         note_hash: None,
     };
     Ok(afters.into_iter().map(decision).collect())
-}
-
-/// The last of what stands: of the highest rank, and what decides unless people contradict each other.
-fn newest_standing<'a>(facts: &'a Facts, fold: &Fold) -> Option<&'a DecisionRow> {
-    let newest = fold.standing.last()?;
-    facts.decisions.iter().find(|row| row.hash == *newest)
 }
 
 /// The newest verdict, or else the newest submission, or else the newest mark.
@@ -149,6 +140,10 @@ pub(super) async fn append(
     let (by, tenant, locator) = (user.id.to_string(), user.tenant.clone(), record.locator);
     log::append_as_server(app, &user.tenant, entries, move |tx, appended| {
         class_sessions::check_course(tx, &tenant, &locator, course.as_deref())?;
+        if OpenAppeals::of(tx, document)?.is_some_and(|appeals| appeals.bar(&by)) {
+            let sentence = "the student appealed against your decision; somebody else decides now";
+            return Err(AppError::forbidden("APPEAL_NEEDS_ANOTHER", sentence));
+        }
         // Who asked to decide about everything that is there must have seen everything that is there.
         if all_seen && queries::decision_count(tx, document)? != decisions_before {
             return Err(AppError::conflict("RECORD_CHANGED", "somebody else decided meanwhile; look at it again"));

@@ -5,7 +5,7 @@ use muster_sync_core::DocumentId;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::evidence_view::{self, EvidenceView};
+use super::evidence_view::{self, EvidenceView, Withheld};
 use super::fold::Facts;
 use super::rows::{AppealRow, DecisionRow, RecordRow, SubmissionRow, VerdictRow};
 use super::verdict_checks::{self, CheckView};
@@ -73,8 +73,11 @@ struct SubmissionView {
     code: Option<String>,
     step: Option<u64>,
     device: DeviceCard,
-    /// Missing if it has not arrived, or was erased.
+    /// Missing if it has not arrived, was erased, or is withheld.
     evidence: Option<EvidenceView>,
+    /// Whether the evidence is kept from those who teach: the student is not of their course, and the code is not that of
+    /// this session's planner. Reviewers and admins see it.
+    evidence_withheld: bool,
 }
 
 /// The key that signed a submission.
@@ -154,7 +157,9 @@ pub(super) async fn show(
     });
     let (record, mut detail, submissions) = read.await?;
     for (view, row) in detail.submissions.iter_mut().zip(&submissions) {
-        view.evidence = evidence_view::read(&app, &user.tenant, &record, row).await?;
+        if !view.evidence_withheld {
+            view.evidence = evidence_view::read(&app, &user.tenant, &record, row).await?;
+        }
     }
     // Before anything is shown: what cannot be noted is not shown.
     if detail.submissions.iter().any(|view| view.evidence.is_some()) {
@@ -169,7 +174,8 @@ fn rows(tx: &Tx<'_>, user: &CurrentUser, record: &RecordRow) -> Result<(Detail, 
     let facts = Facts::read(tx, record.document)?;
     let person = roster::person(tx, &user.tenant, &record.student)?;
     let session = class_sessions::find(tx, &user.tenant, &record.locator)?;
-    let submissions: Result<_, _> = facts.submissions.iter().map(|row| submission(tx, user, row)).collect();
+    let withheld = Withheld::from(tx, user, record)?;
+    let submissions: Result<_, _> = facts.submissions.iter().map(|row| submission(tx, user, &withheld, row)).collect();
     let verdicts: Result<_, _> = facts.verdicts.iter().map(|row| verdict(tx, user, row)).collect();
     let decisions: Result<_, _> = facts.decisions.iter().map(|row| decision_view(tx, user, row)).collect();
     let detail = Detail {
@@ -202,7 +208,12 @@ impl SessionCard {
     }
 }
 
-fn submission(tx: &Tx<'_>, user: &CurrentUser, row: &SubmissionRow) -> Result<SubmissionView, DbError> {
+fn submission(
+    tx: &Tx<'_>,
+    user: &CurrentUser,
+    withheld: &Withheld,
+    row: &SubmissionRow,
+) -> Result<SubmissionView, DbError> {
     let binding = devices::binding_at(tx, &user.tenant, &row.writer)?;
     let device = DeviceCard {
         key: row.writer.to_string(),
@@ -221,6 +232,7 @@ fn submission(tx: &Tx<'_>, user: &CurrentUser, row: &SubmissionRow) -> Result<Su
         step: row.step,
         device,
         evidence: None,
+        evidence_withheld: withheld.holds(&row.hash),
     })
 }
 

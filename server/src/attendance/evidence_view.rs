@@ -1,20 +1,25 @@
 //! What a capture saw, for those who review it; and `GET /lecturers/attendance/{id}/images/{sha256}`.
 
+use std::collections::HashSet;
+
 use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use data_encoding::HEXLOWER;
-use muster_sync_core::evidence::{ImageRef, ImageType, Manifest};
+use muster_sync_core::ChangeHash;
+use muster_sync_core::evidence::{CheckOutcome, ImageRef, ImageType, Manifest};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::fold::newest_verdicts;
 use super::rows::{RecordRow, SubmissionRow};
-use super::{access, queries};
+use super::{access, queries, roster, verdict_checks};
 use crate::app::App;
 use crate::audit::{self, Action, Actor, Event};
-use crate::auth::Allowed;
 use crate::auth::permission::AttendanceReview;
+use crate::auth::{Allowed, CurrentUser, Role};
 use crate::blobs::picture;
+use crate::class_sessions;
 use crate::clock::iso_utc;
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
@@ -61,6 +66,48 @@ struct ImageView {
     purpose: &'static str,
     media_type: &'static str,
     size_bytes: u64,
+}
+
+/// Which submissions of a record keep what they saw from somebody who teaches the course: the student is not of the course,
+/// and the code was not the one that this session's planner showed, so nothing says that this is where the student was.
+/// Before the real planner's phone has synced, a stranger's plan may be the only one, see ADR 24; reviewers and admins see
+/// it.
+pub(super) enum Withheld {
+    /// Somebody may see all of them.
+    Nothing,
+    /// Only what these saw.
+    AllBut(HashSet<ChangeHash>),
+}
+
+impl Withheld {
+    /// From a user who may see the record.
+    pub(super) fn from(tx: &Tx<'_>, user: &CurrentUser, record: &RecordRow) -> Result<Self, DbError> {
+        if user.role != Role::Lecturer {
+            return Ok(Self::Nothing);
+        }
+        let mut shown = HashSet::new();
+        let Some(session) = class_sessions::find(tx, &user.tenant, &record.locator)? else {
+            return Ok(Self::AllBut(shown));
+        };
+        if roster::was_enrolled(tx, &user.tenant, &session, &record.student)? {
+            return Ok(Self::Nothing);
+        }
+        for (submission, verdict) in newest_verdicts(&queries::verdicts(tx, record.document)?) {
+            let checks = verdict_checks::read(tx, &user.tenant, verdict.log_index)?;
+            if checks.iter().any(|check| check.name == "code" && check.outcome == CheckOutcome::Pass) {
+                shown.insert(submission);
+            }
+        }
+        Ok(Self::AllBut(shown))
+    }
+
+    /// Whether what this submission saw is among it.
+    pub(super) fn holds(&self, submission: &ChangeHash) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::AllBut(shown) => !shown.contains(submission),
+        }
+    }
 }
 
 /// The evidence of a submission; `None` if it has not arrived, or was erased.
@@ -144,8 +191,8 @@ pub(super) async fn image(
     let missing = || AppError::not_found("the picture");
     let user = allowed.user;
     let record = access::read_reviewable(&app, &user, id).await?;
-    let sha256 = muster_sync_core::ChangeHash::from_hex(&sha256).ok_or_else(missing)?.0;
-    if !is_named(&app, &user.tenant, &record, sha256).await? {
+    let sha256 = ChangeHash::from_hex(&sha256).ok_or_else(missing)?.0;
+    if !is_named(&app, &user, &record, sha256).await? {
         return Err(missing());
     }
     let stored = evidence::load_image(&app, &user.tenant, &record.student, sha256).await?;
@@ -164,11 +211,16 @@ pub(super) async fn image(
 }
 
 /// Whether a submission of this very record names the picture: a picture of another day is not for this reviewer.
-async fn is_named(app: &App, tenant: &TenantId, record: &RecordRow, sha256: [u8; 32]) -> AppResult<bool> {
-    let document = record.document;
-    let submissions = app.db.read(move |tx| queries::submissions(tx, document)).await;
-    for submission in submissions.map_err(|error: DbError| AppError::from(error))? {
-        let manifest = evidence::manifest(app, tenant, &record.student, submission.commitment).await?;
+async fn is_named(app: &App, user: &CurrentUser, record: &RecordRow, sha256: [u8; 32]) -> AppResult<bool> {
+    let (asking, of) = (user.clone(), record.clone());
+    let shown = app.db.read(move |tx| {
+        let withheld = Withheld::from(tx, &asking, &of)?;
+        let mut submissions = queries::submissions(tx, of.document)?;
+        submissions.retain(|submission| !withheld.holds(&submission.hash));
+        Ok(submissions)
+    });
+    for submission in shown.await.map_err(|error: DbError| AppError::from(error))? {
+        let manifest = evidence::manifest(app, &user.tenant, &record.student, submission.commitment).await?;
         if manifest.is_some_and(|manifest| manifest.images.iter().any(|image| image.sha256 == sha256)) {
             return Ok(true);
         }

@@ -8,6 +8,7 @@ use muster_sync_core::{
     document::{DecisionAction, MarkStatus},
 };
 
+use super::appeals;
 use super::project;
 use super::queries::{self, Folded};
 use super::rows::{DecisionRow, SubmissionRow, VerdictRow};
@@ -44,13 +45,12 @@ impl Unfolded {
 fn refresh(tx: &Tx<'_>, document: DocumentId, now_ms: i64) -> Result<(), DbError> {
     let facts = Facts::read(tx, document)?;
     let fold = facts.fold()?;
-    let newest_decision = facts.decisions.last().map(|decision| decision.log_index);
     let appeal = queries::newest_appeal(tx, document)?;
     let folded = Folded {
         state: fold.state.map(RecordState::as_str),
         verdict: facts.counting_verdict(&fold),
         decision: facts.deciding(&fold),
-        appeal_open: appeal.is_some() && appeal > newest_decision,
+        appeal_open: appeal.is_some() && appeal > appeals::newest_answer(&facts, &fold),
     };
     queries::set_folded(tx, document, &folded, now_ms)
 }
@@ -84,6 +84,12 @@ impl Facts {
     /// The verdict whose risk and flags the record shows.
     pub(super) fn counting_verdict(&self, fold: &Fold) -> Option<&VerdictRow> {
         self.verdicts.iter().find(|row| Some(row.hash) == fold.verdict)
+    }
+
+    /// The last of what stands: of the highest rank, and what decides unless people contradict each other.
+    pub(super) fn newest_standing(&self, fold: &Fold) -> Option<&DecisionRow> {
+        let newest = fold.standing.last()?;
+        self.decisions.iter().find(|row| row.hash == *newest)
     }
 
     /// The decision that makes the state.

@@ -5,6 +5,7 @@
 
 mod access;
 mod admin;
+mod appeals;
 pub mod checks;
 mod decide;
 mod decision_entry;
@@ -39,6 +40,7 @@ use crate::evidence;
 use crate::ids::TenantId;
 use crate::jobs;
 
+pub use appeals::OpenAppeals;
 pub use fold::Unfolded;
 pub use judge::{JUDGE_BATCH_MAX, device_forked, judge_batch, reference_changed};
 pub use project::{JUDGE_JOB, NOT_AFTER, NOT_BEFORE, follow_session, project};

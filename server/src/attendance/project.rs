@@ -62,11 +62,11 @@ pub(super) fn insert(tx: &Tx<'_>, appended: &Appended, course: Option<&str>) -> 
 
 /// The records of a session follow it: into the course whose plan stands, to whose staff they are shown and by whose
 /// code they are judged; out of every course while several people contest the session. Called when another plan or key
-/// stands, so all of them are judged anew.
+/// stands, so all of them are judged anew. Gives the channels that got something.
 ///
 /// # Errors
 /// When the database fails.
-pub fn follow_session(tx: &Tx<'_>, tenant: &TenantId, locator: &Locator, now_ms: i64) -> Result<(), DbError> {
+pub fn follow_session(tx: &Tx<'_>, tenant: &TenantId, locator: &Locator, now_ms: i64) -> Result<Vec<Channel>, DbError> {
     let course = class_sessions::course_of(tx, tenant, locator)?;
     let moving = queries::of_other_course(tx, tenant, locator, course.as_deref())?;
     let mut leaving: BTreeMap<&str, BTreeSet<i64>> = BTreeMap::new();
@@ -78,13 +78,15 @@ pub fn follow_session(tx: &Tx<'_>, tenant: &TenantId, locator: &Locator, now_ms:
         log::take_from(tx, tenant, &Channel::CourseStaff(before.to_owned()), &log_indexes)?;
     }
     queries::set_course(tx, tenant, locator, course.as_deref())?;
-    let Some(course) = course else { return Ok(()) };
+    let Some(course) = course else { return Ok(Vec::new()) };
     let staff = Channel::CourseStaff(course);
-    for (document, _) in moving {
-        log::place_in(tx, tenant, &staff, &queries::log_indexes(tx, document)?)?;
+    for (document, _) in &moving {
+        log::place_in(tx, tenant, &staff, &queries::log_indexes(tx, *document)?)?;
     }
-    let documents = queries::of_session(tx, tenant, locator)?;
-    documents.iter().try_for_each(|document| jobs::enqueue(tx, tenant, JUDGE_JOB, &document.0, now_ms))
+    for document in queries::of_session(tx, tenant, locator)? {
+        jobs::enqueue(tx, tenant, JUDGE_JOB, &document.0, now_ms)?;
+    }
+    Ok(if moving.is_empty() { Vec::new() } else { vec![staff] })
 }
 
 fn submission_row(appended: &Appended, submission: &Submission) -> SubmissionRow {

@@ -48,9 +48,23 @@ pub(super) fn person(tx: &Tx<'_>, tenant: &TenantId, student: &str) -> Result<Pe
     Ok(found.map_or_else(Person::default, |user| Person {
         name: Some(user.display_name),
         email: Some(user.email),
+        email_confirmed_at_ms: user.email_confirmed_at_ms,
+        email_confirmed_by: user.email_confirmed_by,
         external_id: user.person.external_id,
         section: user.person.section,
     }))
+}
+
+/// Whether a student was enrolled in the course of a session at its time: however late a record comes, it is judged by that.
+pub(super) fn was_enrolled(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    session: &ClassSession,
+    student: &str,
+) -> Result<bool, DbError> {
+    let (Ok(course), Ok(student)) = (session.course.parse(), student.parse()) else { return Ok(false) };
+    let span_ms = (session.opens_at_ms.min(session.ends_at_ms()), session.ends_at_ms());
+    courses::was_enrolled(tx, tenant, course, student, span_ms)
 }
 
 /// Every row of a session's roster, by name.

@@ -103,7 +103,7 @@ pub(super) async fn submit(
     let content_hash = form.content_hash();
     let request_key = form::request_key(&headers, content_hash)?;
     let name = DocumentName::Attendance { locator: form.claim.locator, student: user.id.to_string() };
-    let request = Request { name, content_hash, request_key };
+    let request = Request { name, content_hash, request_key, rank: u64::from(user.role.rank()) };
     if let Some(before) = answer(&app, &user, &request).await? {
         return Ok(replayed(before));
     }
@@ -123,12 +123,13 @@ pub(super) async fn submit(
     Ok((StatusCode::CREATED, Json(answer)).into_response())
 }
 
-/// The document and the name under which the request is remembered.
+/// The document, the name under which the request is remembered, and the rank of who sends it.
 #[derive(Clone)]
 struct Request {
     name: DocumentName,
     content_hash: [u8; 32],
     request_key: [u8; 32],
+    rank: u64,
 }
 
 fn replayed(before: Submitted) -> Response {
@@ -180,25 +181,34 @@ impl Submitted {
     }
 }
 
-/// What a student may pile up: many submissions of one record, or records of sessions that nobody knows.
+/// Asks before images are kept what the transaction that writes the record asks once more.
 async fn check_load(app: &App, user: &CurrentUser, request: &Request) -> AppResult<()> {
     let (tenant, student, now_ms) = (user.tenant.clone(), user.id.to_string(), app.now_ms());
-    let document = request.name.id(tenant.as_str());
+    let (document, rank) = (request.name.id(tenant.as_str()), request.rank);
     let DocumentName::Attendance { locator, .. } = request.name else { return Ok(()) };
     let read = app.db.read(move |tx| {
         Share::Submissions.check(tx, document, &student, 1)?;
         let known = class_sessions::course_of(tx, &tenant, &locator)?.is_some();
-        let used = budgets::used(tx, &tenant, &student, now_ms)?.unwrap_or_default();
-        Ok::<_, AppError>((known, listing::unknown_sessions(tx, &tenant, &student)?, used))
+        check_room(tx, (&tenant, &student, rank), known, &Amounts::log_row(0), now_ms)
     });
-    let (known, unknown, used) = read.await?;
-    let row = Amounts::log_row(0);
-    if !used.leaves_room_for(&row, &budgets::per_day(u64::from(user.role.rank()))) {
+    read.await
+}
+
+/// What a student may pile up: rows of one day, and records of sessions that nobody knows.
+fn check_room(
+    tx: &Tx<'_>,
+    (tenant, student, rank): (&TenantId, &str, u64),
+    known: bool,
+    row: &Amounts,
+    now_ms: i64,
+) -> AppResult<()> {
+    let used = budgets::used(tx, tenant, student, now_ms)?.unwrap_or_default();
+    if !used.leaves_room_for(row, &budgets::per_day(rank)) {
         let sentence = "you have submitted as often today as one person may; send it again tomorrow";
         return Err(AppError::new(StatusCode::TOO_MANY_REQUESTS, "DAY_FULL", sentence)
-            .retry_after(budgets::until_tomorrow_s(app.now_ms())));
+            .retry_after(budgets::until_tomorrow_s(now_ms)));
     }
-    if !known && unknown >= UNKNOWN_SESSIONS.rows() {
+    if !known && listing::unknown_sessions(tx, tenant, student)? >= UNKNOWN_SESSIONS.rows() {
         let sentence = "there is no such class session, and too many of your records name such a one";
         return Err(AppError::conflict("SESSION_UNKNOWN", sentence));
     }
@@ -286,8 +296,10 @@ async fn append(app: &App, actor: &Actor, request: &Request, seen: &Seen, submis
             remember(tx, submission, &student, &request, submission.document())?;
             // Asked before the images were kept, and once more here: other requests were faster, perhaps.
             Share::Submissions.check(tx, submission.document(), &student, 1)?;
+            let row = Amounts::log_row(submission.size_bytes);
+            check_room(tx, (&submission.tenant, &student, request.rank), course.is_some(), &row, now_ms)?;
             let used = budgets::used(tx, &submission.tenant, &student, now_ms)?;
-            budgets::spend(tx, &submission.tenant, &student, used.as_ref(), &Amounts::log_row(0), now_ms)?;
+            budgets::spend(tx, &submission.tenant, &student, used.as_ref(), &row, now_ms)?;
             seen.settle(tx, &submission.tenant, &student, Some(submission.document()), now_ms)?;
             if drafted_course.is_some() {
                 // What is drafted for those who teach a course must not reach them once somebody contests the session.

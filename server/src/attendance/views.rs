@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 
 use super::rows::{RecordRow, flags_of};
 use super::words;
+use crate::auth::Voucher;
 use crate::clock::iso_utc;
 
 /// A record of attendance.
@@ -26,6 +27,10 @@ pub(super) struct RecordView {
     pub(super) name: Option<String>,
     /// The student's e-mail address.
     pub(super) email: Option<String>,
+    /// Since when it is known that the address is theirs; without it anybody may have typed it, and the name, too.
+    pub(super) email_confirmed_at: Option<String>,
+    /// On whose word.
+    pub(super) email_confirmed_by: Option<Voucher>,
     /// `received`, `accepted`, `flagged`, `confirmed`, `late`, `excused`, `rejected`, `escalated`, `disputed`; and
     /// without a record `expected` while the session lasts, then `absent`.
     pub(super) state: String,
@@ -73,6 +78,10 @@ pub(super) struct Person {
     pub(super) name: Option<String>,
     /// The address.
     pub(super) email: Option<String>,
+    /// Since when somebody stands for it.
+    pub(super) email_confirmed_at_ms: Option<i64>,
+    /// Who.
+    pub(super) email_confirmed_by: Option<Voucher>,
     /// The id in the registry's own system.
     pub(super) external_id: Option<String>,
     /// The group.
@@ -93,6 +102,8 @@ impl RecordView {
             section: person.section.clone(),
             name: person.name.clone(),
             email: person.email.clone(),
+            email_confirmed_at: person.email_confirmed_at_ms.map(iso_utc),
+            email_confirmed_by: person.email_confirmed_by,
             state: row.state.clone().unwrap_or_else(|| NO_STATE.to_owned()),
             awaiting_media: row.awaiting_media,
             risk: row.risk,
@@ -120,6 +131,8 @@ impl RecordView {
             section: person.section.clone(),
             name: person.name.clone(),
             email: person.email.clone(),
+            email_confirmed_at: person.email_confirmed_at_ms.map(iso_utc),
+            email_confirmed_by: person.email_confirmed_by,
             state: state.to_owned(),
             awaiting_media: false,
             risk: None,

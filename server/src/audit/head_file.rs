@@ -1,10 +1,8 @@
 //! The head of every tenant's audit log in a file beside the server's keys, signed: who removes the newest rows and
 //! moves the head in the database along still leaves this. It says what was committed a moment ago, and never more.
 
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::path::Path;
 
 use data_encoding::HEXLOWER;
 use muster_sync_core::{DeviceKey, signing};
@@ -13,18 +11,17 @@ use serde::{Deserialize, Serialize};
 use super::{Action, Actor, Event, queries};
 use crate::app::App;
 use crate::db::{Db, DbError, Tx};
-use crate::durable;
 use crate::error::{AppError, AppResult};
 use crate::ids::TenantId;
 use crate::limits;
-use crate::log::ServerKey;
+use crate::log::{self, HeadFileError, ServerKey, SignedList};
 
 /// Its name in the folder of the keys.
 const NAME: &str = "audit-heads.json";
 /// Stands in front of what is signed, so that these signatures mean nothing else.
 const CONTEXT: &[u8; 24] = b"muster/audit-head/v1\0\0\0\0";
-/// Largest file that is read, in bytes: about 30,000 tenants.
-const SIZE_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// The same for the whole list.
+const LIST_CONTEXT: &[u8; 24] = b"muster/audit-list/v1\0\0\0\0";
 
 /// Where a tenant's audit log ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,19 +34,18 @@ pub struct AuditHead {
     pub hash: [u8; 32],
 }
 
-/// The file, and what was last written into it.
-pub struct AuditHeadFile {
-    path: PathBuf,
-    written: Mutex<Vec<AuditHead>>,
+/// The file.
+pub struct AuditHeadFile(SignedList<Line>);
+
+/// What the file says.
+pub struct ReadAuditHeads {
+    /// Every audit log's head.
+    pub heads: Vec<AuditHead>,
+    /// Whether the list is signed as a whole; one of an earlier release is not.
+    pub is_whole: bool,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Heads {
-    version: u32,
-    heads: Vec<Line>,
-}
-
-#[derive(Serialize, Deserialize)]
+#[derive(PartialEq, Serialize, Deserialize)]
 struct Line {
     tenant: String,
     rows: i64,
@@ -86,44 +82,29 @@ impl Line {
 impl AuditHeadFile {
     /// The file in the folder of the keys.
     pub fn in_folder(keys_dir: &Path) -> Self {
-        Self { path: keys_dir.join(NAME), written: Mutex::default() }
+        Self(SignedList::in_folder(keys_dir, NAME, LIST_CONTEXT))
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.0.path()
     }
 
     /// What it says, checked against the server's key; `None` if there is none.
     ///
     /// # Errors
     /// A file that cannot be read, is torn, or is not signed by `server`.
-    pub fn read(&self, server: &DeviceKey) -> io::Result<Option<Vec<AuditHead>>> {
-        let malformed =
-            |why: &str| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {why}", self.path.display()));
-        match fs::metadata(&self.path) {
-            Ok(facts) if facts.len() > SIZE_BYTES_MAX => return Err(malformed("too large")),
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        }
-        let heads: Heads =
-            serde_json::from_slice(&fs::read(&self.path)?).map_err(|error| malformed(&error.to_string()))?;
-        let forged = || malformed("a head is not signed by this server's key");
-        heads.heads.iter().map(|line| line.verified(server).ok_or_else(forged)).collect::<Result<_, _>>().map(Some)
+    pub fn read(&self, server: &DeviceKey) -> Result<Option<ReadAuditHeads>, HeadFileError> {
+        let Some(read) = self.0.read(server)? else { return Ok(None) };
+        let forged = || HeadFileError::Forged(format!("a head in {}", self.path().display()));
+        let is_whole = read.counter.is_some();
+        let heads = read.lines.iter().map(|line| line.verified(server).ok_or_else(forged)).collect::<Result<_, _>>()?;
+        Ok(Some(ReadAuditHeads { heads, is_whole }))
     }
 
     /// Replaces it, unless it says this already. Blocks.
-    fn write(&self, key: &ServerKey, heads: Vec<AuditHead>) -> io::Result<()> {
-        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        if *written == heads {
-            return Ok(());
-        }
-        let lines = heads.iter().map(|head| head.sign(key)).collect::<Result<_, _>>()?;
-        let bytes = serde_json::to_vec_pretty(&Heads { version: 1, heads: lines }).map_err(io::Error::other)?;
-        durable::replace(&self.path, &bytes)?;
-        *written = heads;
-        Ok(())
+    fn write(&self, key: &ServerKey, heads: &[AuditHead]) -> io::Result<()> {
+        self.0.write(key, heads.iter().map(|head| head.sign(key)).collect::<Result<_, _>>()?)
     }
 }
 
@@ -145,20 +126,51 @@ pub(super) fn holds(tx: &Tx<'_>, head: &AuditHead) -> Result<bool, DbError> {
 /// When the database fails.
 pub fn check_at_start(app: &App) -> Result<(), DbError> {
     let (Some(key), Some(file)) = (app.slice::<ServerKey>(), app.slice::<AuditHeadFile>()) else { return Ok(()) };
+    let path = file.path().display();
     let proven = match file.read(&key.public()) {
-        Ok(heads) => heads.unwrap_or_default(),
+        Ok(Some(read)) => {
+            if !read.is_whole {
+                tracing::warn!(
+                    path = %path,
+                    "The list of audit heads is of an earlier release and not signed as a whole: whether it has all its lines \
+                     is not known. The next one is"
+                );
+            }
+            read.heads
+        }
+        Ok(None) => {
+            if committed(&app.db)?.iter().any(|head| head.rows > 0) {
+                tracing::warn!(path = %path, "The file of audit heads is missing: whether the audit log lost rows is not known");
+            } else if let Err(error) = file.write(key, &[]) {
+                // It is there before the first row is, so that none is ever missed after a cut.
+                tracing::warn!(%error, path = %path, "The file of audit heads cannot be written");
+            }
+            return Ok(());
+        }
         Err(error) => {
             tracing::error!(%error, "The file of audit heads says nothing: whether the audit log lost rows is not known");
-            set_aside(file);
+            file.0.set_aside();
             return Ok(());
         }
     };
+    for tenant in committed(&app.db)?.iter().filter(|head| head.rows > 0).map(|head| &head.tenant) {
+        let (asked, head) = (tenant.clone(), proven.iter().find(|head| head.tenant == *tenant));
+        let rows = head.map_or(0, |head| head.rows);
+        let late_ms = app.db.read_blocking::<_, DbError, _>(move |tx: &Tx<'_>| late_ms(tx, &asked, rows))?;
+        // A log that has just begun is not in the file yet.
+        let Some(late_ms) = late_ms else { continue };
+        if head.is_none() {
+            tracing::warn!(path = %path, tenant.id = %tenant, "The file of audit heads lacks a log");
+        } else {
+            tracing::warn!(path = %path, tenant.id = %tenant, rows, late_ms, "The file of audit heads is an old one");
+        }
+    }
     for head in proven {
         let (asked, now_ms) = (head.clone(), app.now_ms());
         let lost = app.db.write_blocking::<_, DbError, _>(move |tx: &Tx<'_>| note_loss(tx, &asked, now_ms))?;
         if lost {
             tracing::error!(tenant.id = %head.tenant, proven_rows = head.rows, "The audit log lost rows, or was made anew");
-            set_aside(file);
+            file.0.set_aside();
         }
     }
     Ok(())
@@ -184,10 +196,11 @@ fn note_loss(tx: &Tx<'_>, proven: &AuditHead, now_ms: i64) -> Result<bool, DbErr
     Ok(true)
 }
 
-fn set_aside(file: &AuditHeadFile) {
-    if let Err(error) = fs::rename(&file.path, file.path.with_extension("json.rejected")) {
-        tracing::error!(%error, path = %file.path.display(), "The file of audit heads could not be set aside");
-    }
+/// For how long, milliseconds, the audit log went on behind so many rows that a signed head proves; `None` if no longer than
+/// a head is ever written late.
+pub(super) fn late_ms(tx: &Tx<'_>, tenant: &TenantId, rows: i64) -> Result<Option<i64>, DbError> {
+    let (first_ms, newest_ms) = queries::times_after(tx, tenant, rows)?;
+    Ok(log::late_between(first_ms, newest_ms))
 }
 
 /// Brings the file up to date with what is committed.
@@ -199,7 +212,7 @@ pub async fn publish(app: &App) -> AppResult<()> {
     let written = tokio::task::spawn_blocking(move || {
         let file = app.slice::<AuditHeadFile>().ok_or_else(|| AppError::internal("the server has no audit heads"))?;
         let heads = committed(&app.db)?;
-        file.write(ServerKey::of(&app)?, heads).map_err(AppError::internal)
+        file.write(ServerKey::of(&app)?, &heads).map_err(AppError::internal)
     });
     written.await.map_err(AppError::internal)?
 }

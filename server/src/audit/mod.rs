@@ -158,6 +158,8 @@ actions! {
     DeviceAsk = "device.ask",
     /// Another key takes the place of one of the server's that is lost.
     KeyReplace = "key.replace",
+    /// Another key took the place of one of the server's, and what was under it goes on under the new one.
+    KeyRotate = "key.rotate",
     /// The audit log turned out to lack rows that it once had.
     AuditLost = "audit.lost",
     /// The audit log was searched.

@@ -99,6 +99,22 @@ pub(super) fn heads(tx: &Tx<'_>) -> Result<Vec<(TenantId, i64, [u8; 32])>, DbErr
     )
 }
 
+/// When the row behind so many rows was written, and the newest one, Unix milliseconds.
+pub(super) fn times_after(tx: &Tx<'_>, tenant: &TenantId, rows: i64) -> Result<(Option<i64>, Option<i64>), DbError> {
+    let at = |sql: &str, number: i64| tx.query_one(sql, params![tenant.as_str(), number], |row| row.get::<i64>(0));
+    let first = "SELECT CAST(at AS BIGINT)
+         FROM audit_log
+         WHERE tenant_id = ?1 AND number > ?2
+         ORDER BY number
+         LIMIT 1";
+    let newest = "SELECT CAST(at AS BIGINT)
+         FROM audit_log
+         WHERE tenant_id = ?1 AND number > ?2
+         ORDER BY number DESC
+         LIMIT 1";
+    Ok((at(first, rows)?, at(newest, rows)?))
+}
+
 /// Every tenant that has rows or a head.
 pub(super) fn tenants(tx: &Tx<'_>) -> Result<Vec<TenantId>, DbError> {
     tx.query(

@@ -60,7 +60,13 @@ pub fn verify(db: &Db, server: &DeviceKey, file: &AuditHeadFile) -> Result<Repor
     let mut report = Report::default();
     // The file first: what it proves was committed before it was written, so a running server is never ahead of it.
     let proven = match file.read(server) {
-        Ok(Some(heads)) => heads,
+        Ok(Some(read)) => {
+            if !read.is_whole {
+                let what = "is of an earlier release and not signed as a whole: whether a line was taken out of it cannot be seen";
+                report.notes.push(format!("the list in {} {what}", file.path().display()));
+            }
+            read.heads
+        }
         Ok(None) => {
             report.notes.push(format!("there is no {}: a lost tail cannot be seen", file.path().display()));
             Vec::new()
@@ -84,9 +90,11 @@ pub fn verify(db: &Db, server: &DeviceKey, file: &AuditHeadFile) -> Result<Repor
 
 fn check_tenant(db: &Db, tenant: &TenantId, head: Option<&AuditHead>, report: &mut Report) -> Result<(), DbError> {
     let (asked, proven) = (tenant.clone(), head.cloned());
-    let (walk, is_held) = db.read_blocking::<_, DbError, _>(move |tx: &Tx<'_>| {
+    let (walk, is_held, late_ms) = db.read_blocking::<_, DbError, _>(move |tx: &Tx<'_>| {
         let is_held = proven.as_ref().map_or(Ok(true), |head| head_file::holds(tx, head))?;
-        Ok((chain::walk(tx, &asked)?, is_held))
+        let covered = proven.as_ref().map(|head| head.rows);
+        let late_ms = covered.map_or(Ok(None), |rows| head_file::late_ms(tx, &asked, rows))?;
+        Ok((chain::walk(tx, &asked)?, is_held, late_ms))
     })?;
     let broken_at = walk.bad.first().copied();
     let rows = broken_at.map_or(walk.rows, |number| number - 1);
@@ -105,7 +113,11 @@ fn check_tenant(db: &Db, tenant: &TenantId, head: Option<&AuditHead>, report: &m
             head.rows
         )),
         None => report.notes.push(format!("no signed head covers the audit log of {tenant}")),
-        Some(_) => {}
+        Some(_) => report.notes.extend(late_ms.map(|late_ms| {
+            let seconds = late_ms / 1_000;
+            let what = "is an old one, put back perhaps: the log went on for";
+            format!("the signed head of {tenant}'s audit log {what} {seconds} s without it")
+        })),
     }
     report.rows += walk.rows;
     report.tenants.push(TenantReport {

@@ -7,6 +7,7 @@ use crate::app::App;
 use crate::config::Secret;
 use crate::db::DbError;
 use crate::error::{AppError, AppResult};
+use crate::http::Holder;
 
 /// An account with a password that everybody knows.
 #[derive(Debug, Clone, Copy)]
@@ -57,7 +58,7 @@ pub async fn open_to_everybody(app: &App) -> AppResult<Vec<String>> {
         let username = account.username.unwrap_or_default();
         let found = app.db.read(move |tx| queries::open_by_password(tx, account.email, username)).await;
         for (email, hash) in found.map_err(|error: DbError| AppError::from(error))? {
-            let (place, password) = (hashing::place(app)?, Secret::new(account.password.to_owned()));
+            let (place, password) = (hashing::place(app, Holder::Server)?, Secret::new(account.password.to_owned()));
             if hashing::verify(app, place, password, Some(hash)).await? != Verified::Wrong {
                 open.push(email);
             }

@@ -7,7 +7,7 @@ use super::queries;
 use super::registry::{KnownUser, page, set_forms};
 use super::users::{Person, Profile};
 use crate::app::App;
-use crate::db::{DbError, Tx};
+use crate::db::{Db, DbError, Tx};
 use crate::ids::{TenantId, UserId};
 use crate::jobs::{self, Job};
 use crate::text;
@@ -26,18 +26,38 @@ pub async fn forms_batch(app: App, jobs: Vec<Job>) -> Vec<Result<(), String>> {
     results
 }
 
+/// Brings every account of a tenant into form, step by step, for a command that cannot wait for the job. Blocks.
+///
+/// # Errors
+/// When the database fails.
+pub fn settle_forms(db: &Db, tenant: &TenantId, now_ms: i64) -> Result<(), DbError> {
+    let mut after = None;
+    loop {
+        let asked = tenant.clone();
+        let last = db.write_blocking::<_, DbError, _>(move |tx| settle_after(tx, &asked, after, now_ms))?;
+        match last {
+            Some(last) => after = Some(last),
+            None => return Ok(()),
+        }
+    }
+}
+
 fn step(tx: &Tx<'_>, job: &Job, now_ms: i64) -> Result<(), DbError> {
     let after = std::str::from_utf8(&job.subject).ok().and_then(|text| text.parse::<UserId>().ok());
-    let users = page(tx, &job.tenant, after, limits::FORMS_PER_STEP)?;
+    match settle_after(tx, &job.tenant, after, now_ms)? {
+        Some(last) => jobs::enqueue(tx, &job.tenant, FORMS_JOB, last.to_string().as_bytes(), now_ms),
+        None => Ok(()),
+    }
+}
+
+/// The next accounts; the last of them, if there may be more.
+fn settle_after(tx: &Tx<'_>, tenant: &TenantId, after: Option<UserId>, now_ms: i64) -> Result<Option<UserId>, DbError> {
+    let users = page(tx, tenant, after, limits::FORMS_PER_STEP)?;
     for user in &users {
-        settle(tx, &job.tenant, user, now_ms)?;
+        settle(tx, tenant, user, now_ms)?;
     }
-    match users.last() {
-        Some(last) if users.len() >= limits::FORMS_PER_STEP as usize => {
-            jobs::enqueue(tx, &job.tenant, FORMS_JOB, last.id.to_string().as_bytes(), now_ms)
-        }
-        _ => Ok(()),
-    }
+    let more = users.len() >= limits::FORMS_PER_STEP as usize;
+    Ok(users.last().filter(|_| more).map(|last| last.id))
 }
 
 fn settle(tx: &Tx<'_>, tenant: &TenantId, user: &KnownUser, now_ms: i64) -> Result<(), DbError> {

@@ -5,7 +5,6 @@ use std::sync::{Arc, LazyLock};
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
 use data_encoding::BASE32_NOPAD;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use unicode_normalization::UnicodeNormalization;
 use zeroize::Zeroizing;
 
@@ -18,7 +17,9 @@ use crate::audit::{self, Action, Actor, Event};
 use crate::clock::Entropy;
 use crate::config::Secret;
 use crate::error::{AppError, AppResult, jittered_retry_after};
-use crate::http::RequestId;
+use crate::http::{Holder, RequestId, Shares};
+use crate::limits::budgets;
+use crate::shares::{Held, Ledger, Lines, UsedUp};
 
 /// A hash of nothing, with today's parameters: verifying against it costs what verifying a real one costs.
 const HASH_OF_NOBODY: &str =
@@ -34,27 +35,42 @@ static ARGON2: LazyLock<Argon2<'static>> = LazyLock::new(|| {
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
 });
 
-/// The bounded pool.
+/// What one holder may have under way. A hall signs in behind one address.
+const SHARES: Shares = Shares {
+    all: budgets::PASSWORDS_WAITING.count(),
+    person: budgets::PASSWORDS_WAITING_PER_PERSON.count(),
+    address: budgets::PASSWORDS_WAITING_PER_ADDRESS.count(),
+};
+
+/// The bounded pool. Whoever sends many waits behind themselves, and the next one for a hash or two of theirs.
 pub(super) struct Hashing {
-    running: Arc<Semaphore>,
-    waiting: Arc<Semaphore>,
+    running: Lines<Holder>,
+    waiting: Ledger<Holder>,
 }
 
 impl Hashing {
     pub(super) fn new() -> Self {
-        Self {
-            running: Arc::new(Semaphore::new(limits::HASHES_AT_ONCE)),
-            waiting: Arc::new(Semaphore::new(limits::HASHES_AT_ONCE + limits::HASHES_WAITING_MAX)),
+        let at_once = budgets::PASSWORDS_HASHED.count();
+        Self { running: Lines::new(at_once, at_once), waiting: Ledger::new(budgets::PASSWORDS_WAITING.max) }
+    }
+
+    fn place(&self, holder: Holder, own_max: usize, draw: u64) -> AppResult<Place> {
+        let mut held = self.waiting.open(holder, own_max as u64);
+        match held.more(1) {
+            Ok(()) => Ok(Place { holder, _held: held }),
+            Err(UsedUp::Own) => {
+                let sentence =
+                    "too many passwords are being looked at for you, or for your address; wait for their answers";
+                Err(AppError::too_many(sentence, jittered_retry_after(draw)))
+            }
+            Err(UsedUp::All) => {
+                Err(AppError::unavailable("BUSY", "too many people sign in at once", jittered_retry_after(draw)))
+            }
         }
     }
 
-    fn place(&self, draw: u64) -> AppResult<Place> {
-        let busy = |_| AppError::unavailable("BUSY", "too many people sign in at once", jittered_retry_after(draw));
-        Arc::clone(&self.waiting).try_acquire_owned().map(Place).map_err(busy)
-    }
-
     async fn run<T: Send + 'static>(&self, place: Place, work: impl FnOnce() -> T + Send + 'static) -> AppResult<T> {
-        let running = Arc::clone(&self.running).acquire_owned().await.map_err(AppError::internal)?;
+        let running = self.running.enter(place.holder).await.map_err(AppError::internal)?;
         // A hash that has begun goes on when its client leaves, and its place is taken until then.
         let work = move || {
             let done = work();
@@ -66,14 +82,17 @@ impl Hashing {
 }
 
 /// A place in the pool, or in the row before it.
-pub(super) struct Place(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
+pub(super) struct Place {
+    holder: Holder,
+    _held: Held<Holder>,
+}
 
 /// Takes a place for one [`verify`]. Whoever counts tries takes it first: that the server is busy is nobody's wrong password.
 ///
 /// # Errors
-/// 503 `BUSY` with `Retry-After` when too many wait already.
-pub(super) fn place(app: &App) -> AppResult<Place> {
-    AuthState::of(app)?.hashing.place(app.draw())
+/// 429 when the holder has too many already, 503 `BUSY` when all together have; both with `Retry-After`.
+pub(super) fn place(app: &App, holder: Holder) -> AppResult<Place> {
+    AuthState::of(app)?.hashing.place(holder, SHARES.of(app, holder), app.draw())
 }
 
 /// Refuses passwords that are too short or too long.
@@ -85,12 +104,11 @@ pub(super) fn check_password(field: &'static str, password: &str) -> AppResult<(
 }
 
 /// Hashes a new password, which must be long enough.
-pub(crate) async fn hash_password(app: &App, password: Secret) -> AppResult<String> {
+pub(crate) async fn hash_password(app: &App, password: Secret, holder: Holder) -> AppResult<String> {
     check_password("password", password.reveal())?;
     let entropy = Arc::clone(&app.entropy);
-    let hashing = &AuthState::of(app)?.hashing;
-    let place = hashing.place(app.draw())?;
-    hashing.run(place, move || hash_password_blocking(password.reveal(), &*entropy)).await?
+    let place = place(app, holder)?;
+    AuthState::of(app)?.hashing.run(place, move || hash_password_blocking(password.reveal(), &*entropy)).await?
 }
 
 /// The same on the caller's own thread, for the command line.
@@ -205,10 +223,9 @@ pub(super) async fn upgrade(
     request: &RequestId,
 ) -> AppResult<()> {
     let entropy = Arc::clone(&app.entropy);
-    let hashing = &AuthState::of(app)?.hashing;
     // Who has signed in is not sent away because the server is busy; the next sign-in replaces the hash.
-    let Ok(place) = hashing.place(app.draw()) else { return Ok(()) };
-    let new_hash = hashing.run(place, move || hash_any(password.reveal(), &*entropy)).await??;
+    let Ok(place) = place(app, Holder::Person(user.id)) else { return Ok(()) };
+    let new_hash = AuthState::of(app)?.hashing.run(place, move || hash_any(password.reveal(), &*entropy)).await??;
     let actor = Actor {
         tenant: user.tenant.clone(),
         id: user.id.to_string(),
@@ -260,16 +277,39 @@ mod tests {
             let _ = begun.send(());
             may_end.recv().is_err()
         };
-        let client = hashing.run(hashing.place(0).unwrap(), work);
+        let client = hashing.run(hashing.place(Holder::Server, 1, 0).unwrap(), work);
         let watch = tokio::task::spawn_blocking(move || has_begun.recv());
         tokio::select! {
             _ = client => unreachable!("the work waits"),
             begun = watch => begun.unwrap().unwrap(),
         }
-        assert_eq!(hashing.running.available_permits(), limits::HASHES_AT_ONCE - 1);
+        assert_eq!(hashing.running.free(), budgets::PASSWORDS_HASHED.count() - 1);
         drop(end);
-        let all = u32::try_from(limits::HASHES_AT_ONCE).unwrap();
-        assert!(hashing.running.acquire_many(all).await.is_ok());
+        while hashing.waiting.all() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(hashing.running.free(), budgets::PASSWORDS_HASHED.count());
+    }
+
+    #[test]
+    fn one_address_leaves_places_for_the_passwords_of_others() {
+        let hashing = Hashing::new();
+        let place = |host: u8, own_max: usize| {
+            let placed = hashing.place(Holder::Address([10, 0, 0, host].into()), own_max, 0);
+            placed.map_err(|error| error.code())
+        };
+        let (own_max, all_max) = (SHARES.address, SHARES.all);
+        let held: Vec<_> = (0..own_max).map(|_| place(1, own_max).unwrap()).collect();
+        assert_eq!(place(1, own_max).err(), Some("RATE_LIMITED"));
+        let other = place(2, own_max).unwrap();
+        drop((held, other));
+        // A campus may have all, and gets half of it: as much as it leaves to others.
+        let campus: Vec<_> = (0..all_max / 2).map(|_| place(3, all_max).unwrap()).collect();
+        assert_eq!(place(3, all_max).err(), Some("BUSY"));
+        for host in 4..10 {
+            assert!(place(host, own_max).is_ok());
+        }
+        drop(campus);
     }
 
     #[test]

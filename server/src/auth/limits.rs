@@ -8,10 +8,6 @@ pub(super) const PASSWORD_BYTES: std::ops::RangeInclusive<usize> = 8..=1024;
 pub(super) const HASH_MEMORY_KIB: u32 = 19 * 1024;
 /// Passes over that memory.
 pub(super) const HASH_PASSES: u32 = 2;
-/// Password hashes at once; each takes a core for about 30 ms.
-pub(super) const HASHES_AT_ONCE: usize = 2;
-/// Hashes that may wait for their turn.
-pub(super) const HASHES_WAITING_MAX: usize = 128;
 
 /// Memory that evaluating another system's hash may take, in KiB.
 pub(super) const IMPORTED_MEMORY_KIB_MAX: u32 = 128 * 1024;

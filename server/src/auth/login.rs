@@ -18,7 +18,7 @@ use crate::audit::{self, Action, Event};
 use crate::config::Secret;
 use crate::db::DbError;
 use crate::error::{AppError, AppResult, ErrorEnvelope};
-use crate::http::{ClientIp, Json, JsonOrForm, RequestId};
+use crate::http::{ClientIp, Holder, Json, JsonOrForm, RequestId};
 use crate::ids::TenantId;
 
 /// Either `email` or `username`, and the password.
@@ -54,8 +54,9 @@ pub(super) struct Login {
         (status = 200, body = SignInReply),
         (status = 401, description = "unknown, wrong, locked or disabled: the answer does not say which",
             body = ErrorEnvelope),
-        (status = 429, description = "too many tries of this name, or too many failures of this address",
-            body = ErrorEnvelope)
+        (status = 429, description = "too many tries of this name, too many failures of this address, or too many of its \
+            passwords under way", body = ErrorEnvelope),
+        (status = 503, description = "BUSY: too many people sign in at once", body = ErrorEnvelope)
     )
 )]
 pub(super) async fn login(
@@ -66,7 +67,7 @@ pub(super) async fn login(
 ) -> AppResult<Json<SignInReply>> {
     let name = login.name()?;
     let tenant = TenantId::default_tenant();
-    let place = hashing::place(&app)?;
+    let place = hashing::place(&app, Holder::Address(client.key()))?;
     let tries = [(Rate::LoginAddress, Key::Address(client)), (Rate::LoginAccount, Key::Account(&tenant, &name))];
     rates::take(&app, &tries).await?;
     let (lookup, lookup_tenant) = (name.clone(), tenant.clone());

@@ -24,12 +24,14 @@ mod password_reset;
 mod pepper;
 pub(crate) mod passwords;
 pub mod permission;
+mod previous_key;
 mod profile;
 mod queries;
 pub(crate) mod rates;
 mod register;
 mod registry;
 mod role;
+mod shown;
 mod sign_in;
 mod state;
 mod token;
@@ -47,17 +49,19 @@ pub use auth_session::issue_token;
 pub use current_user::{Allowed, CurrentUser, MaybeUser};
 pub use default_accounts::{DEMO_ACCOUNTS, open_to_everybody};
 pub use fields::{DisplayName, EXTERNAL_ID_CHARS_MAX, Email, NAME_CHARS_MAX, Username, bounded, optional};
-pub use forms::{FORMS_JOB, forms_batch};
+pub use forms::{FORMS_JOB, forms_batch, settle_forms};
 pub use hashing::{ImportedHash, generate_password, hash_password_blocking};
-pub use mfa::{MfaReset, check_mfa_key, reset_mfa};
-pub use password_reset::{RESET_JOB, reset_batch};
+pub use mfa::{MfaReset, SealedSecret, check_mfa_key, reset_mfa};
+pub use password_reset::{OWNER_PROVEN_JOB, RESET_JOB, reset_batch};
 pub use permission::Permission;
+pub use previous_key::{drop_token_key, keep_token_key};
 pub use rates::unlock::Locks;
 pub use registry::{
     KnownUser, RegistryChange, Withdrawal, change_from_registry, count_users, known_users, make_room, send_user,
     withdraw,
 };
 pub use role::Role;
+pub use shown::{OWNER_UNCONFIRMED, ShownUser, shown};
 pub use state::AuthState;
 pub use traffic::{Traffic, limit as limit_traffic};
 pub use users::{

@@ -19,7 +19,7 @@ use crate::audit::{self, Action, Event};
 use crate::config::Secret;
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
-use crate::http::{Json, RequestId};
+use crate::http::{Holder, Json, RequestId};
 use crate::ids::{TenantId, UserId};
 use crate::mail::Notice;
 use crate::telemetry::SecurityEvent;
@@ -62,7 +62,7 @@ pub(super) async fn change_password(
     passwords::check_new("new_password", new_password, &passwords::about(&user))?;
     let wrong = "the current password is wrong";
     prove(&app, &current, (change.current_password, old_hash.clone()), wrong, &request).await?;
-    let new_hash = hashing::hash_password(&app, change.new_password).await?;
+    let new_hash = hashing::hash_password(&app, change.new_password, Holder::Person(current.id)).await?;
     let user = replace(&app, &current, old_hash.unwrap_or_default(), new_hash, &request).await?;
     remember(&app, &user)?;
     first_password::forget(&app, &user.email).await;
@@ -74,7 +74,7 @@ pub(super) async fn change_password(
 /// Evaluates the password of somebody who is signed in, as often as a sign-in would.
 ///
 /// # Errors
-/// 403 with these words when it is wrong, 429 after too many failures, 503 when too many sign in at once.
+/// 403 with these words when it is wrong, 429 after too many failures or with too many under way, 503 when too many sign in at once.
 pub(super) async fn prove(
     app: &App,
     current: &CurrentUser,
@@ -82,7 +82,7 @@ pub(super) async fn prove(
     wrong: &'static str,
     request: &RequestId,
 ) -> AppResult<()> {
-    let place = hashing::place(app)?;
+    let place = hashing::place(app, Holder::Person(current.id))?;
     let attempt = locks::attempt_again(app, &current.tenant, current.id).await?;
     if hashing::verify(app, place, password, stored).await? == Verified::Wrong {
         attempt.failed(app, &current.tenant, Account::User(current.id), request).await?;

@@ -24,7 +24,7 @@ use crate::audit::{self, Action, Actor, Event};
 use crate::config::Secret;
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
-use crate::http::{ClientIp, Json, RequestId};
+use crate::http::{ClientIp, Holder, Json, RequestId};
 use crate::ids::TenantId;
 use crate::jobs::{self, Job};
 use crate::mail::{self, Message, Notice, Template};
@@ -159,7 +159,7 @@ pub(super) async fn confirm_reset(
     let user = user?.ok_or_else(invalid)?;
     passwords::check_new("new_password", password, &passwords::about(&user))?;
     // Hashing is dear, so only who holds a token gets it done.
-    let hash = hashing::hash_password(&app, confirm.new_password).await?;
+    let hash = hashing::hash_password(&app, confirm.new_password, Holder::Person(user.id)).await?;
     let reset = Reset {
         presented,
         hash,
@@ -223,9 +223,14 @@ impl Reset {
     }
 }
 
+/// The job that ends what was bound to an account before its owner proved to be its owner. Its subject is the account's id.
+pub const OWNER_PROVEN_JOB: &str = "owner_proven";
+
 /// Until now nobody had proved that the address is theirs: whoever linked identities to the account may have signed up
 /// with the address of somebody else, and must not come back through them.
 fn unsettle(tx: &Tx<'_>, actor: &Actor, user: &User, now_ms: i64) -> Result<(), DbError> {
+    // Their phones are not bound to the owner's account either: `devices` ends them, in signed entries.
+    jobs::enqueue(tx, &user.tenant, OWNER_PROVEN_JOB, user.id.to_string().as_bytes(), now_ms)?;
     if queries::forget_identities(tx, &user.tenant, user.id)? == 0 {
         return Ok(());
     }

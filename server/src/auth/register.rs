@@ -25,7 +25,7 @@ use crate::audit::{self, Action, Actor, Event};
 use crate::config::{Secret, SignUp};
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
-use crate::http::{ClientIp, Json, RequestId};
+use crate::http::{ClientIp, Holder, Json, RequestId};
 use crate::ids::{TenantId, UserId};
 use crate::mail::{self, Message, Template};
 
@@ -80,7 +80,8 @@ pub(super) async fn register(
         let account = Key::Account(&new.tenant, new.email.as_str());
         rates::take(&app, &[(Rate::SignUpAddress, Key::Address(client)), (Rate::SignUpAccount, account)]).await?;
     }
-    let new = NewUser { password_hash: Some(hashing::hash_password(&app, password).await?), ..new };
+    let holder = admin.as_ref().map_or(Holder::Address(client.key()), |admin| Holder::Person(admin.id));
+    let new = NewUser { password_hash: Some(hashing::hash_password(&app, password, holder).await?), ..new };
     let user = match admin {
         Some(admin) => create(&app, new, admin.actor(&request)).await?,
         None => sign_up(&app, new, &request).await?,

@@ -7,6 +7,7 @@ use super::hashing::Hashing;
 use super::limits;
 use super::mfa::MfaState;
 use super::pepper::{HashKey, Pepper};
+use super::previous_key;
 use super::role::Role;
 use super::token::TokenKey;
 use crate::app::{App, StartError};
@@ -49,7 +50,13 @@ impl AuthState {
                 let dir = config.data.keys_dir();
                 let key = keys::load_or_create(&dir, KeyFile::Token, entropy)
                     .map_err(|error| StartError::Io("the key of access tokens".to_owned(), error))?;
-                TokenKey::new(&key, previous)
+                let token_key = TokenKey::new(&key, previous);
+                match previous_key::load(&dir)
+                    .map_err(|error| StartError::Io("the key of access tokens before this one".to_owned(), error))?
+                {
+                    Some(old) => token_key.and_until(&old.key, old.until_ms / 1_000),
+                    None => token_key,
+                }
             }
         };
         let pepper = Pepper::open(config, entropy)?;

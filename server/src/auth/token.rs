@@ -22,8 +22,22 @@ const JTI_BYTES: usize = 16 + 4;
 pub(super) struct TokenKey {
     encoding: EncodingKey,
     header: Header,
-    decoding: Vec<(String, DecodingKey)>,
+    decoding: Vec<Verifying>,
     validation: Validation,
+}
+
+/// A secret that verifies.
+struct Verifying {
+    kid: String,
+    key: DecodingKey,
+    /// Unix seconds; whatever it signed has ended then, and what it signs later was signed by a thief.
+    until_s: Option<i64>,
+}
+
+impl Verifying {
+    fn of(secret: &[u8], until_s: Option<i64>) -> Self {
+        Self { kid: kid(secret), key: DecodingKey::from_secret(secret), until_s }
+    }
 }
 
 /// The claims. Names are short because a token travels with every request; `nbf` is also the time of issue.
@@ -72,8 +86,14 @@ impl TokenKey {
         validation.validate_nbf = false;
         let header = Header { typ: None, kid: Some(kid(secret)), ..Header::new(Algorithm::HS256) };
         let secrets = std::iter::once(secret).chain(previous);
-        let decoding = secrets.map(|secret| (kid(secret), DecodingKey::from_secret(secret))).collect();
+        let decoding = secrets.map(|secret| Verifying::of(secret, None)).collect();
         Self { encoding: EncodingKey::from_secret(secret), header, decoding, validation }
+    }
+
+    /// One more secret that signed before, and verifies until then.
+    pub(super) fn and_until(mut self, secret: &[u8], until_s: i64) -> Self {
+        self.decoding.push(Verifying::of(secret, Some(until_s)));
+        self
     }
 
     /// `draw` tells this token from others of its session.
@@ -100,7 +120,7 @@ impl TokenKey {
         if token.len() > limits::TOKEN_BYTES_MAX {
             return Err(invalid());
         }
-        let key = self.key_of(token).ok_or_else(|| invalid().with_cause("no key has this kid"))?;
+        let key = self.key_of(token, now_s).ok_or_else(|| invalid().with_cause("no key has this kid"))?;
         let claims = jsonwebtoken::decode::<Claims>(token, key, &self.validation)
             .map_err(|error| invalid().with_cause(error))?
             .claims;
@@ -125,9 +145,10 @@ impl TokenKey {
     }
 
     /// The key that a token's header names. Whether the token is of that key is for the signature to say.
-    fn key_of(&self, token: &str) -> Option<&DecodingKey> {
+    fn key_of(&self, token: &str, now_s: i64) -> Option<&DecodingKey> {
         let kid = jsonwebtoken::decode_header(token).ok()?.kid?;
-        self.decoding.iter().find(|(known, _)| *known == kid).map(|(_, key)| key)
+        let known = self.decoding.iter().find(|known| known.kid == kid)?;
+        known.until_s.is_none_or(|until_s| now_s < until_s).then_some(&known.key)
     }
 }
 
@@ -247,6 +268,9 @@ mod tests {
         assert!(after.verify(&new, NOW).is_ok());
         assert_eq!(before.verify(&new, NOW).unwrap_err().code(), "TOKEN_INVALID");
         assert_eq!(key(SECRET).verify(&old, NOW).unwrap_err().code(), "TOKEN_INVALID");
+        let until = TokenKey::new(SECRET, []).and_until(OTHER, NOW + 60);
+        assert!(until.verify(&old, NOW + 59).is_ok());
+        assert_eq!(until.verify(&old, NOW + 60).unwrap_err().code(), "TOKEN_INVALID");
         let kid_of = |token: &str| jsonwebtoken::decode_header(token).unwrap().kid.unwrap();
         assert_ne!(kid_of(&old), kid_of(&new));
         assert_eq!(kid_of(&new), kid(SECRET));

@@ -11,6 +11,7 @@ mod error;
 mod key;
 pub mod master_key;
 pub mod picture;
+pub mod reseal;
 pub mod s3;
 
 use std::fmt::Debug;

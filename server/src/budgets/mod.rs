@@ -61,6 +61,18 @@ impl Amounts {
         }
     }
 
+    /// As much less.
+    fn negated(&self) -> Self {
+        Self {
+            log_rows: -self.log_rows,
+            log_bytes: -self.log_bytes,
+            waiting_rows: -self.waiting_rows,
+            waiting_bytes: -self.waiting_bytes,
+            images: -self.images,
+            image_bytes: -self.image_bytes,
+        }
+    }
+
     /// Whether every amount that `wanted` adds to stays within the limit.
     #[must_use]
     pub fn leaves_room_for(&self, wanted: &Self, limit: &Self) -> bool {
@@ -129,6 +141,14 @@ pub fn spend(
         queries::delete_before(tx, tenant, person, day)?;
     }
     queries::spend(tx, tenant, person, day, amounts)
+}
+
+/// Takes back what was counted at this time and came to nothing.
+///
+/// # Errors
+/// When the database fails.
+pub fn give_back(tx: &Tx<'_>, tenant: &TenantId, person: &str, amounts: &Amounts, then_ms: i64) -> Result<(), DbError> {
+    queries::spend(tx, tenant, person, then_ms.div_euclid(DAY_MS), &amounts.negated())
 }
 
 #[cfg(test)]

@@ -35,7 +35,8 @@ use crate::log::{self, Channel};
 
 pub use access::{find_named, teaches};
 pub use project::{out_of_turn, project};
-pub use secret::secret_for;
+pub use queries::PlanRow;
+pub use secret::secrets_of;
 pub use session::{ClassSession, Ended, Epoch, Geofence, SessionStatus};
 
 /// `/lecturers/sessions...`
@@ -81,6 +82,24 @@ pub fn settlements(tx: &Tx<'_>, document: DocumentId) -> Result<BTreeMap<ChangeH
     queries::settlements(tx, document)
 }
 
+/// A session that several people planned, and everything that they planned for it.
+pub struct Contested {
+    /// Its locator.
+    pub locator: Locator,
+    /// By the order of arrival.
+    pub plans: Vec<PlanRow>,
+}
+
+/// Sessions that wait for an admin's word, by locator; the first `limit` ones after `after`.
+///
+/// # Errors
+/// When the database fails.
+pub fn contested(tx: &Tx<'_>, tenant: &TenantId, after: &str, limit: u32) -> Result<Vec<Contested>, DbError> {
+    let found = queries::contested(tx, tenant, after, limit)?;
+    let with_plans = |(document, locator)| Ok(Contested { locator, plans: queries::plans(tx, document)? });
+    found.into_iter().map(with_plans).collect()
+}
+
 /// Whether several people planned a session and no admin has settled whose plan stands.
 ///
 /// # Errors
@@ -110,7 +129,9 @@ pub fn check_course(tx: &Tx<'_>, tenant: &TenantId, locator: &Locator, course: O
     Err(AppError::conflict("SESSION_CHANGED", sentence))
 }
 
-/// The channels of an entry that belongs to `course`: an admin's word whose plan stands goes to everybody who planned.
+/// The channels of an entry that belongs to `course`. A plan also goes to those who teach the other courses for which
+/// the session was planned, so that their phones know of the contest, and an admin's word whose plan stands to all of
+/// these courses.
 ///
 /// # Errors
 /// When the database fails.
@@ -121,11 +142,20 @@ pub fn channels(
     entry: &Entry,
     course: Option<&str>,
 ) -> Result<Vec<Channel>, DbError> {
-    if !matches!(entry, Entry::PlanChanges(change) if change.action == PlanAction::Settle) {
-        return Ok(log::channels_of(name, course));
+    let planned = || {
+        let courses = claims(tx, name.id(tenant.as_str()))?.into_values().map(|claim| claim.course);
+        Ok::<_, DbError>(courses.collect::<BTreeSet<_>>())
+    };
+    match entry {
+        Entry::PlanChanges(change) if change.action == PlanAction::Settle => {
+            Ok(planned()?.iter().flat_map(|course| log::channels_of(name, Some(course))).collect())
+        }
+        Entry::Plan(_) => {
+            let others = planned()?.into_iter().filter(|other| Some(other.as_str()) != course);
+            Ok(log::channels_of(name, course).into_iter().chain(others.map(Channel::CourseStaff)).collect())
+        }
+        _ => Ok(log::channels_of(name, course)),
     }
-    let courses: BTreeSet<_> = claims(tx, name.id(tenant.as_str()))?.into_values().map(|claim| claim.course).collect();
-    Ok(courses.iter().flat_map(|course| log::channels_of(name, Some(course))).collect())
 }
 
 /// What one person has written into a session's document: plans, changes and settlements.

@@ -14,7 +14,7 @@ use super::queries::{self, Planned};
 use crate::db::{DbError, Tx};
 use crate::devices;
 use crate::ids::TenantId;
-use crate::log::Appended;
+use crate::log::{self, Appended, Channel};
 
 /// Whether a pushed change of a class session is further ahead of its epochs than phones that did not hear of each
 /// other can be. Nobody could begin an epoch after the highest one: a phone must not jump there.
@@ -47,6 +47,7 @@ pub fn project(tx: &Tx<'_>, appended: &Appended) -> Result<bool, DbError> {
                 log_index: appended.log_index,
                 received_at_ms: appended.received_at_ms,
             };
+            show_rivals(tx, tenant, document, plan.course.as_str())?;
             queries::insert_plan(tx, &planned, plan)?;
             stand(tx, tenant, locator, document)
         }
@@ -63,6 +64,17 @@ pub fn project(tx: &Tx<'_>, appended: &Appended) -> Result<bool, DbError> {
         }
         _ => Ok(false),
     }
+}
+
+/// Gives the plans that are there to those who teach a course for which the session had none. `channels` gives them the
+/// later ones.
+fn show_rivals(tx: &Tx<'_>, tenant: &TenantId, document: DocumentId, course: &str) -> Result<(), DbError> {
+    let plans = queries::plans(tx, document)?;
+    if plans.iter().any(|plan| plan.course == course) {
+        return Ok(());
+    }
+    let log_indexes: Vec<i64> = plans.iter().map(|plan| plan.log_index).collect();
+    log::place_in(tx, tenant, &Channel::CourseStaff(course.to_owned()), &log_indexes)
 }
 
 /// Who wrote an entry; the key in hexadecimal while nobody knows whose it is.

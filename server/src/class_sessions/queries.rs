@@ -14,9 +14,6 @@ use crate::ids::TenantId;
 use crate::log::Appended;
 use crate::params;
 
-/// Epochs of one session that are read: nobody regenerates a code more often.
-const EPOCHS_MAX: u32 = 1_000;
-
 /// Rows of [`counts`]: one for each word of [`STATUS`].
 const STATUSES_MAX: u32 = 10;
 
@@ -91,20 +88,18 @@ pub(super) fn by_document(tx: &Tx<'_>, tenant: &TenantId, id: DocumentId) -> Res
     tx.query_one(&sql, params![tenant.as_str(), &id.0], class_session)
 }
 
-/// The newest epochs of the code's secret and from when they hold, oldest first.
+/// Every epoch of the code's secret and from when it holds, oldest first. What one person writes into the document is
+/// bounded, and without the oldest ones a lower epoch would hold again.
 pub(super) fn epochs(tx: &Tx<'_>, id: DocumentId) -> Result<Vec<Epoch>, DbError> {
-    let mut epochs = tx.query(
+    tx.query(
         "SELECT epoch, at
          FROM class_session_changes
          WHERE document_id = ?1 AND action = 'regenerate'
            AND (course_id IS NULL OR course_id IN (SELECT s.course_id FROM class_sessions s WHERE s.document_id = ?1))
-         ORDER BY at DESC, epoch DESC, log_index DESC
-         LIMIT ?2",
-        params![&id.0, EPOCHS_MAX],
+         ORDER BY at, epoch, log_index",
+        params![&id.0],
         |row| Ok(Epoch { epoch: row.get(0)?, from_ms: row.get(1)? }),
-    )?;
-    epochs.reverse();
-    Ok(epochs)
+    )
 }
 
 /// The newest epoch of a session's code, if its plan has arrived.
@@ -178,13 +173,40 @@ pub(super) fn insert_plan(tx: &Tx<'_>, at: &Planned<'_>, plan: &Plan) -> Result<
     )
 }
 
+/// Sessions that several people planned and nobody settled.
+pub(super) fn contested(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    after: &str,
+    limit: u32,
+) -> Result<Vec<(DocumentId, Locator)>, DbError> {
+    tx.query(
+        "SELECT document_id, locator
+         FROM class_sessions
+         WHERE tenant_id = ?1 AND contested = 1 AND locator > ?2
+         ORDER BY locator
+         LIMIT ?3",
+        params![tenant.as_str(), after, limit],
+        |row| {
+            let locator: String = row.get(1)?;
+            let broken = || DbError::Other("a class session has an unreadable locator".to_owned());
+            Ok((DocumentId(row.get(0)?), Locator::parse(&locator).ok_or_else(broken)?))
+        },
+    )
+}
+
 /// A plan, as far as it matters for whether it stands.
-pub(super) struct PlanRow {
-    pub(super) log_index: i64,
-    pub(super) hash: ChangeHash,
-    pub(super) planner: String,
-    pub(super) course: String,
-    pub(super) planned_at_ms: i64,
+pub struct PlanRow {
+    /// Its place in the log.
+    pub log_index: i64,
+    /// Its change.
+    pub hash: ChangeHash,
+    /// The person, or the key in hexadecimal while nobody knows whose it is.
+    pub planner: String,
+    /// The course.
+    pub course: String,
+    /// When the server had it, Unix milliseconds.
+    pub planned_at_ms: i64,
 }
 
 /// Every plan of a session.

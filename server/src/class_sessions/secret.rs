@@ -10,22 +10,23 @@ use crate::error::AppResult;
 use crate::ids::TenantId;
 use crate::log::ServerKey;
 
-/// The secret of a session in one epoch by one of its planner's keys; `None` if that phone never shared its code key.
+/// The secrets of a session by one of its planner's keys, each by its epoch; `None` if that phone never shared its code
+/// key.
 ///
 /// # Errors
 /// When the code key cannot be read.
-pub async fn secret_for(
+pub async fn secrets_of(
     app: &App,
     tenant: &TenantId,
     session: &ClassSession,
     planned_by: &DeviceKey,
-    epoch: u64,
-) -> AppResult<Option<SessionSecret>> {
+) -> AppResult<Option<impl Fn(u64) -> SessionSecret + use<>>> {
     let server = ServerKey::of(app)?;
-    let derive = |key: &CodeKey| SessionSecret::derive(key, session.document, session.code_mode, session.step_s, epoch);
-    if *planned_by == server.public() {
-        return Ok(Some(derive(server.code_key())));
-    }
-    let key = devices::code_key(app, tenant, planned_by).await?;
-    Ok(key.as_ref().map(derive))
+    let key = if *planned_by == server.public() {
+        Some(server.code_key().clone())
+    } else {
+        devices::code_key(app, tenant, planned_by).await?
+    };
+    let (document, code_mode, step_s) = (session.document, session.code_mode, session.step_s);
+    Ok(key.map(|key: CodeKey| move |epoch| SessionSecret::derive(&key, document, code_mode, step_s, epoch)))
 }

@@ -5,7 +5,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::queries;
-use super::secret::secret_for;
+use super::secret::secrets_of;
 use super::session::{ClassSession, SessionStatus};
 use crate::app::App;
 use crate::clock::iso_utc;
@@ -142,7 +142,8 @@ impl SessionView {
         // Of several plans an admin sees none as the right one, so none has a code; planners see that of their own.
         let is_nobodys = session.contested && session.course.is_empty();
         if !is_nobodys && matches!(view.status, SessionStatus::Planned | SessionStatus::Open) {
-            let secret = secret_for(app, tenant, session, &session.planned_by, session.epoch_at(now_ms)).await?;
+            let secrets = secrets_of(app, tenant, session, &session.planned_by).await?;
+            let secret = secrets.map(|derive| derive(session.epoch_at(now_ms)));
             view.code = secret.map(|secret| CodeView::new(session, &secret, now_ms)).unwrap_or_default();
         }
         Ok(view)

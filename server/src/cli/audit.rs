@@ -9,7 +9,6 @@ use super::verify;
 use crate::app::StartError;
 use crate::audit::{self, AuditHeadFile, Report};
 use crate::config::DataConfig;
-use crate::log::ServerKey;
 use crate::telemetry;
 
 /// `muster audit ...`
@@ -35,9 +34,8 @@ pub(super) fn run(audit: &Audit) -> Result<ExitCode, Box<dyn std::error::Error>>
     let Audit::Verify(arguments) = audit;
     telemetry::start(&arguments.data).map_err(StartError::Other)?;
     let keys_dir = arguments.data.keys_dir();
-    let key = ServerKey::load(&keys_dir)
-        .map_err(|error| StartError::Io(format!("the server's key in {}", keys_dir.display()), error))?;
     let db = verify::open(&arguments.data, false)?;
+    let key = verify::server_key(&db, &arguments.data).inspect_err(|_| db.close())?;
     let report = audit::verify(&db, &key.public(), &AuditHeadFile::in_folder(&keys_dir));
     db.close();
     let report = report?;

@@ -14,10 +14,10 @@ use super::admin::{actor, tell, tell_json};
 use super::verify;
 use crate::app::StartError;
 use crate::audit::{self, Action, Event};
+use crate::blobs::reseal::Resealed;
 use crate::clock::{Clock, SystemClock, SystemEntropy, iso_utc};
 use crate::config::{Config, DataConfig};
-use crate::data_lock::DataLock;
-use crate::db::{DbError, Tx};
+use crate::db::{Db, DbError, Tx};
 use crate::keyring::{self, Bundle, Known, Material};
 use crate::keys::KeyFile;
 use crate::telemetry;
@@ -30,6 +30,9 @@ pub(super) enum Keys {
     Check(Check),
     /// Let another key take the place of one that is lost, with the server stopped; says what ends with it.
     Replace(Replace),
+    /// Let another key take the place of one that is there, with the server stopped: what is sealed is sealed anew, and
+    /// nothing ends. Cut off, it goes on when it is run again.
+    Rotate(Rotate),
     /// Write a copy of the key files into one file, for the safe.
     Export(Copy),
     /// Put key files back from such a copy. A file that is there is never replaced.
@@ -57,6 +60,16 @@ pub(super) struct Replace {
     key: String,
 }
 
+/// Arguments of `muster keys rotate`.
+#[derive(Debug, Args)]
+pub(super) struct Rotate {
+    #[command(flatten)]
+    config: Config,
+
+    /// Which one: master, mfa or token.
+    key: String,
+}
+
 /// Arguments of `muster keys export` and `import`.
 #[derive(Debug, Args)]
 pub(super) struct Copy {
@@ -76,6 +89,7 @@ pub(super) fn run(keys: Keys) -> Result<ExitCode, StartError> {
     match keys {
         Keys::Check(arguments) => check(&arguments),
         Keys::Replace(arguments) => replace(&arguments).map(|()| ExitCode::SUCCESS),
+        Keys::Rotate(arguments) => rotate(&arguments),
         Keys::Export(arguments) => export(&arguments).map(|()| ExitCode::SUCCESS),
         Keys::Import(arguments) => import(&arguments).map(|()| ExitCode::SUCCESS),
     }
@@ -85,19 +99,32 @@ fn check(check: &Check) -> Result<ExitCode, StartError> {
     let config = &check.config;
     telemetry::start(&config.data).map_err(StartError::Other)?;
     let db = verify::open(&config.data, false)?;
-    let known = keyring::look(&db, config);
+    let looked = keyring::look(&db, config).and_then(|known| {
+        let rows = known.iter().map(|known| row(&db, config, known)).collect::<Result<Vec<_>, _>>()?;
+        Ok((known, rows))
+    });
     db.close();
-    let known = known?;
-    let rows: Vec<_> = known.iter().map(|known| row(config, known)).collect();
+    let (known, rows) = looked?;
     let fits = known.iter().all(|known| known.problem(config).is_none());
+    let opens = rows.iter().all(|row| row.sealed.as_ref().is_none_or(|sealed| sealed.unopened == 0));
     if check.json {
-        tell_json(&json!({ "keys": rows, "fits": fits }))?;
+        tell_json(&json!({ "keys": rows, "fits": fits, "opens": opens }))?;
     } else {
         tell(&table(&rows))?;
         let problems = known.iter().filter_map(|known| known.problem(config));
         problems.into_iter().try_for_each(|problem| tell(&format!("WRONG: {problem}\n")))?;
+        let sealed = rows.iter().filter_map(|row| Some((row.key, row.sealed.as_ref()?)));
+        sealed.filter_map(|(key, sealed)| unopened(key, sealed)).try_for_each(|text| tell(&text))?;
     }
-    Ok(if fits { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if fits && opens { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Which rows do not open, if there are any.
+fn unopened(key: &str, sealed: &Resealed) -> Option<String> {
+    let named = sealed.named.join(", ");
+    (sealed.unopened > 0).then(|| {
+        format!("WRONG: {} of {} rows do not open under the {key} key, of {named}\n", sealed.unopened, sealed.rows)
+    })
 }
 
 /// A key as `check` shows it.
@@ -110,9 +137,16 @@ struct Shown {
     since: Option<String>,
     state: &'static str,
     depends: &'static str,
+    /// What is sealed under it, and how much of that does not open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sealed: Option<Resealed>,
 }
 
-fn row(config: &Config, known: &Known) -> Shown {
+fn row(db: &Db, config: &Config, known: &Known) -> Result<Shown, StartError> {
+    let sealed = match known.problem(config) {
+        Some(_) => None,
+        None => keyring::prove(db, config, known.key, &SystemEntropy)?,
+    };
     let found = match &known.material {
         Material::Found(found) => Some(found),
         _ => None,
@@ -125,7 +159,7 @@ fn row(config: &Config, known: &Known) -> Shown {
         (_, None) => "noted at the next start",
         _ => "fits",
     };
-    Shown {
+    Ok(Shown {
         key: known.key.name(),
         place: found.map_or_else(|| known.key.file_name().to_owned(), |found| found.place.clone()),
         id: found.map(|found| found.id.clone()),
@@ -133,15 +167,20 @@ fn row(config: &Config, known: &Known) -> Shown {
         since: known.mark.as_ref().and_then(|mark| mark.since_ms).map(iso_utc),
         state,
         depends: keyring::depends(known.key),
-    }
+        sealed,
+    })
 }
 
 fn table(rows: &[Shown]) -> String {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(["key", "state", "id", "since", "under it"]);
+    table.load_style(presets::NOTHING).set_header(["key", "state", "id", "since", "opens", "under it"]);
     for row in rows {
-        let id = row.id.as_deref().unwrap_or("-");
-        table.add_row([row.key, row.state, &id[..id.len().min(16)], row.since.as_deref().unwrap_or("-"), row.depends]);
+        let (id, since) = (row.id.as_deref().unwrap_or("-"), row.since.as_deref().unwrap_or("-"));
+        let opens = row
+            .sealed
+            .as_ref()
+            .map_or_else(String::new, |sealed| format!("{} of {}", sealed.rows - sealed.unopened, sealed.rows));
+        table.add_row([row.key, row.state, &id[..id.len().min(16)], since, &opens, row.depends]);
     }
     format!("{table}\n")
 }
@@ -149,14 +188,11 @@ fn table(rows: &[Shown]) -> String {
 fn replace(replace: &Replace) -> Result<(), StartError> {
     let config = &replace.config;
     telemetry::start(&config.data).map_err(StartError::Other)?;
-    let Some(key) = KeyFile::ALL.into_iter().find(|key| key.name() == replace.key) else {
-        return Err(StartError::Other(format!("there is no key {}; `muster keys check` lists them", replace.key)));
-    };
+    let key = named(&replace.key)?;
     if let Some(why) = keyring::why_not_replaceable(key) {
         return Err(StartError::Other(why.to_owned()));
     }
-    let _lock = DataLock::take(&config.data)?;
-    let db = verify::open(&config.data, true)?;
+    let (_lock, db) = verify::open_alone(&config.data)?;
     // The file goes first: cut in between, the next start refuses, and this command ends the work.
     let done = keyring::set_aside(config, key).and_then(|()| {
         let (actor, now_ms) = (actor(), SystemClock.now_ms());
@@ -175,7 +211,50 @@ fn replace(replace: &Replace) -> Result<(), StartError> {
     });
     db.close();
     done?;
-    tell(&format!("the next start makes another {} key: {}\n", key.name(), keyring::what_ends(key)))
+    tell(&format!(
+        "the next start takes the {} key of the settings, or makes another one: {}\n",
+        key.name(),
+        keyring::what_ends(key)
+    ))
+}
+
+fn named(name: &str) -> Result<KeyFile, StartError> {
+    let found = KeyFile::ALL.into_iter().find(|key| key.name() == name);
+    found.ok_or_else(|| StartError::Other(format!("there is no key {name}; `muster keys check` lists them")))
+}
+
+/// Its status is 0 only if all that was sealed under the key before opens under the new one.
+fn rotate(rotate: &Rotate) -> Result<ExitCode, StartError> {
+    let config = &rotate.config;
+    config.check()?;
+    telemetry::start(&config.data).map_err(StartError::Other)?;
+    let key = named(&rotate.key)?;
+    if let Some(why) = keyring::why_not_rotatable(config, key) {
+        return Err(StartError::Other(why));
+    }
+    let (_lock, db) = verify::open_alone(&config.data)?;
+    let rotated = keyring::rotate(&db, config, key, &SystemEntropy, &actor(), SystemClock.now_ms());
+    db.close();
+    let rotated = rotated?;
+    tell(&format!("the {} key is the one with the id {} now\n", key.name(), rotated.id))?;
+    match &rotated.resealed {
+        Some(resealed) => tell(&format!("{} of {} rows were sealed anew\n", resealed.resealed, resealed.rows))?,
+        None => tell("tokens of the key before it are good until they end\n")?,
+    }
+    if let Some(kept) = &rotated.kept {
+        let what = match rotated.resealed {
+            Some(_) => "older copies of the database open only with it",
+            None => "nothing needs it once they have ended",
+        };
+        tell(&format!("the key before it is kept as {}: {what}\n", kept.display()))?;
+    }
+    if let Some(setting) = &rotated.setting {
+        let file = config.data.keys_dir().join(key.file_name());
+        tell(&format!("take {setting} out of the settings, or set it to what {} holds\n", file.display()))?;
+    }
+    let missed = rotated.resealed.as_ref().and_then(|resealed| unopened(key.name(), resealed));
+    missed.iter().try_for_each(|text| tell(text))?;
+    Ok(if missed.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn export(copy: &Copy) -> Result<(), StartError> {

@@ -10,6 +10,7 @@ pub mod models;
 mod rebuild;
 mod roster;
 pub mod serve;
+mod sessions;
 mod verify;
 
 use std::path::Path;
@@ -56,6 +57,9 @@ enum Command {
     /// Import people, courses and enrolments.
     #[command(subcommand)]
     Roster(Box<roster::Roster>),
+    /// See which class sessions several people say are theirs, and settle whose plan stands.
+    #[command(subcommand)]
+    Sessions(sessions::Sessions),
 }
 
 /// The names of all commands, such as `admin` and `admin create`.
@@ -116,6 +120,7 @@ fn perform(command: Command, sources: &Sources, remarks: &[String]) -> Result<Ex
         Command::Keys(keys) => keys::run(*keys).map_err(Into::into),
         Command::Admin(admin) => admin::run(admin).map(done).map_err(Into::into),
         Command::Roster(roster) => roster::run(&roster),
+        Command::Sessions(sessions) => sessions::run(sessions).map(done).map_err(Into::into),
     }
 }
 

@@ -9,8 +9,6 @@ use comfy_table::{Table, presets};
 use super::verify::{self, progress_bar};
 use crate::app::StartError;
 use crate::config::DataConfig;
-use crate::data_lock::DataLock;
-use crate::log::ServerKey;
 use crate::recovery::{self, Rebuilt};
 use crate::telemetry;
 
@@ -33,11 +31,9 @@ pub(super) struct Rebuild {
 /// or was put right.
 pub(super) fn run(rebuild: &Rebuild) -> Result<ExitCode, Box<dyn std::error::Error>> {
     telemetry::start(&rebuild.data).map_err(StartError::Other)?;
-    let keys_dir = rebuild.data.keys_dir();
-    let key = ServerKey::load(&keys_dir)
-        .map_err(|error| StartError::Io(format!("the server's key in {}", keys_dir.display()), error))?;
-    let _lock = if rebuild.replace { DataLock::take(&rebuild.data)? } else { None };
-    let db = verify::open(&rebuild.data, rebuild.replace)?;
+    let (_lock, db) =
+        if rebuild.replace { verify::open_alone(&rebuild.data)? } else { (None, verify::open(&rebuild.data, false)?) };
+    let key = verify::server_key(&db, &rebuild.data).inspect_err(|_| db.close())?;
     // Beside the data: it may become as large as the log.
     let scratch = tempfile::tempdir_in(&rebuild.data.data_dir)?;
     let bar = progress_bar("rows");

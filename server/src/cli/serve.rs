@@ -20,7 +20,7 @@ use crate::devices::LegacyIds;
 use crate::error::AppError;
 use crate::evidence::{self, Vault};
 use crate::face::Faces;
-use crate::health::{ImageStoreHealth, StorageHealth};
+use crate::health::{ImageStoreHealth, RedisHealth, StorageHealth};
 use crate::jobs::{self, Handlers};
 use crate::keys::KeyFile;
 use crate::log::{self, HeadFile, Movements, ServerKey};
@@ -102,6 +102,7 @@ fn furnish(builder: AppBuilder, store: Arc<dyn BlobStore>) -> Result<AppBuilder,
         .with(faces)
         .with(Faces::new(kept_for))
         .with(ImageStoreHealth::default())
+        .with(RedisHealth::default())
         .with(StorageHealth::default()))
 }
 
@@ -245,6 +246,7 @@ pub fn handlers() -> Handlers {
         .on(sync::IMAGE_USES_JOB, 16, sync::read_image_uses)
         .on(devices::RELEASE_JOB, 16, sync::release_batch)
         .on(devices::FORK_JOB, 16, attendance::device_forked)
+        .on(auth::OWNER_PROVEN_JOB, 16, devices::end_strangers_batch)
         .on(attendance::JUDGE_JOB, attendance::JUDGE_BATCH_MAX, attendance::judge_batch)
         .on(auth::RESET_JOB, 16, auth::reset_batch)
         .on(auth::FORMS_JOB, 1, auth::forms_batch)
@@ -291,6 +293,7 @@ fn build_over(builder: AppBuilder, store: Arc<dyn BlobStore>, db: &Db) -> Result
         .with(Imports::default())
         .with(http::Turns::default())
         .with(sync::Streams::default())
+        .with(sync::Pushes::default())
         .with(networks)
         .build()?;
     check_before_serving(&app)?;

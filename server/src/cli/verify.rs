@@ -9,10 +9,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::app::{self, StartError};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{DataConfig, DatabaseUrl};
+use crate::data_lock::DataLock;
 use crate::db::Db;
 use crate::log::{HeadFile, ServerKey};
 use crate::recovery::{self, Report};
-use crate::telemetry;
+use crate::{keyring, telemetry};
 
 /// Arguments of `muster verify`.
 #[derive(Debug, Args)]
@@ -29,10 +30,9 @@ pub(super) struct Verify {
 pub(super) fn run(verify: &Verify) -> Result<ExitCode, Box<dyn std::error::Error>> {
     telemetry::start(&verify.data).map_err(StartError::Other)?;
     let keys_dir = verify.data.keys_dir();
-    let key = ServerKey::load(&keys_dir)
-        .map_err(|error| StartError::Io(format!("the server's key in {}", keys_dir.display()), error))?;
     let file = HeadFile::in_folder(&keys_dir);
     let db = open(&verify.data, false)?;
+    let key = server_key(&db, &verify.data).inspect_err(|_| db.close())?;
     let bar = progress_bar("rows");
     let report = recovery::verify(&db, &key, &file, &|done, total| {
         bar.set_length(total);
@@ -57,6 +57,29 @@ pub(super) fn open(data: &DataConfig, writes: bool) -> Result<Db, StartError> {
         DatabaseUrl::Sqlite(path) if !writes => Ok(Db::open_sqlite_read_only(&path)?),
         DatabaseUrl::Sqlite(_) | DatabaseUrl::Postgres(_) => app::open_database(data, SystemClock.now_ms()),
     }
+}
+
+/// The database of a stopped server, for a command that changes what servers rely on, and the lock that keeps them stopped.
+pub(super) fn open_alone(data: &DataConfig) -> Result<(Option<DataLock>, Db), StartError> {
+    let lock = DataLock::take(data)?;
+    let db = open(data, true)?;
+    match db.has_others() {
+        Ok(false) => Ok((lock, db)),
+        found => {
+            db.close();
+            found?;
+            let text = "a server, or another command, uses this database: stop every server of it first";
+            Err(StartError::Other(text.to_owned()))
+        }
+    }
+}
+
+/// The key that signed the log, by which it is held to be whole or not: never another one.
+pub(super) fn server_key(db: &Db, data: &DataConfig) -> Result<ServerKey, StartError> {
+    keyring::check_server(db, data)?;
+    let keys_dir = data.keys_dir();
+    ServerKey::load(&keys_dir)
+        .map_err(|error| StartError::Io(format!("the server's key in {}", keys_dir.display()), error))
 }
 
 /// A bar on standard error, where there is a terminal.

@@ -66,6 +66,11 @@ const IDLE: &[Idle] = &[
         why: "this server works on no jobs with ENABLE_BACKGROUND_TASKS=false",
     },
     Idle {
+        names: &["REDIS_URL"],
+        holds: |config| !config.redis.redis_required,
+        why: "nothing is kept in a Redis; with REDIS_REQUIRED=true the server is ready only while it answers",
+    },
+    Idle {
         names: &["CACHE_TTL"],
         holds: |config| !config.work.enable_caching,
         why: "nothing is kept in memory with ENABLE_CACHING=false",

@@ -15,6 +15,7 @@ mod names;
 mod networks;
 mod oauth;
 mod rates;
+mod redis;
 mod report;
 mod secret;
 mod sign_up;
@@ -28,6 +29,7 @@ pub use mail::{MailConfig, MailTransport, SmtpTls};
 pub use mfa::{MfaConfig, MfaKey};
 pub use oauth::OauthConfig;
 pub use rates::RateConfig;
+pub use redis::{RedisAddress, RedisConfig};
 pub use report::{Ignored, Origin, Report, Row, example};
 use secret::DISTINCT_BYTES_MIN;
 pub use secret::Secret;
@@ -67,6 +69,10 @@ pub struct Config {
     /// Threads, jobs and memory.
     #[command(flatten)]
     pub work: WorkConfig,
+
+    /// A Redis that others insist on.
+    #[command(flatten)]
+    pub redis: RedisConfig,
 
     /// What somebody becomes who signs up without an admin: a student, a guest, a guest who is a student once they have
     /// confirmed their address (confirmed), or nothing (off).
@@ -270,6 +276,7 @@ impl Config {
         ConfigError::all([
             self.data.check(),
             self.work.check(matches!(self.data.database(), Ok(DatabaseUrl::Postgres(_)))),
+            self.redis.check(),
             self.tokens.check(env),
             self.mfa.check(env),
             self.rates.check(),

@@ -67,12 +67,6 @@ pub(super) const OTHERS: &[Other] = &[
     says("DATABASE_ECHO", "DB_SLOW_QUERY_MS", |value| yes_or_no(value, Says::Value("0"), Says::AsItIs)),
     says("ENABLE_EMAIL", "MAIL_TRANSPORT", |value| yes_or_no(value, Says::Value("smtp"), Says::Value("file"))),
     says("SMTP_USE_TLS", "SMTP_TLS", |value| yes_or_no(value, Says::Unless("starttls"), Says::Value("none"))),
-    only(
-        "REDIS_REQUIRED",
-        is_no,
-        "a Redis cannot be required: limits and jobs are kept in the database, and there is no \
-        client for a Redis yet; remove it, or say false",
-    ),
     only("CORS_METHODS", is_all, CORS),
     only("CORS_ALLOW_METHODS", is_all, CORS),
     only("CORS_HEADERS", is_all, CORS),
@@ -83,13 +77,11 @@ pub(super) const OTHERS: &[Other] = &[
     ),
     nothing("CELERY_BROKER_URL", JOBS),
     nothing("CELERY_RESULT_BACKEND", JOBS),
-    nothing("REDIS_URL", REDIS),
-    nothing("REDIS_ENABLED", REDIS),
+    nothing("REDIS_ENABLED", "limits and jobs are kept in the database and caches in memory, and nothing in a Redis"),
     nothing("JWT_PUBLIC_KEY_LOCATION", "no effect yet: tokens of exams that somebody else signs come with exams"),
 ];
 
 const JOBS: &str = "jobs are rows of the database, and the servers of that database work on them";
-const REDIS: &str = "no effect yet: limits and jobs are kept in the database and caches in memory; no Redis is asked";
 const CORS: &str = "what other origins may send is what our own operations take, neither more nor less; remove it, or \
     say *";
 
@@ -124,10 +116,6 @@ fn yes_or_no(value: &str, yes: Says, no: Says) -> Says {
         Some(false) => no,
         None => Says::Unreadable,
     }
-}
-
-fn is_no(value: &str) -> bool {
-    boolean(value) == Some(false)
 }
 
 /// A list that leaves nothing out, as one word or as JSON.

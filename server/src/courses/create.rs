@@ -54,6 +54,7 @@ pub(super) async fn create_course(
         }
         if user.role == Role::Lecturer {
             super::add_lecturer(tx, &user.tenant, new.id, user.id, new.created_at_ms)?;
+            super::check_courses_of(tx, &user.tenant, user.id)?;
         }
         let (action, id) = (Action::CourseCreate, new.id.to_string());
         let event = Event { action, kind: "course", id: &id, reason: None, result: "created" };

@@ -14,13 +14,17 @@ pub const FORMS_JOB: &str = "course_text_forms";
 pub async fn forms_batch(app: App, jobs: Vec<Job>) -> Vec<Result<(), String>> {
     let mut results = Vec::with_capacity(jobs.len());
     for job in jobs {
-        let done: Result<(), DbError> = app.db.write(move |tx| every_course(tx, &job.tenant)).await;
+        let done: Result<(), DbError> = app.db.write(move |tx| settle_forms(tx, &job.tenant)).await;
         results.push(done.map_err(|error| error.to_string()));
     }
     results
 }
 
-fn every_course(tx: &Tx<'_>, tenant: &TenantId) -> Result<(), DbError> {
+/// Does it for one tenant.
+///
+/// # Errors
+/// When the database fails.
+pub fn settle_forms(tx: &Tx<'_>, tenant: &TenantId) -> Result<(), DbError> {
     for known in queries::known(tx, tenant)? {
         let code = create::code(&known.code).unwrap_or_else(|_| known.code.clone());
         let title = Some(text::shown(&known.title)).filter(|title| !title.is_empty()).unwrap_or_else(|| code.clone());

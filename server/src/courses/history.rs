@@ -15,7 +15,7 @@ pub fn students_at(
     now_ms: i64,
 ) -> Result<Vec<UserId>, DbError> {
     if now_ms < end_ms {
-        queries::student_ids(tx, tenant, course)
+        queries::students_until(tx, tenant, course, end_ms)
     } else {
         queries::students_at(tx, tenant, course, end_ms)
     }

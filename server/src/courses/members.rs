@@ -46,7 +46,11 @@ pub(super) struct Added {
 #[utoipa::path(
     post, path = "/courses/{id}/lecturers", tag = "courses",
     params(("id" = CourseId, Path)), request_body = People,
-    responses((status = 200, body = Added), (status = 404, body = ErrorEnvelope))
+    responses(
+        (status = 200, body = Added),
+        (status = 404, body = ErrorEnvelope),
+        (status = 409, description = "`TOO_MANY_COURSES`: one of them has as many as a person may have", body = ErrorEnvelope)
+    )
 )]
 pub(super) async fn add_lecturers(
     State(app): State<App>,
@@ -63,6 +67,7 @@ pub(super) async fn add_lecturers(
             Role::Lecturer | Role::Admin => {
                 let is_new = super::add_lecturer(tx, &user.tenant, course, person.id, now_ms)?;
                 if is_new {
+                    super::check_courses_of(tx, &user.tenant, person.id)?;
                     note(tx, &actor, Action::CourseTeach, (course, person.id), now_ms)?;
                 }
                 Ok(Some(is_new))
@@ -118,7 +123,7 @@ pub(super) async fn remove_lecturer(
     responses(
         (status = 200, body = Added),
         (status = 404, body = ErrorEnvelope),
-        (status = 409, description = "the course is full", body = ErrorEnvelope)
+        (status = 409, description = "`COURSE_FULL`, or `TOO_MANY_COURSES`: a student has as many as a person may have", body = ErrorEnvelope)
     )
 )]
 pub(super) async fn enrol_students(
@@ -136,6 +141,7 @@ pub(super) async fn enrol_students(
             Role::Student => {
                 let is_new = super::enrol(tx, &user.tenant, course, person.id, now_ms)?;
                 if is_new {
+                    super::check_courses_of(tx, &user.tenant, person.id)?;
                     note(tx, &actor, Action::CourseEnrol, (course, person.id), now_ms)?;
                 }
                 Ok(Some(is_new))

@@ -11,6 +11,7 @@ mod registry;
 mod update;
 
 use serde::Serialize;
+use serde_json::json;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -19,18 +20,18 @@ use crate::app::App;
 use crate::auth::permission::UsersRead;
 use crate::auth::{CurrentUser, Role};
 use crate::db::{DbError, Tx};
-use crate::error::AppResult;
+use crate::error::{AppError, AppResult};
 use crate::ids::{CourseId, TenantId, UserId};
 
 use queries::Places;
 
 pub use create::is_code_text;
-pub use forms::{FORMS_JOB, forms_batch};
+pub use forms::{FORMS_JOB, forms_batch, settle_forms};
 pub use history::{find_at, students_at, was_enrolled};
-pub use limits::{CODE_CHARS_MAX, STUDENTS_PER_COURSE_MAX};
+pub use limits::{CODE_CHARS_MAX, COURSES_PER_USER_MAX, STUDENTS_PER_COURSE_MAX};
 pub use registry::{
-    KnownCourse, Member, add_members, change_known, insert_known, known_courses, leave_all, may_be_member, members_of,
-    remove_member,
+    KnownCourse, Member, add_members, begin_at, change_known, courses_by_person, insert_known, known_courses,
+    leave_all, may_be_member, members_of, not_begun, remove_member,
 };
 
 /// `/courses/...`
@@ -135,6 +136,19 @@ pub fn channels_of(tx: &Tx<'_>, user: &CurrentUser) -> Result<Vec<String>, DbErr
 /// Creates a course; false when the code is taken.
 pub fn insert(tx: &Tx<'_>, tenant: &TenantId, course: &Course, created_by: UserId) -> Result<bool, DbError> {
     queries::insert(tx, tenant, course, created_by)
+}
+
+/// An error if somebody has more courses than one person may have, and so more channels than a phone keeps cursors for.
+///
+/// # Errors
+/// When that is so, or the database fails.
+pub fn check_courses_of(tx: &Tx<'_>, tenant: &TenantId, user: UserId) -> AppResult<()> {
+    if queries::count_courses(tx, tenant, user)? <= COURSES_PER_USER_MAX {
+        return Ok(());
+    }
+    let sentence =
+        format!("{user} has {COURSES_PER_USER_MAX} courses already, and nobody has more; end one of them first");
+    Err(AppError::conflict("TOO_MANY_COURSES", sentence).with_details(json!({ "limit": COURSES_PER_USER_MAX })))
 }
 
 /// Makes somebody a lecturer of the course; false when they were already.

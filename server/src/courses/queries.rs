@@ -100,6 +100,28 @@ pub(super) fn memberships(
     tx.query(sql, params, |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
+/// In how many courses a person has a place.
+pub(super) fn count_courses(tx: &Tx<'_>, tenant: &TenantId, user: UserId) -> Result<u32, DbError> {
+    let sql = "SELECT COUNT(*) FROM (
+            SELECT course_id FROM course_lecturers WHERE tenant_id = ?1 AND user_id = ?2
+            UNION
+            SELECT course_id FROM enrolments WHERE tenant_id = ?1 AND user_id = ?2
+        ) AS mine";
+    let counted = tx.query_one(sql, params![tenant.as_str(), &user.to_string()], |row| row.get(0))?;
+    Ok(counted.unwrap_or(0))
+}
+
+/// In how many courses everybody has places.
+pub(super) fn courses_by_person(tx: &Tx<'_>, tenant: &TenantId) -> Result<Vec<(String, u32)>, DbError> {
+    let sql = "SELECT user_id, COUNT(*) FROM (
+            SELECT user_id, course_id FROM course_lecturers WHERE tenant_id = ?1
+            UNION
+            SELECT user_id, course_id FROM enrolments WHERE tenant_id = ?1
+        ) AS places
+        GROUP BY user_id";
+    tx.query(sql, params![tenant.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
+}
+
 pub(super) fn is_enrolled(tx: &Tx<'_>, tenant: &TenantId, course: CourseId, user: UserId) -> Result<bool, DbError> {
     let sql = "SELECT 1 FROM enrolments WHERE tenant_id = ?1 AND course_id = ?2 AND user_id = ?3";
     exists(tx, sql, tenant, course, user)
@@ -137,8 +159,38 @@ pub(super) fn enrol(
 ) -> Result<bool, DbError> {
     let sql = "INSERT INTO enrolments (tenant_id, course_id, user_id, enrolled_at)
         VALUES (?1, ?2, ?3, ?4)
-        ON CONFLICT DO NOTHING";
+        ON CONFLICT (course_id, user_id) DO UPDATE
+        SET enrolled_at = excluded.enrolled_at
+        WHERE enrolments.enrolled_at > excluded.enrolled_at";
     Ok(tx.execute(sql, params![tenant.as_str(), &course.to_string(), &user.to_string(), now_ms])? == 1)
+}
+
+/// Whose enrolment has not begun, and when it does.
+pub(super) fn not_begun(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    course: CourseId,
+    now_ms: i64,
+) -> Result<Vec<(UserId, i64)>, DbError> {
+    let sql = "SELECT user_id, enrolled_at FROM enrolments
+        WHERE tenant_id = ?1 AND course_id = ?2 AND enrolled_at > ?3
+        ORDER BY user_id
+        LIMIT ?4";
+    let course = course.to_string();
+    let params = params![tenant.as_str(), &course, now_ms, limits::STUDENTS_PER_COURSE_MAX];
+    tx.query(sql, params, |row| Ok((row.get(0)?, row.get(1)?)))
+}
+
+pub(super) fn begin_at(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    (course, user): (CourseId, UserId),
+    begins_at_ms: i64,
+) -> Result<(), DbError> {
+    let sql = "UPDATE enrolments
+        SET enrolled_at = ?4
+        WHERE tenant_id = ?1 AND course_id = ?2 AND user_id = ?3";
+    tx.send(sql, params![tenant.as_str(), &course.to_string(), &user.to_string(), begins_at_ms])
 }
 
 /// Ends an enrolment, which from then on is one of the past.
@@ -169,6 +221,22 @@ pub(super) fn end_enrolments(
     tx.send(sql, params![tenant.as_str(), &course, &user, now_ms])?;
     let sql = "DELETE FROM enrolments WHERE tenant_id = ?1 AND (?2 = '' OR course_id = ?2) AND user_id = ?3";
     tx.execute(sql, params![tenant.as_str(), &course, &user])
+}
+
+/// Who is enrolled now, and begins no later than a time; in order.
+pub(super) fn students_until(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    course: CourseId,
+    time_ms: i64,
+) -> Result<Vec<UserId>, DbError> {
+    let sql = "SELECT user_id FROM enrolments
+        WHERE tenant_id = ?1 AND course_id = ?2 AND enrolled_at <= ?3
+        ORDER BY user_id
+        LIMIT ?4";
+    let course = course.to_string();
+    let params = params![tenant.as_str(), &course, time_ms, limits::STUDENTS_PER_COURSE_MAX];
+    tx.query(sql, params, |row| row.get(0))
 }
 
 /// Who was enrolled at a time, in order.

@@ -1,5 +1,7 @@
 //! Many courses and enrolments at once, as an import from a university's registry needs them.
 
+use std::collections::HashMap;
+
 use super::queries::{self, Place};
 use crate::auth::Role;
 use crate::db::{DbError, Tx};
@@ -64,6 +66,12 @@ pub fn change_known(tx: &Tx<'_>, tenant: &TenantId, course: &KnownCourse, now_ms
     queries::change_known(tx, tenant, course, now_ms)
 }
 
+/// In how many courses people have places; who has none is not named.
+pub fn courses_by_person(tx: &Tx<'_>, tenant: &TenantId) -> Result<HashMap<UserId, u32>, DbError> {
+    let counted = queries::courses_by_person(tx, tenant)?;
+    Ok(counted.into_iter().filter_map(|(user, count)| Some((user.parse().ok()?, count))).collect())
+}
+
 /// Gives people their places; those who have theirs already keep them. Fastest in the order of courses and people.
 pub fn add_members(tx: &Tx<'_>, tenant: &TenantId, members: &[Member], now_ms: i64) -> Result<(), DbError> {
     for member in members.iter().filter(|member| member.teaches) {
@@ -77,6 +85,17 @@ pub fn add_members(tx: &Tx<'_>, tenant: &TenantId, members: &[Member], now_ms: i
     students
         .chunks(queries::ENROLMENTS_PER_STATEMENT)
         .try_for_each(|some| queries::send_enrolments(tx, tenant, some, now_ms))
+}
+
+/// The students of a course whose enrolment has not begun, and when it does, Unix milliseconds.
+pub fn not_begun(tx: &Tx<'_>, tenant: &TenantId, course: CourseId, now_ms: i64) -> Result<Vec<(Member, i64)>, DbError> {
+    let rows = queries::not_begun(tx, tenant, course, now_ms)?;
+    Ok(rows.into_iter().map(|(user, at_ms)| (Member { course, user, teaches: false }, at_ms)).collect())
+}
+
+/// Lets a student's enrolment begin at another time.
+pub fn begin_at(tx: &Tx<'_>, tenant: &TenantId, member: &Member, begins_at_ms: i64) -> Result<(), DbError> {
+    queries::begin_at(tx, tenant, (member.course, member.user), begins_at_ms)
 }
 
 /// Ends every enrolment of somebody, and says how many they were.

@@ -4,7 +4,7 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::DbError;
@@ -15,8 +15,8 @@ use crate::telemetry::DatabaseMeters;
 pub(super) struct Meters {
     pub(super) database: DatabaseMeters,
     slow_us: AtomicU64,
-    /// Whether the storage was full or failed, and nothing was committed since.
-    storage_fails: AtomicBool,
+    /// How often the storage was full or failed.
+    storage_failures: AtomicU64,
 }
 
 impl Default for Meters {
@@ -24,7 +24,7 @@ impl Default for Meters {
         Self {
             database: DatabaseMeters::default(),
             slow_us: AtomicU64::new(u64::MAX),
-            storage_fails: AtomicBool::new(false),
+            storage_failures: AtomicU64::new(0),
         }
     }
 }
@@ -35,9 +35,9 @@ impl Meters {
         self.slow_us.store(u64::try_from(limit.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// Whether the last thing that the storage said is that it is full or fails.
-    pub(super) fn storage_fails(&self) -> bool {
-        self.storage_fails.load(Ordering::Relaxed)
+    /// How often the storage said that it is full or fails.
+    pub(super) fn storage_failures(&self) -> u64 {
+        self.storage_failures.load(Ordering::Relaxed)
     }
 }
 
@@ -50,13 +50,10 @@ pub(super) fn of_this_thread(meters: Arc<Meters>) {
     METERS.set(Some(meters));
 }
 
-/// Notes a commit of this thread's, and whether it stored anything: one that changed nothing needed no room.
-pub(super) fn committed(requests: usize, watch: Stopwatch, stored: bool) {
+/// Notes a commit of this thread's.
+pub(super) fn committed(requests: usize, watch: Stopwatch) {
     METERS.with_borrow(|meters| {
         if let Some(meters) = meters {
-            if stored {
-                meters.storage_fails.store(false, Ordering::Relaxed);
-            }
             meters.database.committed(requests, watch.elapsed());
         }
     });
@@ -69,7 +66,7 @@ pub(super) fn failed(error: &DbError) {
     }
     METERS.with_borrow(|meters| {
         if let Some(meters) = meters {
-            meters.storage_fails.store(true, Ordering::Relaxed);
+            meters.storage_failures.fetch_add(1, Ordering::Relaxed);
         }
     });
 }

@@ -25,6 +25,7 @@ pub use postgres::{Allowances, Notice};
 pub use tx::{Cell, FromCell, Row, Tx, Value};
 
 use crate::config::{Capacity, DatabaseUrl, Secret};
+use crate::limits;
 use crate::telemetry::DatabaseMeters;
 use postgres::Notices;
 use request::Workers;
@@ -167,9 +168,9 @@ impl Db {
         self.0.workers.reads_waiting()
     }
 
-    /// Whether the storage was full or failed the last time that anything was written.
-    pub fn storage_fails(&self) -> bool {
-        self.0.workers.meters().storage_fails()
+    /// How often the storage was full or failed since the start: what found no room, though less than it may have found some.
+    pub fn storage_failures(&self) -> u64 {
+        self.0.workers.meters().storage_failures()
     }
 
     /// What the threads measure.
@@ -185,6 +186,24 @@ impl Db {
     /// Whether other servers may use this database at the same time.
     pub fn is_shared(&self) -> bool {
         self.0.notices.is_some()
+    }
+
+    /// Whether another program has this database open, too: a server, or a command. Of SQLite nobody can tell. Blocks.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn has_others(&self) -> Result<bool, DbError> {
+        if !self.is_shared() {
+            return Ok(false);
+        }
+        // PostgreSQL notices a moment later that a program has ended.
+        for _ in 0..limits::OTHERS_ASKED_TIMES {
+            if self.read_blocking(postgres::nodes)? <= 1 {
+                return Ok(false);
+            }
+            std::thread::sleep(limits::OTHERS_ASKED_EVERY);
+        }
+        Ok(true)
     }
 
     /// Tells the other servers of this database that channels moved; a hint.

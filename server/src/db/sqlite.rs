@@ -110,7 +110,7 @@ fn write_loop(connection: &Connection, queue: &Requests, fault: Fault) {
 /// One request in a transaction of its own. The rollback of the transaction takes back exactly what the rollback of
 /// a savepoint around the same work would, so none is needed.
 fn run_alone(connection: &Connection, request: &mut dyn Request, fault: Fault) {
-    let (watch, changes) = (Stopwatch::start(), connection.total_changes());
+    let watch = Stopwatch::start();
     if let Err(error) = statement(connection, "BEGIN IMMEDIATE") {
         return request.fail(error);
     }
@@ -128,7 +128,7 @@ fn run_alone(connection: &Connection, request: &mut dyn Request, fault: Fault) {
         roll_back(connection);
         return request.fail(error);
     }
-    meters::committed(1, watch, connection.total_changes() > changes);
+    meters::committed(1, watch);
 }
 
 /// As many of the waiting requests as the time budget allows, in one commit.
@@ -136,7 +136,7 @@ fn run_alone(connection: &Connection, request: &mut dyn Request, fault: Fault) {
 /// Nearly always all of them succeed, so the first try has no savepoints, each of which would make SQLite copy every
 /// page that the request touches. If one fails, all of it is taken back and done again with a savepoint each.
 fn run_group(connection: &Connection, waiting: &mut VecDeque<Box<dyn Request>>, fault: Fault) {
-    let (watch, changes) = (Stopwatch::start(), connection.total_changes());
+    let watch = Stopwatch::start();
     if let Err(error) = statement(connection, "BEGIN IMMEDIATE") {
         return fail_all(waiting.drain(..), &error);
     }
@@ -159,13 +159,13 @@ fn run_group(connection: &Connection, waiting: &mut VecDeque<Box<dyn Request>>, 
         roll_back(connection);
         return fail_all(done.into_iter(), &error);
     }
-    meters::committed(done.len(), watch, connection.total_changes() > changes);
+    meters::committed(done.len(), watch);
     done.into_iter().for_each(|mut request| request.answer());
 }
 
 /// The same requests in one commit, in which each can fail alone.
 fn run_group_in_savepoints(connection: &Connection, requests: Vec<Box<dyn Request>>) {
-    let (watch, changes) = (Stopwatch::start(), connection.total_changes());
+    let watch = Stopwatch::start();
     if let Err(error) = statement(connection, "BEGIN IMMEDIATE") {
         return fail_all(requests.into_iter(), &error);
     }
@@ -182,7 +182,7 @@ fn run_group_in_savepoints(connection: &Connection, requests: Vec<Box<dyn Reques
         }
     }
     match statement(connection, "COMMIT") {
-        Ok(()) => meters::committed(done.len(), watch, connection.total_changes() > changes),
+        Ok(()) => meters::committed(done.len(), watch),
         Err(error) => {
             roll_back(connection);
             for (request, succeeded) in &mut done {

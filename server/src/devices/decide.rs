@@ -32,6 +32,9 @@ use crate::mail::Notice;
 pub(super) struct Approval {
     /// A code of at most 64 letters, digits, `-`, `_` and `.`.
     reason: Option<String>,
+    /// Says that you know who asks, although nobody has confirmed their address.
+    #[serde(default)]
+    accept_unconfirmed: bool,
 }
 
 /// Why not.
@@ -49,8 +52,9 @@ pub(super) struct Refused {
     responses(
         (status = 200, body = DeviceRequest),
         (status = 403, description = "`OWN_REQUEST`", body = ErrorEnvelope),
-        (status = 409, description = "`RESET_REQUIRED`, `ALREADY_DECIDED`, `REQUEST_SUPERSEDED`, \
-            `KEY_BOUND_ELSEWHERE` or `DEVICE_LIMIT`", body = ErrorEnvelope)
+        (status = 409, description = "`OWNER_UNCONFIRMED`: send `accept_unconfirmed` if you know who asks; \
+            `RESET_REQUIRED`, `ALREADY_DECIDED`, `REQUEST_SUPERSEDED`, `KEY_BOUND_ELSEWHERE` or `DEVICE_LIMIT`",
+            body = ErrorEnvelope)
     )
 )]
 pub(super) async fn approve(
@@ -61,7 +65,8 @@ pub(super) async fn approve(
     Json(approval): Json<Approval>,
 ) -> AppResult<Json<DeviceRequest>> {
     let reason = approval.reason.as_deref().map(parse_reason).transpose()?;
-    decide(&app, &allowed.actor(&request), &allowed, parse_hash(&hash)?, Answer::Approve, reason).await.map(Json)
+    let said = Said { answer: Answer::Approve, accepts_unconfirmed: approval.accept_unconfirmed, reason };
+    decide(&app, &allowed.actor(&request), &allowed, parse_hash(&hash)?, said).await.map(Json)
 }
 
 /// Refuses a device; the same answer again changes nothing.
@@ -81,8 +86,9 @@ pub(super) async fn deny(
     Path(hash): Path<String>,
     Json(refused): Json<Refused>,
 ) -> AppResult<Json<DeviceRequest>> {
-    let reason = parse_reason(&refused.reason)?;
-    decide(&app, &allowed.actor(&request), &allowed, parse_hash(&hash)?, Answer::Deny, Some(reason)).await.map(Json)
+    let reason = Some(parse_reason(&refused.reason)?);
+    let said = Said { answer: Answer::Deny, accepts_unconfirmed: false, reason };
+    decide(&app, &allowed.actor(&request), &allowed, parse_hash(&hash)?, said).await.map(Json)
 }
 
 /// Ends the binding of a device; what it sends from now on waits for a person.
@@ -104,7 +110,7 @@ pub(super) async fn revoke(
     let tenant = allowed.tenant.clone();
     let found = app.db.read(move |tx: &Tx<'_>| queries::device(tx, &tenant, &key)).await;
     let row: DeviceRow = found.map_err(|error: DbError| AppError::from(error))?.ok_or_else(missing)?;
-    if row.user == allowed.id {
+    if row.owner.id == allowed.id {
         return Err(AppError::forbidden("OWN_DEVICE", "another admin has to end the binding of your device"));
     }
     end_binding(&app, &allowed, (&request, Action::DeviceRevoke), row, reason).await.map(|row| Json(row.into()))
@@ -121,7 +127,7 @@ pub(super) async fn end_binding(
     if !row.bound {
         return Ok(row);
     }
-    let (key, name) = (row.key, DocumentName::DeviceBinding { user: row.user.to_string() });
+    let (key, name) = (row.key, DocumentName::DeviceBinding { user: row.owner.id.to_string() });
     let given = Some(reason.clone());
     let binding = Binding { key, action: BindingAction::Revoke, of: None, reason: given, by: label(by)? };
     let entries = vec![(name.clone(), log::channels_of(&name, None), Entry::from(binding))];
@@ -135,8 +141,8 @@ pub(super) async fn end_binding(
     });
     let row = ended.await?.ok_or_else(|| AppError::not_found("the device"))?;
     app.wake_jobs();
-    auth::look_again(app, row.user).await?;
-    tracing::info!(device.key = %key, user.id = %row.user, by = %by.id, "Ended the binding of a device");
+    auth::look_again(app, row.owner.id).await?;
+    tracing::info!(device.key = %key, user.id = %row.owner.id, by = %by.id, "Ended the binding of a device");
     Ok(row)
 }
 
@@ -151,31 +157,41 @@ pub(super) enum Answer {
     Deny,
 }
 
+/// An answer as it was given.
+pub(super) struct Said {
+    pub(super) answer: Answer,
+    /// Whether the admin knows who asks although nobody confirmed the address.
+    pub(super) accepts_unconfirmed: bool,
+    pub(super) reason: Option<Code>,
+}
+
 /// Answers a request, and says how it stands now.
 pub(super) async fn decide(
     app: &App,
     actor: &Actor,
     admin: &CurrentUser,
     hash: [u8; 32],
-    answer: Answer,
-    reason: Option<Code>,
+    said: Said,
 ) -> AppResult<DeviceRequest> {
+    let Said { answer, accepts_unconfirmed, reason } = said;
+    let answer = (answer, accepts_unconfirmed);
     let tenant = admin.tenant.clone();
     let read = app.db.read(move |tx: &Tx<'_>| {
         let Some(row) = queries::request(tx, &tenant, &hash)? else { return Ok(None) };
-        let others = queries::devices_of(tx, &tenant, row.user, STAFF_DEVICES_MAX as u32)?;
+        let others = queries::devices_of(tx, &tenant, row.owner.id, STAFF_DEVICES_MAX as u32)?;
         let verdict = judge(tx, &tenant, &row, answer)?;
         Ok::<_, DbError>(Some((row, others, verdict)))
     });
     let found = read.await.map_err(AppError::from)?;
     let (row, others, verdict) = found.ok_or_else(|| AppError::not_found("the request"))?;
-    if row.user == admin.id {
+    if row.owner.id == admin.id {
         return Err(own_request());
     }
     if verdict.map_err(refusal)? == Step::Nothing {
         return Ok(row.into());
     }
-    let given = Given { actor: actor.clone(), now_ms: app.now_ms(), answer, reason, by: label(admin)? };
+    let (answer, now_ms) = (answer.0, app.now_ms());
+    let given = Given { actor: actor.clone(), now_ms, answer, accepts_unconfirmed, reason, by: label(admin)? };
     let decided = match row.key {
         None => decide_legacy(app, &row, given).await?,
         Some(key) => {
@@ -184,9 +200,9 @@ pub(super) async fn decide(
         }
     };
     app.wake_jobs();
-    auth::look_again(app, row.user).await?;
+    auth::look_again(app, row.owner.id).await?;
     tracing::info!(
-        user.id = %row.user, request = HEXLOWER.encode(&hash), by = %admin.id, status = decided.status.as_str(),
+        user.id = %row.owner.id, request = HEXLOWER.encode(&hash), by = %admin.id, status = decided.status.as_str(),
         "Answered a device request"
     );
     Ok(decided.into())
@@ -208,13 +224,20 @@ enum Refusal {
     Obstacle(Obstacle),
     /// A reset was approved for what needs none.
     NotAReset,
+    /// Nobody stands for whoever asked.
+    Unconfirmed,
     /// The user is gone.
     NoUser,
 }
 
-fn judge(tx: &Tx<'_>, tenant: &TenantId, row: &RequestRow, answer: Answer) -> Result<Result<Step, Refusal>, DbError> {
+fn judge(
+    tx: &Tx<'_>,
+    tenant: &TenantId,
+    row: &RequestRow,
+    (answer, accepts_unconfirmed): (Answer, bool),
+) -> Result<Result<Step, Refusal>, DbError> {
     let standing = match &row.key {
-        Some(key) => queries::standing(tx, tenant, &row.user.to_string(), key, Some(&row.hash))?,
+        Some(key) => queries::standing(tx, tenant, &row.owner.id.to_string(), key, Some(&row.hash))?,
         None => queries::legacy_standing(tx, tenant, row)?,
     };
     let Some(standing) = standing else { return Ok(Err(Refusal::NoUser)) };
@@ -231,6 +254,9 @@ fn judge(tx: &Tx<'_>, tenant: &TenantId, row: &RequestRow, answer: Answer) -> Re
         (Answer::Reset, RequestStatus::Pending) if !row.is_reset() => return Ok(Err(Refusal::NotAReset)),
         (Answer::Reset, _) => standing.reset(),
     };
+    if may.is_ok() && answer != Answer::Deny && row.is_unconfirmed() && !accepts_unconfirmed {
+        return Ok(Err(Refusal::Unconfirmed));
+    }
     Ok(may.map(|()| Step::Write).map_err(Refusal::Obstacle))
 }
 
@@ -238,6 +264,7 @@ fn refusal(refusal: Refusal) -> AppError {
     match refusal {
         Refusal::Obstacle(obstacle) => conflict(obstacle),
         Refusal::NotAReset => AppError::conflict("NOT_A_RESET", "there is no device to replace: approve the request"),
+        Refusal::Unconfirmed => AppError::conflict("OWNER_UNCONFIRMED", auth::OWNER_UNCONFIRMED),
         Refusal::NoUser => AppError::not_found("the user"),
     }
 }
@@ -253,6 +280,7 @@ struct Given {
     actor: Actor,
     now_ms: i64,
     answer: Answer,
+    accepts_unconfirmed: bool,
     reason: Option<Code>,
     by: Label,
 }
@@ -266,7 +294,11 @@ impl Given {
             Answer::Deny => Action::DeviceDeny,
         };
         let id = HEXLOWER.encode(&row.hash);
-        let (reason, result) = (self.reason.as_ref().map(Code::as_str), row.status.as_str());
+        let reason = self.reason.as_ref().map(Code::as_str);
+        let result = match self.answer {
+            Answer::Approve | Answer::Reset if row.is_unconfirmed() => "approved_unconfirmed",
+            _ => row.status.as_str(),
+        };
         let event = Event { action, kind: "device_request", id: &id, reason, result };
         audit::record(tx, &self.actor, &event, self.now_ms)
     }
@@ -280,14 +312,15 @@ async fn decide_key(
     others: Vec<DeviceKey>,
     given: Given,
 ) -> AppResult<RequestRow> {
-    let name = DocumentName::DeviceBinding { user: row.user.to_string() };
+    let name = DocumentName::DeviceBinding { user: row.owner.id.to_string() };
     let entries = entries(row, key, &others, &given);
     let entries = entries.into_iter().map(|entry| (name.clone(), log::channels_of(&name, None), entry)).collect();
     let (tenant, answer, hash) = (given.actor.tenant.clone(), given.answer, row.hash);
+    let asked = (answer, given.accepts_unconfirmed);
     log::append_as_server(app, &tenant.clone(), entries, move |tx, appended| {
         let gone = || AppError::not_found("the request");
         let row = queries::request(tx, &tenant, &hash)?.ok_or_else(gone)?;
-        judge(tx, &tenant, &row, answer)?.map_err(refusal)?;
+        judge(tx, &tenant, &row, asked)?.map_err(refusal)?;
         if answer == Answer::Reset && row.others_bound != others.len() as u64 {
             return Err(AppError::unavailable("BUSY", "the user's devices changed meanwhile; try again", 1));
         }
@@ -321,20 +354,20 @@ fn entries(row: &RequestRow, key: DeviceKey, others: &[DeviceKey], given: &Given
 async fn decide_legacy(app: &App, row: &RequestRow, given: Given) -> AppResult<RequestRow> {
     let hash = row.hash;
     let written = app.db.write(move |tx: &Tx<'_>| {
-        let Given { actor, now_ms, answer, reason, by } = &given;
+        let Given { actor, now_ms, answer, accepts_unconfirmed, reason, by } = &given;
         let (tenant, answer, now_ms) = (&actor.tenant, *answer, *now_ms);
         let gone = || AppError::not_found("the request");
         let row = queries::request(tx, tenant, &hash)?.ok_or_else(gone)?;
-        judge(tx, tenant, &row, answer)?.map_err(refusal)?;
+        judge(tx, tenant, &row, (answer, *accepts_unconfirmed))?.map_err(refusal)?;
         if answer == Answer::Reset {
-            queries::supersede_legacy_ids(tx, tenant, row.user, &hash, now_ms)?;
+            queries::supersede_legacy_ids(tx, tenant, row.owner.id, &hash, now_ms)?;
         }
         let status = if answer == Answer::Deny { RequestStatus::Denied } else { RequestStatus::Approved };
         let reason = reason.as_ref().map(Code::as_str);
         let decided = Decided { status, by: by.as_str(), reason, now_ms };
-        queries::decide_by_hash(tx, tenant, &row.user.to_string(), &hash, &decided)?;
+        queries::decide_by_hash(tx, tenant, &row.owner.id.to_string(), &hash, &decided)?;
         if answer != Answer::Deny {
-            auth::notify(tx, tenant, row.user, Notice::DeviceBound, now_ms)?;
+            auth::notify(tx, tenant, row.owner.id, Notice::DeviceBound, now_ms)?;
         }
         let row = queries::request(tx, tenant, &hash)?.ok_or_else(gone)?;
         given.record(tx, &row)?;

@@ -64,7 +64,7 @@ pub(super) async fn end_device(
     let tenant = allowed.tenant.clone();
     let found = app.db.read(move |tx: &Tx<'_>| queries::device(tx, &tenant, &key)).await;
     let row = found.map_err(|error: DbError| AppError::from(error))?;
-    let row = row.filter(|row| row.user == allowed.id).ok_or_else(missing)?;
+    let row = row.filter(|row| row.owner.id == allowed.id).ok_or_else(missing)?;
     let ended = end_binding(&app, &allowed, (&request, Action::DeviceEnd), row, reason).await?;
     Ok(Json(ended.into()))
 }

@@ -15,6 +15,7 @@ mod project;
 mod queries;
 mod reset;
 mod rules;
+mod strangers;
 mod token;
 mod view;
 
@@ -29,6 +30,7 @@ pub use owner::{
     seal_code_key,
 };
 pub use project::project;
+pub use strangers::end_strangers_batch;
 
 /// The job that has another look at what waits in quarantine for a key; its subject is the key.
 pub const RELEASE_JOB: &str = "release-quarantine";

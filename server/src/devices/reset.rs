@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::decide::{Answer, decide, own_request, parse_hash, parse_reason};
+use super::decide::{Answer, Said, decide, own_request, parse_hash, parse_reason};
 use super::queries::{self, RequestRow};
 use super::rules::RequestStatus;
 use super::view::DeviceRequest;
@@ -36,6 +36,9 @@ pub(super) struct ApproveReset {
     email: Option<String>,
     /// A code.
     reason: Option<String>,
+    /// Says that you know who asks, although nobody has confirmed their address.
+    #[serde(default)]
+    accept_unconfirmed: bool,
 }
 
 /// Approves a reset: binds the device that asks and ends every other binding of the user.
@@ -45,8 +48,8 @@ pub(super) struct ApproveReset {
         (status = 200, body = DeviceRequest),
         (status = 403, description = "`OWN_REQUEST`", body = ErrorEnvelope),
         (status = 404, description = "`NO_PENDING_RESET`, or no such user", body = ErrorEnvelope),
-        (status = 409, description = "`NOT_A_RESET`, `ALREADY_DECIDED`, `REQUEST_SUPERSEDED`, \
-            `KEY_BOUND_ELSEWHERE` or `EMAIL_UNCONFIRMED`", body = ErrorEnvelope)
+        (status = 409, description = "`OWNER_UNCONFIRMED`: send `accept_unconfirmed` if you know who asks; `NOT_A_RESET`, \
+            `ALREADY_DECIDED`, `REQUEST_SUPERSEDED`, `KEY_BOUND_ELSEWHERE` or `EMAIL_UNCONFIRMED`", body = ErrorEnvelope)
     )
 )]
 pub(super) async fn approve_reset(
@@ -82,7 +85,8 @@ pub(super) async fn approve_reset(
         }
         _ => return Err(AppError::validation("send one of request_id, user_id, student_id and email")),
     };
-    decide(&app, &allowed.actor(&request), &allowed, hash, Answer::Reset, reason).await.map(Json)
+    let said = Said { answer: Answer::Reset, accepts_unconfirmed: body.accept_unconfirmed, reason };
+    decide(&app, &allowed.actor(&request), &allowed, hash, said).await.map(Json)
 }
 
 fn found(user: Result<Option<User>, DbError>) -> AppResult<UserId> {

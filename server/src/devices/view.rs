@@ -4,35 +4,10 @@ use data_encoding::HEXLOWER;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::queries::{DeviceRow, OwnerRow, RequestRow};
+use super::queries::{DeviceRow, RequestRow};
 use super::rules::{RequestStatus, STUDENT_DEVICES_MAX, devices_max};
-use crate::auth::Voucher;
-use crate::ids::UserId;
+use crate::auth::ShownUser;
 use crate::text;
-
-/// A person in a list.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct DeviceOwner {
-    id: UserId,
-    email: String,
-    /// Since when it is known that the address is theirs. Without it anybody may have typed it: ask them who they are before
-    /// you approve.
-    #[serde(rename = "email_confirmed_at", serialize_with = "crate::clock::as_iso_or_null")]
-    #[schema(value_type = Option<String>, format = DateTime)]
-    email_confirmed_at_ms: Option<i64>,
-    /// On whose word.
-    email_confirmed_by: Option<Voucher>,
-    display_name: String,
-    /// The id in the university's registry.
-    external_id: Option<String>,
-}
-
-impl DeviceOwner {
-    fn new(id: UserId, row: OwnerRow) -> Self {
-        let OwnerRow { email, email_confirmed_at_ms, email_confirmed_by, display_name, external_id } = row;
-        Self { id, email, email_confirmed_at_ms, email_confirmed_by, display_name, external_id }
-    }
-}
 
 /// A request to be bound.
 #[derive(Debug, Serialize, ToSchema)]
@@ -41,7 +16,7 @@ pub(super) struct DeviceRequest {
     pub(super) hash: String,
     /// `key`, or `legacy` for an identifier such as an IMEI that no key stands behind.
     kind: &'static str,
-    user: DeviceOwner,
+    user: ShownUser,
     /// The key that asks, in hexadecimal.
     key: Option<String>,
     /// `bind`, or `reset` when it would replace the device that the user has.
@@ -58,6 +33,9 @@ pub(super) struct DeviceRequest {
     note: Option<String>,
     /// Whether two different changes of this key claimed one place in a chain: a copied key.
     chain_fork: bool,
+    /// Whether nobody had confirmed that the owner's address is theirs when it was asked: approving it takes
+    /// `accept_unconfirmed`.
+    unconfirmed: bool,
     /// How many bound devices of the user it would stand beside, or replace.
     other_devices: u64,
     /// How many devices of the user are no longer bound.
@@ -82,6 +60,11 @@ impl RequestRow {
         self.others_bound > 0 && (self.key.is_none() || devices_max(self.role) == STUDENT_DEVICES_MAX)
     }
 
+    /// Whether nobody stood for whoever asked.
+    pub(super) fn is_unconfirmed(&self) -> bool {
+        self.owner.was_nobodys(self.created_at_ms)
+    }
+
     /// Whether a reset is what it asks for.
     pub(super) fn is_reset(&self) -> bool {
         self.asks_reset || self.needs_reset()
@@ -98,13 +81,14 @@ impl From<RequestRow> for DeviceRequest {
             RequestStatus::Denied => "an admin said no",
             RequestStatus::Superseded => "a newer request or device took its place",
         };
+        let unconfirmed = row.is_unconfirmed();
         let resets = if waits { row.is_reset() } else { row.asks_reset };
         Self {
             hash: HEXLOWER.encode(&row.hash),
             kind: if row.key.is_some() { "key" } else { "legacy" },
             key: row.key.map(|key| key.to_string()),
             purpose: if resets { "reset" } else { "bind" },
-            user: DeviceOwner::new(row.user, row.owner),
+            user: row.owner,
             level: row.level,
             // Signed as bytes, and shown as people may see them.
             platform: text::shown(&row.platform),
@@ -113,6 +97,7 @@ impl From<RequestRow> for DeviceRequest {
             state,
             note: row.note,
             chain_fork: row.forked_at_ms.is_some(),
+            unconfirmed,
             other_devices: row.others_bound,
             earlier_devices: row.earlier_devices,
             requested_at_ms: row.created_at_ms,
@@ -128,7 +113,7 @@ impl From<RequestRow> for DeviceRequest {
 pub(super) struct Device {
     /// The key in hexadecimal.
     key: String,
-    user: DeviceOwner,
+    user: ShownUser,
     /// `bound` or `revoked`.
     status: &'static str,
     /// The status in words.
@@ -166,7 +151,7 @@ impl From<DeviceRow> for Device {
         };
         Self {
             key: row.key.to_string(),
-            user: DeviceOwner::new(row.user, row.owner),
+            user: row.owner,
             status: if row.bound { "bound" } else { "revoked" },
             state,
             level: row.level,

@@ -4,6 +4,7 @@ use image::RgbImage;
 use muster_sync_core::document::Role;
 use muster_sync_core::evidence::{ImagePurpose, ImageRef, ImageType};
 use sha2::{Digest, Sha256};
+use tracing::Instrument;
 
 use super::uses::{self, Use};
 use super::{erase, limits, queries, subject_key, vault};
@@ -99,13 +100,9 @@ pub async fn receive_image(
     }
     let row = expected_image(app, tenant, subject, sha256).await?;
     let (image_type, _) = decode_image(app, tenant, subject, &bytes).await?;
-    let is_new = row.stored_at_ms.is_none();
-    if is_new {
-        put(app, tenant, subject, sha256, &bytes).await?;
-        let (tenant, subject, size_bytes, now_ms) = (tenant.clone(), subject.to_owned(), bytes.len(), app.now_ms());
-        app.db.write(move |tx: &Tx<'_>| stored(tx, &tenant, &subject, (&sha256, size_bytes), now_ms)).await?;
-    }
-    Ok(StoredImage { image_type, size_bytes: bytes.len() as u64, is_new })
+    let size_bytes = bytes.len() as u64;
+    let is_new = row.stored_at_ms.is_none() && keep(app, tenant, subject, sha256, bytes, None).await?;
+    Ok(StoredImage { image_type, size_bytes, is_new })
 }
 
 /// The row of an image that may be taken now. Who has used up the pictures of a day is told so for a missing one only.
@@ -121,7 +118,8 @@ fn expected(
     }
     if let Some(row) = queries::image(tx, tenant, subject, sha256)? {
         if row.stored_at_ms.is_none() {
-            check_day(tx, tenant, subject, &row, now_ms)?;
+            let said = Amounts::image(usize::try_from(row.size_bytes).unwrap_or(0));
+            check_day(tx, tenant, subject, &said, now_ms)?;
         }
         return Ok(row);
     }
@@ -145,13 +143,11 @@ fn not_expected() -> AppError {
     )
 }
 
-/// Every picture counts as what its manifest says, before it is read, and as what it is, once it is stored. Whoever sends
-/// several at once may be over the budget by these.
-fn check_day(tx: &Tx<'_>, tenant: &TenantId, subject: &str, row: &queries::ImageRow, now_ms: i64) -> AppResult<()> {
+/// Whether today's budget has room for one more picture.
+fn check_day(tx: &Tx<'_>, tenant: &TenantId, subject: &str, picture: &Amounts, now_ms: i64) -> AppResult<()> {
     let used = budgets::used(tx, tenant, subject, now_ms)?.unwrap_or_default();
-    let wanted = Amounts::image(usize::try_from(row.size_bytes).unwrap_or(0));
     // Pictures have one limit for every role.
-    if used.leaves_room_for(&wanted, &budgets::per_day(Role::Student.level())) {
+    if used.leaves_room_for(picture, &budgets::per_day(Role::Student.level())) {
         return Ok(());
     }
     Err(AppError::new(
@@ -162,19 +158,77 @@ fn check_day(tx: &Tx<'_>, tenant: &TenantId, subject: &str, row: &queries::Image
     .retry_after(budgets::until_tomorrow_s(now_ms)))
 }
 
-/// Notes that the bytes are there, unless nothing wants them any more.
-fn stored(tx: &Tx<'_>, tenant: &TenantId, subject: &str, image: (&[u8; 32], usize), now_ms: i64) -> AppResult<()> {
-    let (sha256, size_bytes) = image;
-    if erase::is_asked(tx, tenant, subject, sha256)? {
-        return Err(being_erased());
+/// Puts a picture that is expected, or that `sending` says is used from now on, into the store; false if it is there already.
+///
+/// On its own, because whoever hangs up must not leave bytes that nobody noted, nor a picture counted that is not there.
+async fn keep(
+    app: &App,
+    tenant: &TenantId,
+    subject: &str,
+    sha256: [u8; 32],
+    bytes: Vec<u8>,
+    sending: Option<Sending>,
+) -> AppResult<bool> {
+    let (app, tenant, subject, now_ms) = (app.clone(), tenant.clone(), subject.to_owned(), app.now_ms());
+    let kept = async move {
+        let arriving = Arriving { tenant, subject, sha256, size_bytes: bytes.len(), now_ms };
+        let taken = arriving.clone();
+        if !app.db.write(move |tx: &Tx<'_>| taken.take_in(tx, sending.as_ref())).await? {
+            return Ok(false);
+        }
+        let put = put(&app, &arriving.tenant, &arriving.subject, sha256, &bytes).await;
+        let is_put = put.is_ok();
+        let settled = app.db.write(move |tx: &Tx<'_>| arriving.settle(tx, is_put)).await;
+        put?;
+        settled?.map_or(Ok(true), Err)
+    };
+    tokio::spawn(kept.in_current_span()).await.map_err(AppError::internal)?
+}
+
+/// A picture on its way into the store.
+#[derive(Clone)]
+struct Arriving {
+    tenant: TenantId,
+    subject: String,
+    sha256: [u8; 32],
+    size_bytes: usize,
+    now_ms: i64,
+}
+
+impl Arriving {
+    /// Counts the picture before its bytes go into the store, in the transaction that looks whether there is room: whoever
+    /// sends several at once gets no more of the day than one after the other. False if it is there already.
+    fn take_in(&self, tx: &Tx<'_>, sending: Option<&Sending>) -> AppResult<bool> {
+        let Self { tenant, subject, sha256, now_ms, .. } = self;
+        if let Some(sending) = sending {
+            // The use goes first: what is cut off after it leaves a row that says so, and no bytes that nobody knows.
+            uses::sweep(tx, tenant, subject, *now_ms)?;
+            uses::begin(tx, tenant, subject, &sending.image, Use::Sending(sending.token), *now_ms)?;
+        }
+        if expected(tx, tenant, subject, sha256, *now_ms)?.stored_at_ms.is_some() {
+            return Ok(false);
+        }
+        let picture = Amounts::image(self.size_bytes);
+        check_day(tx, tenant, subject, &picture, *now_ms)?;
+        let used = budgets::used(tx, tenant, subject, *now_ms)?;
+        budgets::spend(tx, tenant, subject, used.as_ref(), &picture, *now_ms)?;
+        Ok(true)
     }
-    if queries::mark_stored(tx, tenant, subject, sha256, now_ms)? {
-        let used = budgets::used(tx, tenant, subject, now_ms)?;
-        budgets::spend(tx, tenant, subject, used.as_ref(), &Amounts::image(size_bytes), now_ms)?;
-        return Ok(());
+
+    /// Notes that the bytes are there, unless nothing wants them any more; that is told. What came to nothing is given back.
+    fn settle(&self, tx: &Tx<'_>, is_put: bool) -> AppResult<Option<AppError>> {
+        let Self { tenant, subject, sha256, now_ms, .. } = self;
+        let erased = erase::is_asked(tx, tenant, subject, sha256)?;
+        if is_put && !erased && queries::mark_stored(tx, tenant, subject, sha256, *now_ms)? {
+            return Ok(None);
+        }
+        budgets::give_back(tx, tenant, subject, &Amounts::image(self.size_bytes), *now_ms)?;
+        if erased {
+            return Ok(Some(being_erased()));
+        }
+        // Stored by another request meanwhile, or let go of.
+        Ok(queries::image(tx, tenant, subject, sha256)?.is_none().then(not_expected))
     }
-    // Stored by another request meanwhile, or let go of.
-    queries::image(tx, tenant, subject, sha256)?.map(|_| ()).ok_or_else(not_expected)
 }
 
 fn being_erased() -> AppError {
@@ -199,18 +253,7 @@ pub async fn store_image(
     let mut token = [0; 32];
     app.entropy.fill(&mut token);
     let sending = Sending { image, token };
-    let (of, whose, noted, now_ms) = (tenant.clone(), subject.to_owned(), sending.clone(), app.now_ms());
-    // The use goes first: what is cut off after it leaves a row that says so, and no bytes that nobody knows.
-    let written = app.db.write(move |tx: &Tx<'_>| {
-        uses::sweep(tx, &of, &whose, now_ms)?;
-        uses::begin(tx, &of, &whose, &noted.image, Use::Sending(noted.token), now_ms)?;
-        expected(tx, &of, &whose, &noted.image.sha256, now_ms)
-    });
-    if written.await?.stored_at_ms.is_none() {
-        put(app, tenant, subject, sha256, bytes).await?;
-        let (tenant, subject, size_bytes, now_ms) = (tenant.clone(), subject.to_owned(), bytes.len(), app.now_ms());
-        app.db.write(move |tx: &Tx<'_>| stored(tx, &tenant, &subject, (&sha256, size_bytes), now_ms)).await?;
-    }
+    keep(app, tenant, subject, sha256, bytes.to_vec(), Some(sending.clone())).await?;
     Ok(sending)
 }
 

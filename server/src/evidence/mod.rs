@@ -6,6 +6,7 @@ mod erase;
 mod images;
 mod limits;
 mod queries;
+mod rewrap;
 mod subject_keys;
 mod uses;
 
@@ -29,6 +30,7 @@ pub use images::{
 };
 pub use limits::ERASE_BATCH_MAX;
 pub use queries::{ImageRow, image, wanted_after, wanted_from};
+pub use rewrap::WrappedKey;
 pub use subject_keys::subject_key;
 pub use uses::{Use, begin, end, end_waiting, expect_for_waiting, forget_unread, keep, records_naming};
 

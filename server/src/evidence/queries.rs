@@ -2,6 +2,7 @@
 
 use muster_sync_core::DocumentId;
 
+use super::rewrap::WrappedKey;
 use super::uses::Use;
 use crate::db::{DbError, Row, Tx};
 use crate::ids::TenantId;
@@ -17,18 +18,48 @@ pub(super) fn wrapped_key(tx: &Tx<'_>, tenant: &TenantId, subject: &str) -> Resu
     )
 }
 
+/// Keeps a person's key, unless another server rotated the master key meanwhile: what is wrapped under the one before
+/// would be looked at by nobody any more.
 pub(super) fn insert_wrapped_key(
     tx: &Tx<'_>,
-    tenant: &TenantId,
-    subject: &str,
+    (tenant, subject): (&TenantId, &str),
     wrapped: &[u8],
+    master_id: &str,
     now_ms: i64,
 ) -> Result<(), DbError> {
     tx.send(
         "INSERT INTO subject_keys (tenant_id, subject_id, wrapped, created_at)
-         VALUES (?1, ?2, ?3, ?4)
+         SELECT ?1, ?2, ?3, CAST(?4 AS BIGINT)
+         WHERE NOT EXISTS (SELECT 1 FROM key_marks WHERE name IN ('master', 'master.next') AND key_id <> ?5)
          ON CONFLICT (tenant_id, subject_id) DO NOTHING",
-        params![tenant.as_str(), subject, wrapped, now_ms],
+        params![tenant.as_str(), subject, wrapped, now_ms, master_id],
+    )
+}
+
+/// The next people's keys, by tenant and person.
+pub(super) fn wrapped_after(
+    tx: &Tx<'_>,
+    (tenant, subject): (&str, &str),
+    count: i64,
+) -> Result<Vec<WrappedKey>, DbError> {
+    tx.query(
+        "SELECT tenant_id, subject_id, wrapped
+         FROM subject_keys
+         WHERE (tenant_id, subject_id) > (?1, ?2)
+         ORDER BY tenant_id, subject_id
+         LIMIT ?3",
+        params![tenant, subject, count],
+        |row| Ok(WrappedKey { tenant: row.get(0)?, subject: row.get(1)?, wrapped: row.get(2)? }),
+    )
+}
+
+/// Stores the same key wrapped anew, unless the row is another one by now.
+pub(super) fn rewrap(tx: &Tx<'_>, row: &WrappedKey, wrapped: &[u8]) -> Result<(), DbError> {
+    tx.send(
+        "UPDATE subject_keys
+         SET wrapped = ?4
+         WHERE tenant_id = ?1 AND subject_id = ?2 AND wrapped = ?3",
+        params![&row.tenant, &row.subject, &row.wrapped, wrapped],
     )
 }
 

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use data_encoding::HEXLOWER;
+
 use super::{queries, vault};
 use crate::app::App;
 use crate::blobs::crypt::SubjectKey;
@@ -33,15 +35,18 @@ async fn wrapped_key(app: &App, tenant: &TenantId, subject: &str) -> AppResult<V
     if let Some(wrapped) = found.map_err(|error: DbError| AppError::from(error))? {
         return Ok(wrapped);
     }
+    let master = &vault(app)?.master;
     let fresh = {
         let fill = |bytes: &mut [u8]| app.entropy.fill(bytes);
-        vault(app)?.master.wrap(tenant.as_str(), subject, &SubjectKey::generate(&fill), &fill)
+        master.wrap(tenant.as_str(), subject, &SubjectKey::generate(&fill), &fill)
     };
+    let master_id = HEXLOWER.encode(&master.id());
     let (tenant, subject, now_ms) = (tenant.clone(), subject.to_owned(), app.now_ms());
     let stored = app.db.write(move |tx: &Tx<'_>| {
-        queries::insert_wrapped_key(tx, &tenant, &subject, &fresh, now_ms)?;
+        queries::insert_wrapped_key(tx, (&tenant, &subject), &fresh, &master_id, now_ms)?;
         queries::wrapped_key(tx, &tenant, &subject)
     });
     let stored = stored.await.map_err(|error: DbError| AppError::from(error))?;
-    stored.ok_or_else(|| AppError::internal("the subject's key was not kept"))
+    let text = "the master key was rotated while this server ran: start it again with the key of today";
+    stored.ok_or_else(|| AppError::internal(text))
 }

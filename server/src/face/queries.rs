@@ -86,6 +86,17 @@ pub(super) fn reenrolment(tx: &Tx<'_>, tenant: &TenantId, user: &str) -> Result<
     )
 }
 
+/// Since when somebody waits for an approval, if they do.
+pub(super) fn asked_at(tx: &Tx<'_>, tenant: &TenantId, user: &str) -> Result<Option<i64>, DbError> {
+    tx.query_one(
+        "SELECT changed_at
+         FROM face_reenrolments
+         WHERE tenant_id = ?1 AND user_id = ?2 AND status = 'pending'",
+        params![tenant.as_str(), user],
+        |row| row.get(0),
+    )
+}
+
 pub(super) fn set_reenrolment(
     tx: &Tx<'_>,
     tenant: &TenantId,

@@ -34,6 +34,8 @@ struct Components {
     images: &'static str,
     /// `running` if a write was kept within the last seconds, else `full`, `failing` or `stuck`.
     storage: &'static str,
+    /// `running` or `down` where REDIS_REQUIRED is true, else `unused`.
+    redis: &'static str,
     /// `running`, or `failing` since the last message could not leave.
     mail: &'static str,
     /// `running`, or `unavailable` while no models are loaded.
@@ -118,6 +120,7 @@ fn components(app: &App, asked: &Asked) -> Components {
         database: word(asked.answer.is_some(), "down"),
         images: word(asked.images, "down"),
         storage: asked.storage.word("running"),
+        redis: asked.redis_word("running"),
         mail: word(parts.mail, "failing"),
         face_engine: word(parts.faces, "unavailable"),
         background: word(parts.background, "failing"),

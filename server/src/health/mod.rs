@@ -5,6 +5,7 @@ mod images;
 mod metrics;
 mod parts;
 mod ready;
+mod redis;
 mod storage;
 
 use axum::extract::State;
@@ -20,6 +21,7 @@ use crate::http::Json;
 use crate::log::HeadFile;
 
 pub use images::ImageStoreHealth;
+pub use redis::RedisHealth;
 pub use storage::StorageHealth;
 
 /// `GET /health`, `GET /health/full` and `GET /ready`, below any prefix.

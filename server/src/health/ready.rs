@@ -8,9 +8,9 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::images;
 use super::parts::{Parts, Work, clock_is_behind};
 use super::storage::{self, Storage};
+use super::{images, redis};
 use crate::app::App;
 use crate::db::{DbError, Tx};
 use crate::http::Json;
@@ -24,7 +24,7 @@ const DATABASE_TIMEOUT: Duration = Duration::from_secs(3);
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Readiness {
     /// `ok`; `degraded` if something that can be done without does not work; `down`, and then the status is 503, if
-    /// nothing can be read or nothing can be stored.
+    /// nothing can be read, nothing can be stored, or a Redis is required that does not answer.
     status: &'static str,
     /// The database answers: `ok` or `down`.
     database: &'static str,
@@ -33,6 +33,8 @@ pub(super) struct Readiness {
     /// `ok` if a write was kept within the last seconds; `full` if there is no room, the disk fails or nothing may be
     /// written; `failing` if it failed otherwise; `stuck` if the writer does not answer.
     storage: &'static str,
+    /// `ok` or `down` where REDIS_REQUIRED is true, else `unused`: nothing is kept in a Redis.
+    redis: &'static str,
     /// `ok`, or `failing` since the last message could not leave. It waits and is tried again.
     mail: &'static str,
     /// `ok`, or `unavailable` while no models are loaded: then faces are not compared, and records say so.
@@ -67,6 +69,8 @@ pub(super) struct Asked {
     pub(super) answer: Option<Answer>,
     pub(super) storage: Storage,
     pub(super) images: bool,
+    /// Whether the Redis answers, if one is required.
+    pub(super) redis: Option<bool>,
     pub(super) parts: Parts,
     pub(super) work: Work,
     pub(super) clock_is_behind: bool,
@@ -75,15 +79,25 @@ pub(super) struct Asked {
 impl Asked {
     /// Asks the database, its writer and the store of images.
     pub(super) async fn now(app: &App) -> Self {
-        let (answer, storage, images) = tokio::join!(ask(app), storage::look(app), images::works(app));
+        let (answer, storage, images, redis) =
+            tokio::join!(ask(app), storage::look(app), images::works(app), redis::works(app));
         let work = Work::of(app, answer.as_ref());
         let clock_is_behind = clock_is_behind(app, answer.as_ref());
-        Self { answer, storage, images, parts: Parts::of(app), work, clock_is_behind }
+        Self { answer, storage, images, redis, parts: Parts::of(app), work, clock_is_behind }
     }
 
-    /// Whether requests can be served: read, and stored.
+    /// Whether requests can be served: read, and stored, with whatever the settings require.
     pub(super) fn can_serve(&self) -> bool {
-        self.answer.is_some() && self.storage == Storage::Writable
+        self.answer.is_some() && self.storage == Storage::Writable && self.redis != Some(false)
+    }
+
+    /// How the Redis stands, with this word for one that works.
+    pub(super) fn redis_word(&self, good: &'static str) -> &'static str {
+        match self.redis {
+            None => "unused",
+            Some(true) => good,
+            Some(false) => "down",
+        }
     }
 
     /// Whether everything works that somebody relies on.
@@ -137,6 +151,7 @@ pub(super) async fn ready(State(app): State<App>) -> Response {
         database: word(asked.answer.is_some(), "down"),
         images: word(asked.images, "down"),
         storage: asked.storage.word("ok"),
+        redis: asked.redis_word("ok"),
         mail: word(parts.mail, "failing"),
         face_engine: word(parts.faces, "unavailable"),
         jobs: asked.work.word(),

@@ -44,42 +44,59 @@ impl Storage {
     }
 }
 
-/// The last answer, and when it came. Lives in the `App`.
-#[derive(Debug, Default)]
-pub struct StorageHealth(Mutex<Option<(i64, Storage)>>);
+/// The last answer, when it came, and how often the storage had failed by then.
+#[derive(Debug, Clone, Copy)]
+struct Last {
+    at_ms: i64,
+    storage: Storage,
+    failures: u64,
+}
 
-/// How the storage stands now.
+/// The last answer. Lives in the `App`.
+#[derive(Debug, Default)]
+pub struct StorageHealth(Mutex<Option<Last>>);
+
+/// How the storage stands now. After trouble only a write as large as any says that it is over: as long as some find room
+/// and others do not, it would be over and there again from one question to the next.
 pub(super) async fn look(app: &App) -> Storage {
-    let Some(kept) = app.slice::<StorageHealth>() else { return probe(app).await };
+    let Some(kept) = app.slice::<StorageHealth>() else { return probe(app, false, None).await };
     // Whoever asks while somebody tries waits for that answer, and does not try, too.
     let mut last = kept.0.lock().await;
     let now_ms = app.now_ms();
-    if let Some((at_ms, storage)) = *last {
-        let (holds_ms, contradicted) = match storage {
-            Storage::Writable => (GOOD_HOLDS_MS, app.db.storage_fails()),
+    let failed_since = |last: &Last| app.db.storage_failures() > last.failures;
+    if let Some(known) = last.as_ref() {
+        let (holds_ms, contradicted) = match known.storage {
+            Storage::Writable => (GOOD_HOLDS_MS, failed_since(known)),
             _ => (BAD_HOLDS_MS, false),
         };
-        if (at_ms..at_ms + holds_ms).contains(&now_ms) && !contradicted {
-            return storage;
+        if (known.at_ms..known.at_ms + holds_ms).contains(&now_ms) && !contradicted {
+            return known.storage;
         }
     }
-    let storage = probe(app).await;
-    *last = Some((app.now_ms(), storage));
+    let trouble = last.as_ref().is_some_and(|known| known.storage != Storage::Writable || failed_since(known));
+    let storage = probe(app, trouble, last.map(|known| known.storage)).await;
+    *last = Some(Last { at_ms: app.now_ms(), storage, failures: app.db.storage_failures() });
     storage
 }
 
-async fn probe(app: &App) -> Storage {
-    let mut filler = vec![0; limits::STORAGE_PROBE_BYTES / 2];
+async fn probe(app: &App, trouble: bool, last: Option<Storage>) -> Storage {
+    let size_bytes = if trouble { limits::STORAGE_PROBE_AFTER_TROUBLE_BYTES } else { limits::STORAGE_PROBE_BYTES };
+    let mut filler = vec![0; size_bytes / 2];
     app.entropy.fill(&mut filler);
     let filler = HEXLOWER.encode(&filler);
+    let failures = app.db.storage_failures();
     let tried = app.db.write(move |tx| jobs::try_to_store(tx, &filler));
     match tokio::time::timeout(TIMEOUT, tried).await {
         Ok(Ok::<(), DbError>(())) => Storage::Writable,
-        // So many wait that nobody was asked: that is no failure of the storage, and they are told.
-        Ok(Err(DbError::Busy(_))) if !app.db.storage_fails() => Storage::Writable,
+        // So many wait that nobody was asked: that is no failure of the storage, they are told, and nothing is known anew.
+        Ok(Err(DbError::Busy(_))) if app.db.storage_failures() == failures => last.unwrap_or(Storage::Writable),
         Ok(Err(error)) => {
             tracing::warn!(%error, "Nothing can be stored");
-            if matches!(error, DbError::Full(_)) || app.db.storage_fails() { Storage::Full } else { Storage::Failing }
+            match error {
+                DbError::Full(_) => Storage::Full,
+                _ if app.db.storage_failures() > failures => Storage::Full,
+                _ => Storage::Failing,
+            }
         }
         Err(_) => {
             tracing::warn!("The writer of the database does not answer");

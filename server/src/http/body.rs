@@ -118,11 +118,21 @@ impl HttpBody for Timed {
 }
 
 /// A reply's body. When it is dropped the connection is idle.
+///
+/// It does not say that its last bytes were its last ones: hyper would drop it then, with all of them still in its buffer.
+/// So it asks once more, and does that when less than `HEAD_BYTES_MAX` of them are left to write.
 pub(super) struct Reply {
-    pub(super) inner: Body,
-    pub(super) activity: Arc<Activity>,
+    inner: Body,
+    begun: bool,
+    activity: Arc<Activity>,
     /// The memory that it takes until the client has it.
-    pub(super) _held: Option<Held<Holder>>,
+    _held: Option<Held<Holder>>,
+}
+
+impl Reply {
+    pub(super) fn new(inner: Body, activity: Arc<Activity>, held: Option<Held<Holder>>) -> Self {
+        Self { inner, begun: false, activity, _held: held }
+    }
 }
 
 impl HttpBody for Reply {
@@ -130,11 +140,12 @@ impl HttpBody for Reply {
     type Error = axum::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        self.begun = true;
         Pin::new(&mut self.inner).poll_frame(cx)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        !self.begun && self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 use super::content::is_json;
 use super::gate::RequestId;
 use crate::error::AppError;
+use crate::limits::JSON_DEPTH_MAX;
 
 /// A JSON body, in or out.
 #[derive(Debug, Clone, Copy)]
@@ -23,10 +24,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = AppError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, AppError> {
-        match axum::Json::from_request(request, state).await {
-            Ok(axum::Json(value)) => Ok(Self(value)),
-            Err(rejection) => Err(json_error(&rejection)),
+        if !is_json(request.headers()) {
+            return Err(no_json());
         }
+        parse(&whole(request, state).await?).map(Self)
     }
 }
 
@@ -40,21 +41,49 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for OptionalJson<T> {
     async fn from_request(request: Request, state: &S) -> Result<Self, AppError> {
         // Who says nothing of a body that may be missing can mean nothing else by it.
         let is_json = is_json(request.headers()) || !request.headers().contains_key(header::CONTENT_TYPE);
-        let body = Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => too_large(),
-            status => AppError::new(status, "BAD_REQUEST", rejection.body_text()),
-        })?;
+        let body = whole(request, state).await?;
         if body.trim_ascii().is_empty() {
             return Ok(Self(None));
         }
         if !is_json {
             return Err(no_json());
         }
-        match axum::Json::<T>::from_bytes(&body) {
-            Ok(axum::Json(value)) => Ok(Self(Some(value))),
-            Err(rejection) => Err(json_error(&rejection)),
+        parse(&body).map(|value| Self(Some(value)))
+    }
+}
+
+async fn whole<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, AppError> {
+    Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => too_large(),
+        status => AppError::new(status, "BAD_REQUEST", rejection.body_text()),
+    })
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, AppError> {
+    if is_too_deep(body) {
+        let text = format!("the lists and objects of a body stand in each other {JSON_DEPTH_MAX} deep at most");
+        return Err(AppError::new(StatusCode::BAD_REQUEST, "JSON_TOO_DEEP", text));
+    }
+    axum::Json::from_bytes(body).map(|axum::Json(value)| value).map_err(|rejection| json_error(&rejection))
+}
+
+/// Looked at before anything is parsed: fields that nobody knows may stand as deep, and parsers differ in what they bear.
+fn is_too_deep(body: &[u8]) -> bool {
+    let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
+    for byte in body {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'[' | b'{' if !quoted => depth += 1,
+            b']' | b'}' if !quoted => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > JSON_DEPTH_MAX {
+            return true;
         }
     }
+    false
 }
 
 impl<T: Serialize> IntoResponse for Json<T> {
@@ -213,6 +242,16 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_stands_in_each_other_is_deep() {
+        let nested = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
+        assert!(!is_too_deep(nested(JSON_DEPTH_MAX).as_bytes()));
+        assert!(is_too_deep(nested(JSON_DEPTH_MAX + 1).as_bytes()));
+        assert!(is_too_deep("{\"a\":".repeat(JSON_DEPTH_MAX + 1).as_bytes()));
+        assert!(!is_too_deep(format!("[{}]", "[],".repeat(1_000)).as_bytes()));
+        assert!(!is_too_deep(format!("[\"{}\\\"{}\"]", "[".repeat(99), "{".repeat(99)).as_bytes()));
+    }
 
     #[test]
     fn what_a_client_sent_is_not_told_back_and_names_are() {

@@ -71,7 +71,7 @@ impl Gate {
             router,
             security: Security::new(&app.config),
             networks: app.slice::<ClientNetworks>().cloned().unwrap_or_default(),
-            memory: Memory::new(&app.config),
+            memory: Memory::new(&app.config, app.connection_limits.memory),
             in_flight: InFlight::default(),
             in_flight_max: app.connection_limits.requests_in_flight_max,
             request_ids: AtomicU64::new(app.draw()),
@@ -114,7 +114,7 @@ impl Gate {
         if let Some(uri) = log {
             log_answered(&id, &method, &uri, &facts, status, took);
         }
-        response.map(|inner| Reply { inner, activity, _held: held })
+        response.map(|inner| Reply::new(inner, activity, held))
     }
 
     async fn call(

@@ -7,7 +7,7 @@ use super::facts::RequestFacts;
 use super::holder::Holder;
 use crate::app::App;
 use crate::config::Config;
-use crate::limits::budgets;
+use crate::limits::MemoryLimits;
 use crate::shares::{Held, Ledger, UsedUp};
 
 /// What a form may have beside its two images.
@@ -17,7 +17,7 @@ const FORM_BYTES: u64 = 64 * 1024;
 pub(super) struct Memory {
     bodies: Ledger<Holder>,
     replies: Ledger<Holder>,
-    body_bytes_max: u64,
+    limits: MemoryLimits,
 }
 
 /// How large a reply is whose body does not say: an extension of replies that are compressed on their way out.
@@ -26,33 +26,30 @@ pub struct ReplyBytes(pub usize);
 
 impl Memory {
     /// Where the settings allow larger images, a person may send two of them all the same.
-    pub(super) fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &Config, mut limits: MemoryLimits) -> Self {
         let two_images = 2 * config.image_bytes_max() as u64 + FORM_BYTES;
-        Self {
-            bodies: Ledger::new(budgets::BODY_BYTES.max),
-            replies: Ledger::new(budgets::REPLY_BYTES.max),
-            body_bytes_max: budgets::BODY_BYTES_PER_PERSON.max.max(two_images),
-        }
+        limits.bodies_per_person = limits.bodies_per_person.max(two_images);
+        Self { bodies: Ledger::new(limits.bodies), replies: Ledger::new(limits.replies), limits }
     }
 
     /// The meter of one request's body.
     pub(super) fn body(&self, app: &App, client: ClientIp, facts: &RequestFacts) -> BodyMeter {
         let per_address = match client.is_campus(app) {
-            true => budgets::BODY_BYTES_PER_CAMPUS.max,
-            false => budgets::BODY_BYTES_PER_ADDRESS.max,
+            true => self.limits.bodies_per_campus,
+            false => self.limits.bodies_per_address,
         };
         BodyMeter(Arc::new(Metered {
             bodies: self.bodies.clone(),
             facts: facts.clone(),
             address: (Holder::Address(client.key()), per_address),
-            per_person: self.body_bytes_max,
+            per_person: self.limits.bodies_per_person,
             held: Mutex::new(None),
         }))
     }
 
     /// An entry for a reply's bytes.
     pub(super) fn reply(&self, holder: Holder, bytes: u64) -> Result<Held<Holder>, UsedUp> {
-        let mut held = self.replies.open(holder, budgets::REPLY_BYTES_PER_HOLDER.max);
+        let mut held = self.replies.open(holder, self.limits.replies_per_holder);
         held.more(bytes)?;
         Ok(held)
     }

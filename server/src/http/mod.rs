@@ -36,7 +36,7 @@ pub use extract::{Binary, Json, OptionalJson, Path, Query};
 pub use facts::{RequestFacts, note_route};
 pub use form::JsonOrForm;
 pub use gate::RequestId;
-pub use holder::Holder;
+pub use holder::{Holder, Shares};
 pub use meter::{BodyMeter, ReplyBytes};
 pub use multipart::{Form, field_bytes};
 pub use open_files::connections_within;

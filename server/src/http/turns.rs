@@ -9,7 +9,7 @@ use super::holder::Holder;
 use super::in_flight::InFlight;
 use crate::app::App;
 use crate::error::{AppError, AppResult, jittered_retry_after};
-use crate::limits::{self, budgets};
+use crate::limits::budgets;
 use crate::shares::{Lines, Place};
 
 /// The lines. Lives in the `App`.
@@ -40,13 +40,14 @@ impl Turns {
         let lines = match holder {
             Holder::Person(_) => &turns.people,
             Holder::Address(address) if ClientIp(address).is_campus(app) => return Ok(None),
+            Holder::Server => return Ok(None),
             Holder::Address(_) => &turns.addresses,
         };
         if let Some(place) = lines.try_enter(holder) {
             return Ok(Some(place));
         }
         let _paused = parts.extensions.get::<InFlight>().map(InFlight::paused);
-        match tokio::time::timeout(limits::TURN_WAIT, lines.enter(holder)).await {
+        match tokio::time::timeout(app.connection_limits.turn_wait, lines.enter(holder)).await {
             Ok(place) => place.map(Some).map_err(AppError::internal),
             Err(_) => {
                 let sentence = "too many of your requests are being worked on; wait for their answers";

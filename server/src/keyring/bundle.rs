@@ -10,6 +10,7 @@ use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::next_name;
 use crate::app::StartError;
 use crate::blobs::crypt::{Context, MasterKey, Purpose};
 use crate::clock::Entropy;
@@ -52,6 +53,12 @@ impl Bundle {
         keys::check_folder(dir).map_err(|error| StartError::Other(error.to_string()))?;
         let mut found = BTreeMap::new();
         for key in KeyFile::ALL {
+            let next = dir.join(next_name(key));
+            if next.exists() {
+                // A copy without it would open only half of what is sealed.
+                let text = format!("{} waits for the end of `muster keys rotate {}`", next.display(), key.name());
+                return Err(StartError::Other(text));
+            }
             let path = dir.join(key.file_name());
             match fs::read(&path) {
                 Ok(bytes) => drop(found.insert(key.file_name().to_owned(), Zeroizing::new(bytes))),

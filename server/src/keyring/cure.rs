@@ -63,8 +63,13 @@ pub(super) fn sentence(key: KeyFile, what: &str, mark: &Mark) -> String {
     let otherwise = match key {
         KeyFile::Mfa => ", or name it in MFA_PREVIOUS_ENCRYPTION_KEYS; if it is lost, `muster admin reset-mfa` lets the accounts enrol again".to_owned(),
         KeyFile::Server | KeyFile::Master => "; nothing takes its place: see docs/recovery.md".to_owned(),
+        KeyFile::Token => format!(
+            ", or name it in JWT_PREVIOUS_SECRETS if JWT_SECRET was changed on purpose; if it is lost for good, `muster \
+             keys replace token` lets another one take its place: {}",
+            what_ends(key)
+        ),
         _ => format!(
-            "; if it is lost for good, `muster keys replace {}` makes another one: {}",
+            "; if it is lost for good, `muster keys replace {}` lets another one take its place: {}",
             key.name(),
             what_ends(key)
         ),

@@ -44,11 +44,10 @@ pub struct Found {
 }
 
 impl Found {
-    /// Whether a server may go on with this key where the database knows `mark`. A setting that somebody changed on
-    /// purpose takes the place of a key under which nothing is sealed; a file never does.
+    /// Whether a server may go on with this key where the database knows `mark`: it is that one, or the settings name that
+    /// one as the key before it.
     pub fn follows(&self, mark: &Mark) -> bool {
-        let replaces = self.is_setting && self.place != MASTER_KEY && self.place != MFA_KEY;
-        self.id == mark.id || self.previous.contains(&mark.id) || replaces
+        self.id == mark.id || self.previous.contains(&mark.id)
     }
 }
 
@@ -143,13 +142,31 @@ pub(super) fn master_id(key: &MasterKey) -> String {
     HEXLOWER.encode(&key.id())
 }
 
+/// The key under which rows are sealed, and those that the settings name as the ones before it.
+pub(super) fn sealing(config: &Config, key: KeyFile) -> Result<Vec<MasterKey>, String> {
+    let of_file = || MasterKey::load(&config.data.keys_dir().join(key.file_name()));
+    let in_words = |error: &dyn std::fmt::Display| error.to_string();
+    let (current, previous) = match key {
+        KeyFile::Mfa => {
+            let current = config.mfa.encryption_key().map_err(|error| in_words(&error))?;
+            let previous = config.mfa.previous_encryption_keys().map_err(|error| in_words(&error))?;
+            (current.map(|key| MasterKey::new(*key)), previous)
+        }
+        _ => {
+            let given = config.master_key.as_ref().map(|secret| MasterKey::from_base64(secret.reveal(), MASTER_KEY));
+            (given.transpose().map_err(|error| in_words(&error))?, Vec::new())
+        }
+    };
+    let current = match current {
+        Some(key) => Some(key),
+        None => of_file().map_err(|error| in_words(&error))?,
+    };
+    Ok(current.into_iter().chain(previous.into_iter().map(|key| MasterKey::new(*key))).collect())
+}
+
 /// The id of the master key that wrapped a row: the present one if it opens the row, else one that nobody knows.
 pub(super) fn wrapped_by(config: &Config, wrapped: &Wrapped) -> String {
-    let path = config.data.keys_dir().join(KeyFile::Master.file_name());
-    let master = match &config.master_key {
-        Some(secret) => MasterKey::from_base64(secret.reveal(), MASTER_KEY).ok(),
-        None => MasterKey::load(&path).ok().flatten(),
-    };
+    let master = sealing(config, KeyFile::Master).ok().and_then(|keys| keys.into_iter().next());
     let opens = |master: &MasterKey| master.unwrap_key(&wrapped.tenant, &wrapped.subject, &wrapped.bytes).is_ok();
     master.filter(opens).map_or("of an earlier release, not noted".to_owned(), |master| master_id(&master))
 }

@@ -44,12 +44,41 @@ pub(super) fn set_mark(tx: &Tx<'_>, key: KeyFile, mark: &Mark) -> Result<(), DbE
     )
 }
 
+/// The id of the key that is to take the place of this one, while its rotation is under way.
+pub(super) fn next_mark(tx: &Tx<'_>, key: KeyFile) -> Result<Option<String>, DbError> {
+    tx.query_one(
+        "SELECT key_id
+         FROM key_marks
+         WHERE name = ?1",
+        params![&next_name(key)],
+        |row| row.get(0),
+    )
+}
+
+/// Notes that a rotation begins: from now on no server starts until it has ended.
+pub(super) fn set_next_mark(tx: &Tx<'_>, key: KeyFile, id: &str, now_ms: i64) -> Result<(), DbError> {
+    tx.send(
+        "INSERT INTO key_marks (name, key_id, by_setting, since)
+         VALUES (?1, ?2, 0, ?3)",
+        params![&next_name(key), id, now_ms],
+    )
+}
+
+pub(super) fn delete_next_mark(tx: &Tx<'_>, key: KeyFile) -> Result<(), DbError> {
+    tx.send("DELETE FROM key_marks WHERE name = ?1", params![&next_name(key)])
+}
+
+fn next_name(key: KeyFile) -> String {
+    format!("{}.next", key.name())
+}
+
 /// Lets the database expect nothing of a key: the next start notes another one.
 ///
 /// # Errors
 /// When the database fails.
 pub fn forget(tx: &Tx<'_>, key: KeyFile) -> Result<(), DbError> {
-    tx.send("DELETE FROM key_marks WHERE name = ?1", params![key.name()])
+    tx.send("DELETE FROM key_marks WHERE name = ?1", params![key.name()])?;
+    delete_next_mark(tx, key)
 }
 
 /// The key that signed the server's own entries, by a session that it planned or a verdict.

@@ -35,6 +35,13 @@ pub const READERS_SET_MAX: usize = 64;
 
 /// The file of log heads is at most this long behind the log.
 pub const HEAD_FILE_EVERY: Duration = Duration::from_millis(500);
+/// How often a command that needs every server stopped asks whether they are.
+pub const OTHERS_ASKED_TIMES: u32 = 10;
+/// The time between two of these questions.
+pub const OTHERS_ASKED_EVERY: Duration = Duration::from_millis(100);
+/// A file of heads that is further behind its log than this, in milliseconds, was not written by the server that wrote the
+/// log: it is an old one.
+pub const HEAD_FILE_LATE_MS_MAX: i64 = 60 * 1000;
 /// `/health` tells of a loss for this long, in milliseconds: 30 days, as long as phones keep what makes it good.
 pub const LOSS_SHOWN_MS: i64 = 30 * 24 * 60 * 60 * 1000;
 /// Reader connections of this machine.
@@ -75,6 +82,9 @@ pub const STATEMENTS_IN_FLIGHT_MAX: usize = 64;
 
 /// Bytes of the row with which `/ready` tries whether anything can be stored; gone in the same transaction.
 pub const STORAGE_PROBE_BYTES: usize = 32 * 1024;
+/// The same after something could not be stored: more than the largest request with all that is kept of it, so that what
+/// found no room is not told to come back because less would.
+pub const STORAGE_PROBE_AFTER_TROUBLE_BYTES: usize = 4 * 1024 * 1024;
 
 /// What a connection may take.
 #[derive(Debug, Clone, Copy)]
@@ -95,6 +105,27 @@ pub struct ConnectionLimits {
     pub connections_per_address_max: usize,
     /// Requests that may be worked on at once; one that waits for its body is not.
     pub requests_in_flight_max: usize,
+    /// How long a request waits for those of the same person or address before it.
+    pub turn_wait: Duration,
+    /// What bodies and replies may take.
+    pub memory: MemoryLimits,
+}
+
+/// Bytes of bodies and replies in memory.
+#[derive(Debug, Clone, Copy)]
+pub struct MemoryLimits {
+    /// Of all bodies.
+    pub bodies: u64,
+    /// Of those of one person.
+    pub bodies_per_person: u64,
+    /// Of those of one address, of who is not signed in.
+    pub bodies_per_address: u64,
+    /// Of those of one address of the campus.
+    pub bodies_per_campus: u64,
+    /// Of all replies.
+    pub replies: u64,
+    /// Of those to one person, or to one address.
+    pub replies_per_holder: u64,
 }
 
 /// The limits of a server: head within 10 s, body within 30 s, idle for 60 s at most, checks included.
@@ -107,6 +138,15 @@ pub const CONNECTION: ConnectionLimits = ConnectionLimits {
     connections_max: budgets::CONNECTIONS.count(),
     connections_per_address_max: budgets::CONNECTIONS_PER_ADDRESS.count(),
     requests_in_flight_max: budgets::REQUESTS_IN_FLIGHT.count(),
+    turn_wait: Duration::from_secs(10),
+    memory: MemoryLimits {
+        bodies: budgets::BODY_BYTES.max,
+        bodies_per_person: budgets::BODY_BYTES_PER_PERSON.max,
+        bodies_per_address: budgets::BODY_BYTES_PER_ADDRESS.max,
+        bodies_per_campus: budgets::BODY_BYTES_PER_CAMPUS.max,
+        replies: budgets::REPLY_BYTES.max,
+        replies_per_holder: budgets::REPLY_BYTES_PER_HOLDER.max,
+    },
 };
 /// A full server closes this part of its connections at once, one in so many, so that it does not look for one each time.
 pub const CONNECTIONS_CLOSED_PART: usize = 256;
@@ -114,8 +154,6 @@ pub const CONNECTIONS_CLOSED_PART: usize = 256;
 pub const CONNECTIONS_LEAVING_MAX: usize = 64;
 /// Refused sockets that are kept until their clients had a chance to read why.
 pub const REFUSED_KEPT_MAX: usize = 64;
-/// How long a request waits for those of the same person or address before it.
-pub const TURN_WAIT: Duration = Duration::from_secs(10);
 /// A graceful stop waits this long for requests that have begun.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(20);
 /// A graceful stop waits this long for everything, requests and jobs: less than the 30 s after which orchestrators kill.
@@ -134,6 +172,8 @@ pub const PATH_BYTES_MAX: usize = 2 * 1024;
 pub const QUERY_BYTES_MAX: usize = 8 * 1024;
 /// Bytes of a body, unless a route says otherwise.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
+/// Lists and objects of a JSON body that stand in each other.
+pub const JSON_DEPTH_MAX: usize = 32;
 /// Bytes of the name of a form's part, and of the file in it.
 pub const FORM_NAME_BYTES_MAX: usize = 256;
 /// Characters of an `X-Request-ID` that is taken over.

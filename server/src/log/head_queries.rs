@@ -4,7 +4,7 @@ use super::chain::{self, Link};
 use super::heads::{Head, Loss, LossSource};
 use crate::db::{DbError, Row, Tx};
 use crate::ids::TenantId;
-use crate::params;
+use crate::{limits, params};
 
 /// Tenants whose heads are read at once.
 const TENANTS_MAX: i64 = 100_000;
@@ -52,6 +52,32 @@ pub fn newest_received_ms(tx: &Tx<'_>) -> Result<Option<i64>, DbError> {
         |row| row.get::<Option<i64>>(0),
     )?;
     Ok(newest.flatten())
+}
+
+/// For how long, milliseconds, the log went on behind a row that a signed head proves: from the row after it to the newest
+/// one. `None` if no longer than a head is ever written late.
+///
+/// # Errors
+/// When the database fails.
+pub fn late_ms(tx: &Tx<'_>, tenant: &TenantId, log_index: i64) -> Result<Option<i64>, DbError> {
+    let at = |log_index: i64| {
+        tx.query_one(
+            "SELECT CAST(received_at AS BIGINT)
+             FROM change_log
+             WHERE tenant_id = ?1 AND log_index = ?2",
+            params![tenant.as_str(), log_index],
+            |row| row.get::<i64>(0),
+        )
+    };
+    let Some(head) = head_of(tx, tenant)? else { return Ok(None) };
+    Ok(late_between(at(log_index.saturating_add(1))?, at(head.log_index)?))
+}
+
+/// The time between the first row that a signed head does not cover and the newest one, Unix milliseconds both, if it is
+/// longer than a head is ever written late: then the head is an old one.
+pub fn late_between(first_ms: Option<i64>, newest_ms: Option<i64>) -> Option<i64> {
+    let late_ms = newest_ms?.saturating_sub(first_ms?);
+    (late_ms > limits::HEAD_FILE_LATE_MS_MAX).then_some(late_ms)
 }
 
 /// The head of one tenant's log; `None` before its first change.

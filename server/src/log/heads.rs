@@ -219,11 +219,23 @@ pub async fn witness(app: &App, tenant: &TenantId, proof: &LogHead) -> AppResult
 pub fn check_at_start(app: &App, key: &ServerKey, file: &HeadFile) -> Result<(), DbError> {
     fill_chains(&app.db, app.now_ms())?;
     match file.read(&key.public()) {
-        Ok(Some(proofs)) => {
+        Ok(Some(read)) => {
+            let proofs = read.proofs;
+            if !read.is_whole {
+                tracing::warn!(
+                    path = %file.path().display(),
+                    "The list of log heads is of an earlier release and not signed as a whole: whether it has all its lines, \
+                     only phones can tell. The next one is"
+                );
+            }
             let heads: Vec<Head> = app.db.read_blocking(queries::heads)?;
             for head in heads.iter().filter(|head| head.log_index > 0) {
                 // Whoever empties the list, or takes a line out of it, must not be better off than who removes the file.
-                if !proofs.iter().any(|(tenant, _)| *tenant == head.tenant) {
+                // A log that had just begun when the power went is not in it yet.
+                let tenant = head.tenant.clone();
+                let is_late =
+                    || app.db.read_blocking::<_, DbError, _>(move |tx: &Tx<'_>| queries::late_ms(tx, &tenant, 0));
+                if !proofs.iter().any(|(tenant, _)| *tenant == head.tenant) && is_late()?.is_some() {
                     tracing::warn!(
                         path = %file.path().display(),
                         tenant.id = %head.tenant,
@@ -259,6 +271,16 @@ pub fn check_at_start(app: &App, key: &ServerKey, file: &HeadFile) -> Result<(),
 
 fn check_head(app: &App, tenant: TenantId, proof: LogHead) -> Result<(), DbError> {
     let (now_ms, random) = (app.now_ms(), app.draw());
+    let (asked, proven_index) = (tenant.clone(), proof.log_index as i64);
+    let late_ms: Option<i64> = app.db.read_blocking(move |tx: &Tx<'_>| queries::late_ms(tx, &asked, proven_index))?;
+    if let Some(late_ms) = late_ms {
+        tracing::warn!(
+            tenant.id = %tenant,
+            proven_index,
+            late_ms,
+            "The file of log heads is an old one: whether this database lost anything since, only phones can tell"
+        );
+    }
     let begun: Option<Loss> = app.db.write_blocking(move |tx: &Tx<'_>| {
         begin_generation(tx, &tenant, &proof, LossSource::HeadFile, now_ms, random)
     })?;
@@ -306,8 +328,8 @@ fn fill_some(tx: &Tx<'_>, tenant: &TenantId, after: i64, before: [u8; 32]) -> Re
 /// Writes the file; what is read here is committed and flushed, so the file never says more than that.
 fn write_file(db: &Db, key: &ServerKey, file: &HeadFile) -> Result<(), DbError> {
     let heads: Vec<Head> = db.read_blocking(queries::heads)?;
-    let signed = heads.iter().map(|head| (head.tenant.clone(), head.sign(key))).collect();
-    if let Err(error) = file.write(signed) {
+    let signed: Vec<_> = heads.iter().map(|head| (head.tenant.clone(), head.sign(key))).collect();
+    if let Err(error) = file.write(key, &signed) {
         tracing::error!(%error, path = %file.path().display(), "The file of log heads could not be written");
     }
     Ok(())

@@ -32,6 +32,8 @@ pub struct Appended {
     pub log_index: i64,
     /// When the server had it, Unix milliseconds.
     pub received_at_ms: i64,
+    /// Bytes of the change.
+    pub size_bytes: usize,
 }
 
 impl Appended {
@@ -77,7 +79,14 @@ pub fn append(
     for (number, channel) in (taken.first_number..).zip(channels) {
         queries::insert_channel_entry(tx, channel.key(tenant), number, log_index)?;
     }
-    Ok(Appended { tenant: tenant.clone(), name: name.clone(), valid: valid.clone(), log_index, received_at_ms })
+    Ok(Appended {
+        tenant: tenant.clone(),
+        name: name.clone(),
+        valid: valid.clone(),
+        log_index,
+        received_at_ms,
+        size_bytes: signed.bytes.len(),
+    })
 }
 
 /// Puts changes that are in the log already into one more channel, after everything that it holds.

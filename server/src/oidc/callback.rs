@@ -9,6 +9,7 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::arrive::{self, Arrived};
+use super::fetch::Asking;
 use super::flow::{self, Flow};
 use super::providers::Provider;
 use super::refusal::Refusal;
@@ -88,7 +89,7 @@ pub(super) async fn callback(
         refusal.log(&app, &provider.name, &request);
         refusal.error
     })?;
-    let result = match finish(&app, provider, &flow, returned, &request).await {
+    let result = match finish(&app, provider, &flow, returned, (client, &request)).await {
         Ok(response) => rates::forget(&app, &tries).await.map(|()| response),
         Err(refusal) => refused(&app, provider, &flow, refusal, &request).await,
     };
@@ -130,14 +131,15 @@ async fn finish(
     provider: &Provider,
     flow: &Flow,
     returned: Returned,
-    request: &RequestId,
+    (client, request): (ClientIp, &RequestId),
 ) -> Result<Response, Refusal> {
     if returned.error.is_some() {
         return Err(Refusal::denied());
     }
     let code = returned.code.filter(|code| (1..=limits::CODE_BYTES_MAX).contains(&code.len()));
     let code = code.ok_or(Refusal::token("no_code"))?;
-    let proven = verify::identity(provider, flow, code, returned.iss.as_deref(), state::times(app)).await?;
+    let asking = (state::times(app), Asking::of(app, client));
+    let proven = verify::identity(provider, flow, code, returned.iss.as_deref(), asking).await?;
     let arrived = match &flow.link {
         Some(to) => arrive::linked(app, provider, to, proven, request).await?,
         None => arrive::signed_in(app, provider, flow, proven, request).await?,

@@ -1,7 +1,6 @@
 //! HTTP to a provider: one request on one connection, bounded in time and in bytes. A redirect is an answer like any
 //! other and is never followed, and no proxy of the environment is asked.
 
-use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,22 +9,48 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use openidconnect::http::{HeaderValue, Request, Response, Uri, header, uri::Scheme};
 use openidconnect::url::{Host, Url};
-use openidconnect::{AsyncHttpClient, HttpRequest, HttpResponse};
+use openidconnect::{HttpRequest, HttpResponse};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
 use super::limits;
-use crate::app::StartError;
+use crate::app::{App, StartError};
+use crate::http::{ClientIp, Holder, Shares};
+use crate::limits::budgets;
+use crate::shares::Lines;
 
 /// Talks to one provider.
 pub(super) struct Fetcher {
     tls: Option<TlsConnector>,
-    places: Semaphore,
+    places: Lines<Holder>,
+}
+
+/// For whom a provider is asked, and how many answers of it they may wait for at once.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asking {
+    holder: Holder,
+    own_max: usize,
+}
+
+const SHARES: Shares = Shares {
+    all: budgets::PROVIDER_QUESTIONS.count(),
+    person: budgets::PROVIDER_QUESTIONS_PER_ADDRESS.count(),
+    address: budgets::PROVIDER_QUESTIONS_PER_ADDRESS.count(),
+};
+
+impl Asking {
+    /// What everybody needs to know of a provider.
+    pub(super) const FOR_ALL: Self = Self { holder: Holder::Server, own_max: SHARES.all };
+
+    /// Somebody whose browser came back.
+    pub(super) fn of(app: &App, client: ClientIp) -> Self {
+        let holder = Holder::Address(client.key());
+        Self { holder, own_max: SHARES.of(app, holder) }
+    }
 }
 
 /// Why there is no answer. Holds nothing of what was sent.
@@ -85,31 +110,23 @@ pub(super) fn tls() -> Result<TlsConnector, StartError> {
     Ok(TlsConnector::from(Arc::new(config.with_root_certificates(roots).with_no_client_auth())))
 }
 
-impl<'c> AsyncHttpClient<'c> for Fetcher {
-    type Error = FetchError;
-    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, FetchError>> + Send + 'c>>;
-
-    fn call(&'c self, request: HttpRequest) -> Self::Future {
-        Box::pin(self.fetch(request))
-    }
-}
-
 impl Fetcher {
     /// Without `tls` it talks to this machine only.
     pub(super) fn new(tls: Option<TlsConnector>) -> Self {
-        Self { tls, places: Semaphore::new(limits::FETCHES_AT_ONCE) }
+        Self { tls, places: Lines::new(SHARES.all, SHARES.all) }
     }
 
     /// Asks for a document.
     pub(super) async fn get(&self, url: &Url) -> Result<HttpResponse, FetchError> {
         let request = Request::get(url.as_str()).header(header::ACCEPT, "application/json").body(Vec::new());
-        self.fetch(request.map_err(FetchError::connection)?).await
+        self.fetch(request.map_err(FetchError::connection)?, Asking::FOR_ALL).await
     }
 
-    /// Sends one request and reads its answer.
-    pub(super) async fn fetch(&self, request: HttpRequest) -> Result<HttpResponse, FetchError> {
+    /// Sends one request and reads its answer. Who has asked for many waits behind themselves.
+    pub(super) async fn fetch(&self, request: HttpRequest, asking: Asking) -> Result<HttpResponse, FetchError> {
         let answered = tokio::time::timeout(limits::FETCH_TIMEOUT, async {
-            let _place = self.places.acquire().await.map_err(FetchError::connection)?;
+            let place = self.places.enter_within(asking.holder, asking.own_max).await;
+            let _place = place.map_err(FetchError::connection)?;
             self.connect_and_send(request).await
         });
         answered.await.map_err(|_elapsed| FetchError::TimedOut)?

@@ -6,8 +6,6 @@ use std::time::Duration;
 pub(super) const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of one answer.
 pub(super) const FETCH_BYTES_MAX: usize = 256 * 1024;
-/// Requests to one provider at once; the others wait within their `FETCH_TIMEOUT`.
-pub(super) const FETCHES_AT_ONCE: usize = 32;
 /// An unknown key makes us ask a provider for its keys again, but not sooner than this after the last time.
 pub(super) const KEYS_REFETCH_MS: i64 = 60_000;
 /// After a fetch that failed, nothing is asked for this long.

@@ -17,7 +17,7 @@ use openidconnect::{
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use super::fetch::{FetchError, Fetcher};
+use super::fetch::{Asking, FetchError, Fetcher};
 
 /// The claims that are asked for. What stands here twice is refused, as the library does.
 #[derive(Deserialize, Serialize)]
@@ -93,15 +93,16 @@ pub(super) struct Signed {
 /// Asks a provider for a token.
 pub(super) struct AsksForToken<'a> {
     fetcher: &'a Fetcher,
+    asking: Asking,
     signed: OnceLock<Signed>,
 }
 
 /// Asks a provider for more about somebody.
-pub(super) struct AsksForUserinfo<'a>(pub(super) &'a Fetcher);
+pub(super) struct AsksForUserinfo<'a>(pub(super) &'a Fetcher, pub(super) Asking);
 
 impl<'a> AsksForToken<'a> {
-    pub(super) fn new(fetcher: &'a Fetcher) -> Self {
-        Self { fetcher, signed: OnceLock::new() }
+    pub(super) fn new(fetcher: &'a Fetcher, asking: Asking) -> Self {
+        Self { fetcher, asking, signed: OnceLock::new() }
     }
 
     /// What the token's signature is over, once it came.
@@ -117,7 +118,7 @@ impl<'c> AsyncHttpClient<'c> for AsksForToken<'_> {
     type Future = Fetched<'c>;
 
     fn call(&'c self, request: HttpRequest) -> Fetched<'c> {
-        Box::pin(async move { Ok(token_answer(self.fetcher.fetch(request).await?, &self.signed)) })
+        Box::pin(async move { Ok(token_answer(self.fetcher.fetch(request, self.asking).await?, &self.signed)) })
     }
 }
 
@@ -126,7 +127,7 @@ impl<'c> AsyncHttpClient<'c> for AsksForUserinfo<'_> {
     type Future = Fetched<'c>;
 
     fn call(&'c self, request: HttpRequest) -> Fetched<'c> {
-        Box::pin(async move { Ok(userinfo(self.0.fetch(request).await?)) })
+        Box::pin(async move { Ok(userinfo(self.0.fetch(request, self.1).await?)) })
     }
 }
 

@@ -18,7 +18,7 @@ use openidconnect::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::fetch::FetchError;
+use super::fetch::{Asking, FetchError};
 use super::flow::Flow;
 use super::jwks::{self, Keys, Metadata, ProviderError};
 use super::limits;
@@ -118,14 +118,14 @@ pub(super) async fn identity(
     flow: &Flow,
     code: String,
     named_issuer: Option<&str>,
-    times: Times,
+    (times, asking): (Times, Asking),
 ) -> Result<Proven, Refusal> {
     let metadata = provider.metadata(times.now_ms, times.cache_ttl_ms).await?;
     check_named_issuer(&metadata, named_issuer)?;
     let keys = provider.keys(&metadata, times.now_ms, times.cache_ttl_ms, None).await?;
     let client = client(provider, &metadata, &keys)?;
     let request = client.exchange_code(AuthorizationCode::new(code)).set_pkce_verifier(flow.verifier());
-    let http = AsksForToken::new(&provider.http);
+    let http = AsksForToken::new(&provider.http, asking);
     let answer = request.request_async(&http).await.map_err(token_error)?;
     let token = answer.id_token().ok_or(Refusal::token("no_id_token"))?;
     let signed = http.signed().ok_or(Refusal::token("bad_token_answer"))?;
@@ -143,7 +143,7 @@ pub(super) async fn identity(
     };
     let mut proven = proven(provider, verified)?;
     if proven.email.is_none() && metadata.userinfo_url.is_some() {
-        add_userinfo(provider, &metadata, &client, &answer, verified, &mut proven).await?;
+        add_userinfo((provider, asking), &metadata, &client, (&answer, verified), &mut proven).await?;
     }
     Ok(proven)
 }
@@ -264,17 +264,16 @@ fn proven(provider: &Provider, claims: &Claims) -> Result<Proven, Refusal> {
 
 /// Some providers tell the address only when they are asked once more. What they say must be about the same subject.
 async fn add_userinfo(
-    provider: &Provider,
+    (provider, asking): (&Provider, Asking),
     metadata: &Metadata,
     client: &Client,
-    answer: &Answer,
-    claims: &Claims,
+    (answer, claims): (&Answer, &Claims),
     proven: &mut Proven,
 ) -> Result<(), Refusal> {
     let Some(url) = &metadata.userinfo_url else { return Ok(()) };
     let client = client.clone().set_user_info_url(url.clone());
     let request = client.user_info(answer.access_token().clone(), Some(claims.subject().clone()));
-    let http = AsksForUserinfo(&provider.http);
+    let http = AsksForUserinfo(&provider.http, asking);
     let info: Result<UserInfoClaims<EmptyAdditionalClaims, CoreGenderClaim>, _> = request.request_async(&http).await;
     let info = info.map_err(|_| Refusal::token("bad_userinfo"))?;
     proven.email = info.email().map(|email| email.to_string());

@@ -227,7 +227,7 @@ fn project(
             let is_fresh = by_server && matches!(row.valid.entry, Entry::Plan(_));
             match &row.name {
                 DocumentName::ClassSession { locator } if is_of_others && !is_fresh => {
-                    attendance::follow_session(tx, tenant, locator, row.received_at_ms)
+                    attendance::follow_session(tx, tenant, locator, row.received_at_ms).map(drop)
                 }
                 _ => Ok(()),
             }

@@ -131,7 +131,16 @@ pub fn verify(
 /// The heads beside the keys, and what is wrong with the file as a whole.
 fn read_file(key: &ServerKey, file: &HeadFile, heads: &[Head], report: &mut Report) -> Vec<(TenantId, LogHead)> {
     let proofs = match file.read(&key.public()) {
-        Ok(Some(proofs)) => proofs,
+        Ok(Some(read)) => {
+            if !read.is_whole {
+                report.notes.push(format!(
+                    "the list in {} is of an earlier release and not signed as a whole: whether a line was taken out of it \
+                     cannot be seen",
+                    file.path().display()
+                ));
+            }
+            read.proofs
+        }
         Ok(None) => {
             report.notes.push(format!("there is no {}: a lost tail cannot be seen", file.path().display()));
             return Vec::new();
@@ -223,6 +232,14 @@ fn check_proof(db: &Db, head: &Head, proof: Option<&LogHead>, report: &mut Repor
     } else if proof.log_index < last {
         let what = format!("the newest {} rows of {tenant} are not covered by the signed head", last - proof.log_index);
         report.notes.push(what);
+        let (asked, index) = (head.tenant.clone(), proof.log_index as i64);
+        let late_ms: Option<i64> = db.read_blocking(move |tx: &Tx<'_>| log::late_ms(tx, &asked, index))?;
+        if let Some(late_ms) = late_ms {
+            let seconds = late_ms / 1_000;
+            report.notes.push(format!(
+                "the signed head of {tenant} is an old one, put back perhaps: the log went on for {seconds} s without it"
+            ));
+        }
     }
     Ok(())
 }

@@ -97,6 +97,10 @@ pub(super) fn apply(
         courses::add_members(tx, tenant, members, now_ms)?;
         step(members.len() as u64);
     }
+    for (member, begins_at_ms) in &plan.begins {
+        courses::begin_at(tx, tenant, member, *begins_at_ms)?;
+        step(1);
+    }
     for member in &plan.removed {
         courses::remove_member(tx, tenant, member, now_ms)?;
         step(1);

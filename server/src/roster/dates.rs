@@ -22,6 +22,11 @@ pub(super) fn day(text: &str) -> Option<Date> {
     if has_shape && has_time { date.parse().ok() } else { None }
 }
 
+/// When a day begins, Unix milliseconds of UTC, as the day of today is one of UTC.
+pub(super) fn begin_of(day: Date) -> Option<i64> {
+    day.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|begin| begin.timestamp().as_millisecond())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

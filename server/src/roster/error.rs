@@ -29,6 +29,12 @@ pub enum RosterError {
     /// Nobody can be named as the creator of the courses.
     #[error("there is no active admin yet; make one with muster admin create")]
     NoAdmin,
+    /// Texts of an earlier release wait to be brought into form, which a dry run does not do.
+    #[error(
+        "names of an earlier release are not in their present form yet, so a dry run would not find them: start the server \
+         once, which takes seconds, or import without a dry run"
+    )]
+    NotInForm,
     /// Somebody changed the same accounts all the time.
     #[error("accounts were changed during the import, again and again; nothing was imported, try again")]
     Contended,

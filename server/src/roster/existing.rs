@@ -13,6 +13,10 @@ pub(super) struct Existing {
     pub(super) users: Vec<KnownUser>,
     pub(super) courses: Vec<KnownCourse>,
     pub(super) members: HashSet<Member>,
+    /// Those of them that have not begun, and when they do, Unix milliseconds.
+    pub(super) later: HashMap<Member, i64>,
+    /// In how many courses people are, named in the roster or not.
+    pub(super) courses_by_person: HashMap<UserId, u32>,
 }
 
 /// Where things are in [`Existing`], by each of their names.
@@ -28,18 +32,20 @@ pub(super) struct Index<'a> {
 }
 
 impl Existing {
-    pub(super) fn read(tx: &Tx<'_>, tenant: &TenantId, roster: &Roster) -> Result<Self, DbError> {
+    pub(super) fn read(tx: &Tx<'_>, tenant: &TenantId, roster: &Roster, now_ms: i64) -> Result<Self, DbError> {
         let (users, courses) = (auth::known_users(tx, tenant)?, courses::known_courses(tx, tenant)?);
         let codes: HashSet<&str> = roster.courses.iter().map(|course| course.code.as_str()).collect();
         let ids: HashSet<&str> = roster.courses.iter().filter_map(|course| course.external_id.as_deref()).collect();
-        let mut members = HashSet::new();
+        let (mut members, mut later) = (HashSet::new(), HashMap::new());
         for course in &courses {
             let id = course.external_id.as_deref();
             if codes.contains(course.code.as_str()) || id.is_some_and(|id| ids.contains(id)) {
                 members.extend(courses::members_of(tx, tenant, course.id)?);
+                later.extend(courses::not_begun(tx, tenant, course.id, now_ms)?);
             }
         }
-        Ok(Self { users, courses, members })
+        let courses_by_person = courses::courses_by_person(tx, tenant)?;
+        Ok(Self { users, courses, members, later, courses_by_person })
     }
 
     pub(super) fn index(&self, trust_emails: bool) -> Index<'_> {

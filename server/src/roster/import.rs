@@ -16,8 +16,9 @@ use super::source::Source;
 use super::{Format, Options, oneroster, plain};
 use crate::audit::Actor;
 use crate::clock::{Clock, Entropy, Stopwatch};
-use crate::db::{Db, DbError};
+use crate::db::{Db, DbError, Tx};
 use crate::ids::UserId;
+use crate::{auth, courses, jobs};
 
 /// With what an import works.
 pub struct Importer<'a> {
@@ -56,6 +57,7 @@ impl Importer<'_> {
         let roster = self.read(path, name, options)?;
         let read = watch.elapsed().as_millis() as u64;
         let roster = Arc::new(roster);
+        self.settle_forms(options)?;
         for _ in 0..limits::ATTEMPTS_MAX {
             let watch = Stopwatch::start();
             let (plan, mut report, created_by) = self.compare(&roster, options)?;
@@ -78,6 +80,24 @@ impl Importer<'_> {
             }
         }
         Err(RosterError::Contended)
+    }
+
+    /// Texts of an earlier release are brought into form by a job of the server. Before it ran, people and courses of a roster
+    /// would not be found under their names, and be made once more.
+    fn settle_forms(&self, options: Options) -> Result<(), RosterError> {
+        let waits = |tx: &Tx<'_>| {
+            let (users, courses) = (jobs::counts(tx, auth::FORMS_JOB)?, jobs::counts(tx, courses::FORMS_JOB)?);
+            Ok::<_, DbError>(users.pending + courses.pending > 0)
+        };
+        if !self.db.read_blocking(waits)? {
+            return Ok(());
+        }
+        if options.dry_run {
+            return Err(RosterError::NotInForm);
+        }
+        auth::settle_forms(self.db, &self.actor.tenant, self.clock.now_ms())?;
+        let tenant = self.actor.tenant.clone();
+        Ok(self.db.write_blocking::<_, DbError, _>(move |tx| courses::settle_forms(tx, &tenant))?)
     }
 
     fn read(&self, path: &Path, name: &str, options: Options) -> Result<Roster, RosterError> {
@@ -109,7 +129,8 @@ impl Importer<'_> {
     fn compare(&self, roster: &Arc<Roster>, options: Options) -> Result<(Plan, Report, Option<UserId>), RosterError> {
         self.progress.tell(Stage::Compare, 0, 0);
         let (tenant, named) = (self.actor.tenant.clone(), Arc::clone(roster));
-        let existing = self.db.read_blocking::<_, DbError, _>(move |tx| Existing::read(tx, &tenant, &named))?;
+        let now_ms = self.clock.now_ms();
+        let existing = self.db.read_blocking::<_, DbError, _>(move |tx| Existing::read(tx, &tenant, &named, now_ms))?;
         let created_by = self.created_by.or_else(|| existing.oldest_admin());
         let ids = Ids { clock: self.clock, entropy: self.entropy };
         let (plan, report) = plan::make(roster, &existing, (&self.actor.tenant, options), ids);

@@ -33,8 +33,6 @@ pub const UPLOAD_BYTES_MAX: u64 = 64 * 1024 * 1024;
 pub(super) const PROBLEMS_REPORTED_MAX: usize = 1_000;
 /// Changes that are shown one by one; all are counted.
 pub(super) const CHANGES_REPORTED_MAX: usize = 50;
-/// Courses of one person in one roster.
-pub(super) const COURSES_PER_PERSON_MAX: u32 = 500;
 /// How often an import is compared again because somebody changed an account meanwhile.
 pub(super) const ATTEMPTS_MAX: u32 = 3;
 /// Bytes that are read from a file at once.

@@ -98,6 +98,8 @@ pub(super) struct Place {
     /// Missing: as the person's role says.
     pub(super) teaches: Option<bool>,
     pub(super) has_ended: bool,
+    /// When it begins, Unix milliseconds, if that is later than today.
+    pub(super) begins_at_ms: Option<i64>,
 }
 
 /// What a file says about somebody, before it is known whether it can be.

@@ -128,7 +128,14 @@ impl Reading {
         for code in codes {
             let course = self.course(code, title.as_ref());
             let teaches = role.map(|role| role == Role::Lecturer);
-            self.roster.places.push(Place { line: row.line, person: index, course, teaches, has_ended });
+            self.roster.places.push(Place {
+                line: row.line,
+                person: index,
+                course,
+                teaches,
+                has_ended,
+                begins_at_ms: None,
+            });
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use super::existing::{Existing, Index};
 use super::people::{Course, Person, Place, Roster, problem};
 use super::report::{Problem, Report};
-use super::{Options, limits, users};
+use super::{Options, users};
 use crate::auth::{NewUser, RegistryChange, Role, Withdrawal};
 use crate::clock::{Clock, Entropy};
 use crate::courses::{self, KnownCourse, Member};
@@ -24,6 +24,8 @@ pub(super) struct Plan {
     pub(super) new_courses: Vec<KnownCourse>,
     pub(super) changed_courses: Vec<KnownCourse>,
     pub(super) added: Vec<Member>,
+    /// Students whose place begins at another time than now, or than was said before; Unix milliseconds.
+    pub(super) begins: Vec<(Member, i64)>,
     pub(super) removed: Vec<Member>,
 }
 
@@ -32,7 +34,7 @@ impl Plan {
     pub(super) fn len(&self) -> u64 {
         let users = self.withdrawn.len() + self.new_users.len() + self.changed_users.len();
         let courses = self.new_courses.len() + self.changed_courses.len();
-        (users + courses + self.added.len() + self.removed.len()) as u64
+        (users + courses + self.added.len() + self.begins.len() + self.removed.len()) as u64
     }
 }
 
@@ -54,6 +56,15 @@ struct Said {
     /// Of the row that counts.
     line: u64,
     has_ended: bool,
+    begins_at_ms: Option<i64>,
+}
+
+impl Said {
+    /// Of several rows about one place the one counts that gives most: what is there before what comes, the sooner before the
+    /// later, and what has ended last.
+    fn rank(&self) -> (bool, i64) {
+        (self.has_ended, self.begins_at_ms.unwrap_or_default())
+    }
 }
 
 /// What the comparison works on.
@@ -209,6 +220,9 @@ impl Comparison<'_> {
     fn places(&mut self, people: &[Who], courses: &[Option<CourseId>]) {
         let named = self.named_places(people, courses);
         let mut tally = Tally::of(self.existing);
+        for said in named.iter().filter(|said| said.has_ended && self.existing.members.contains(&said.member)) {
+            tally.leave(&said.member);
+        }
         for said in &named {
             let (member, teaches) = (said.member, said.member.teaches);
             let is_there = self.existing.members.contains(&member);
@@ -216,6 +230,7 @@ impl Comparison<'_> {
                 self.ended_place(member, is_there);
             } else if is_there {
                 self.counts(teaches).unchanged += 1;
+                self.begins(said, is_there);
             } else if let Err(wrong) = tally.take(&member, said.role) {
                 let at = (&self.roster.names.places, said.line);
                 self.counts(teaches).bad += 1;
@@ -223,11 +238,29 @@ impl Comparison<'_> {
             } else {
                 self.counts(teaches).added += 1;
                 self.plan.added.push(member);
+                self.begins(said, is_there);
             }
         }
         if self.roster.names_every_place {
             let named: HashSet<Member> = named.iter().map(|said| said.member).collect();
             self.missing_places(&named, courses);
+        }
+    }
+
+    /// When a student's place begins, if that is not now, or was not to be now. Whoever is there already stays; whoever teaches
+    /// has to prepare, and begins at once.
+    fn begins(&mut self, said: &Said, is_there: bool) {
+        let (member, before) = (said.member, self.existing.later.get(&said.member));
+        match (said.begins_at_ms, before) {
+            _ if member.teaches => {}
+            (Some(begins_at_ms), before) if !is_there || before.is_some() => {
+                self.report.enrolments.begin_later += 1;
+                if before != Some(&begins_at_ms) {
+                    self.plan.begins.push((member, begins_at_ms));
+                }
+            }
+            (None, Some(_)) => self.plan.begins.push((member, self.plan.now_ms)),
+            _ => {}
         }
     }
 
@@ -244,7 +277,8 @@ impl Comparison<'_> {
             };
             let teaches = place.teaches.unwrap_or(role != Role::Student);
             let member = Member { course, user, teaches };
-            let said = Said { member, role, line: place.line, has_ended: place.has_ended };
+            let Place { line, has_ended, begins_at_ms, .. } = *place;
+            let said = Said { member, role, line, has_ended, begins_at_ms };
             match known.entry(member) {
                 Entry::Vacant(entry) => {
                     entry.insert(named.len() as u32);
@@ -252,7 +286,7 @@ impl Comparison<'_> {
                 }
                 Entry::Occupied(entry) => {
                     let before = &mut named[*entry.get() as usize];
-                    if before.has_ended && !said.has_ended {
+                    if said.rank() < before.rank() {
                         *before = said;
                     }
                 }
@@ -321,7 +355,16 @@ impl Tally {
         for member in existing.members.iter().filter(|member| !member.teaches) {
             *students.entry(member.course).or_insert(0) += 1;
         }
-        Self { students, courses: HashMap::new() }
+        Self { students, courses: existing.courses_by_person.clone() }
+    }
+
+    /// A place that ends gives room, wherever its row stands.
+    fn leave(&mut self, member: &Member) {
+        let less = |count: Option<&mut u32>| count.into_iter().for_each(|count| *count = count.saturating_sub(1));
+        less(self.courses.get_mut(&member.user));
+        if !member.teaches {
+            less(self.students.get_mut(&member.course));
+        }
     }
 
     fn take(&mut self, member: &Member, role: Role) -> Result<(), Wrong> {
@@ -329,7 +372,7 @@ impl Tally {
             return Err(Wrong::Role(role, member.teaches));
         }
         let mine = self.courses.entry(member.user).or_insert(0);
-        if *mine >= limits::COURSES_PER_PERSON_MAX {
+        if *mine >= courses::COURSES_PER_USER_MAX {
             return Err(Wrong::TooManyCourses);
         }
         if !member.teaches {
@@ -359,7 +402,7 @@ impl Wrong {
                 problem(at, "", what, "split the course")
             }
             Self::TooManyCourses => {
-                let what = format!("the person is in {} courses already", limits::COURSES_PER_PERSON_MAX);
+                let what = format!("the person is in {} courses already", courses::COURSES_PER_USER_MAX);
                 problem(at, "", what, "look for rows that should not be there")
             }
         }

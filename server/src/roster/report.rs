@@ -91,6 +91,8 @@ pub struct CourseCounts {
 pub struct MemberCounts {
     /// New ones.
     pub added: u64,
+    /// Of those that are there or new: how many begin later, on the day that the roster says.
+    pub begin_later: u64,
     /// That end.
     pub removed: u64,
     /// That are there already.

@@ -78,7 +78,8 @@ pub(super) struct Wanted {
         (status = 200, body = Report),
         (status = 409, description = "another import is running", body = ErrorEnvelope),
         (status = 413, body = ErrorEnvelope),
-        (status = 422, description = "ROSTER_INVALID, or with strict ROSTER_REFUSED", body = ErrorEnvelope)
+        (status = 422, description = "ROSTER_INVALID, or with strict ROSTER_REFUSED", body = ErrorEnvelope),
+        (status = 503, description = "ROSTER_NOT_READY: a dry run right after an update", body = ErrorEnvelope)
     )
 )]
 pub(super) async fn import_roster(
@@ -207,6 +208,9 @@ async fn write<E: std::fmt::Display>(
     if bytes == 0 { Err(AppError::validation("the body is empty; send a .zip or a .csv")) } else { Ok(()) }
 }
 
+/// After this many seconds the texts of an earlier release are in form, as a rule.
+const NOT_READY_RETRY_S: u32 = 10;
+
 /// The last part of a file's name, as it may stand in a report.
 fn shown(name: &str) -> String {
     let name = text::shown(name.rsplit(['/', '\\']).next().unwrap_or_default());
@@ -223,6 +227,7 @@ fn refused(error: RosterError) -> AppError {
         }
         RosterError::Strict(report) => unprocessable("ROSTER_REFUSED", text).with_details(json!({ "report": report })),
         RosterError::Contended | RosterError::NoAdmin => AppError::conflict("ROSTER_CONTENDED", text),
+        RosterError::NotInForm => AppError::unavailable("ROSTER_NOT_READY", text, NOT_READY_RETRY_S),
         RosterError::Db(error) => AppError::from(error),
         RosterError::Io(..) => AppError::internal(text),
     }

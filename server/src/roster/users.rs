@@ -125,7 +125,8 @@ fn vouches_for_id(known: &KnownUser) -> bool {
 fn by_address(known: &KnownUser, person: &Person, trust_emails: bool) -> Result<(), Wrong> {
     if known.confirmed_by.is_none() && !trust_emails {
         let what = format!("nobody confirmed the address of an account with the role {}", known.role);
-        let fix = "let an admin confirm it: PATCH /admin/users with email_confirmed, or muster admin confirm-email";
+        let fix = "let an admin confirm it: PATCH /admin/users with email_confirmed, or muster admin confirm-email; or import \
+                   with trust_emails, which takes every address for its account's";
         return Err(("email", what, fix));
     }
     match (&known.profile.person.external_id, &person.external_id) {
@@ -413,7 +414,8 @@ fn tell(comparison: &mut Comparison<'_>, claims: &Claims) {
         (claims.kept_lower, "accounts have a higher role than the roster says; a roster takes no role away"),
         (
             comparison.report.users.withdrawn,
-            "accounts that nobody confirmed held an address or a user name of somebody in the roster, and lose it",
+            "accounts that nobody confirmed held an address or a user name of somebody in the roster, and lose it; if they are \
+             those people, import with trust_emails (--trust-emails), or confirm them first (muster admin confirm-email)",
         ),
         (claims.staff_only, "accounts were found by an address that only staff confirmed; they keep their role and id"),
         (claims.kept_disabled, "accounts are disabled and stay so; muster admin enable gives access back"),

@@ -43,7 +43,15 @@ impl<K: Hash + Eq + Clone> Lines<K> {
     /// # Errors
     /// Never, as long as nobody closes the places.
     pub async fn enter(&self, holder: K) -> Result<Place<K>, AcquireError> {
-        let line = self.line(holder);
+        self.enter_within(holder, self.own_max).await
+    }
+
+    /// The same where holders have different shares; of one holder it is always the same.
+    ///
+    /// # Errors
+    /// Never, as long as nobody closes the places.
+    pub async fn enter_within(&self, holder: K, own_max: usize) -> Result<Place<K>, AcquireError> {
+        let line = self.line(holder, own_max);
         let own = Arc::clone(line.places.as_ref().unwrap_or(&self.places)).acquire_owned().await?;
         let place = Arc::clone(&self.places).acquire_owned().await?;
         Ok(Place { _place: place, _own: own, _line: line })
@@ -51,7 +59,7 @@ impl<K: Hash + Eq + Clone> Lines<K> {
 
     /// A place now or none.
     pub fn try_enter(&self, holder: K) -> Option<Place<K>> {
-        let line = self.line(holder);
+        let line = self.line(holder, self.own_max);
         let own = Arc::clone(line.places.as_ref().unwrap_or(&self.places)).try_acquire_owned().ok()?;
         let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
         Some(Place { _place: place, _own: own, _line: line })
@@ -62,9 +70,9 @@ impl<K: Hash + Eq + Clone> Lines<K> {
         self.places.available_permits()
     }
 
-    fn line(&self, holder: K) -> Line<K> {
+    fn line(&self, holder: K, own_max: usize) -> Line<K> {
         let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
-        let places = own.entry(holder.clone()).or_insert_with(|| Arc::new(Semaphore::new(self.own_max)));
+        let places = own.entry(holder.clone()).or_insert_with(|| Arc::new(Semaphore::new(own_max)));
         Line { holder, places: Some(Arc::clone(places)), lines: Arc::clone(&self.own) }
     }
 }
@@ -99,6 +107,20 @@ mod tests {
         assert!(third.now_or_never().is_some());
         drop(other);
         assert_eq!(lines.free(), 2);
+    }
+
+    #[test]
+    fn who_waits_behind_themselves_lets_the_next_one_in_first() {
+        let lines = Lines::new(2, 2);
+        let held = [lines.try_enter("ada").unwrap(), lines.try_enter("ada").unwrap()];
+        let mut more: Vec<_> = (0..5).map(|_| Box::pin(lines.enter("ada"))).collect();
+        assert!(more.iter_mut().all(|waits| waits.as_mut().now_or_never().is_none()));
+        let mut other = Box::pin(lines.enter("bob"));
+        assert!(other.as_mut().now_or_never().is_none(), "both are taken");
+        drop(held);
+        assert!(other.now_or_never().is_some(), "he waits for one of hers, and not for five more");
+        let mut wide = Box::pin(lines.enter_within("eve", 1));
+        assert!(wide.as_mut().now_or_never().is_some());
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! `POST /admin/sessions/{id}/settle`: an admin decides whose plan of a contested session stands.
+//! Contested sessions: who contested is named, and by `POST /admin/sessions/{id}/settle` an admin decides whose plan stands.
 
 use axum::extract::State;
 use muster_sync_core::{
-    ChangeHash, DocumentName,
+    ChangeHash, DocumentName, Locator,
     document::{Code, Entry, Label, PlanAction, PlanChange, join_hashes},
     limits::DECISION_AFTER_MAX,
     plan,
@@ -13,32 +13,32 @@ use utoipa::ToSchema;
 use super::ingest::{Admission, Sender};
 use super::quarantine::{self, Which};
 use crate::app::App;
-use crate::audit::{self, Action, Event};
-use crate::auth::Allowed;
+use crate::audit::{self, Action, Actor, Event};
 use crate::auth::permission::SystemAdmin;
+use crate::auth::{Allowed, CurrentUser};
 use crate::db::DbError;
 use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::http::{Json, Path, RequestId};
-use crate::log::{self, ServerKey};
+use crate::log::{self, Appended, ServerKey};
 use crate::{attendance, class_sessions};
 
 /// The plan that stands.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Settle {
+pub struct Settle {
     /// Its id, from the session's `plans`.
-    plan: String,
+    pub plan: String,
     /// Why: a code of 1 to 64 letters, digits, `-`, `_` and `.`.
-    reason: String,
+    pub reason: String,
 }
 
 /// How the session is now.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Settled {
+pub struct Settled {
     /// Its locator.
-    locator: String,
+    pub locator: String,
     /// The course that has its records; missing if admins contradict each other.
-    course_id: Option<String>,
+    pub course_id: Option<String>,
 }
 
 /// Decides whose plan stands. Records get that plan's course and are judged by its code; another call changes it.
@@ -53,14 +53,22 @@ pub(super) struct Settled {
         (status = 422, body = ErrorEnvelope)
     )
 )]
-pub(super) async fn settle(
+pub(super) async fn answer(
     State(app): State<App>,
     allowed: Allowed<SystemAdmin>,
     request: RequestId,
     Path(id): Path<String>,
     Json(body): Json<Settle>,
 ) -> AppResult<Json<Settled>> {
-    let (actor, user) = (allowed.actor(&request), allowed.user);
+    let actor = allowed.actor(&request);
+    settle(&app, &allowed.user, actor, id, &body).await.map(Json)
+}
+
+/// Appends the word of `user`, an admin, whose plan of a session stands; what waited for it is judged again.
+///
+/// # Errors
+/// When there is no such session or plan, the admin said too much about it already, or the database fails.
+pub async fn settle(app: &App, user: &CurrentUser, actor: Actor, id: String, body: &Settle) -> AppResult<Settled> {
     let reason = Code::new(&body.reason).ok_or_else(|| AppError::field("reason", "1 to 64 of A-Z a-z 0-9 - _ ."))?;
     let plan = ChangeHash::from_hex(&body.plan).ok_or_else(|| AppError::field("plan", "is not the id of a plan"))?;
     let asking = user.clone();
@@ -90,22 +98,23 @@ pub(super) async fn settle(
     let read = app.db.read(move |tx| class_sessions::channels(tx, &tenant, &of, &said, None)).await;
     let channels = read.map_err(|error: DbError| AppError::from(error))?;
     let (sender, now_ms) = (Sender { tenant: user.tenant.clone(), user: user.id }, app.now_ms());
-    let server = ServerKey::of(&app)?.public();
+    let server = ServerKey::of(app)?.public();
     let (of, said, told) = (name.clone(), entry.clone(), channels.clone());
-    let settled = log::append_as_server(&app, &user.tenant, vec![(name, channels, entry)], move |tx, appended| {
+    let settled = log::append_as_server(app, &user.tenant, vec![(name, channels, entry)], move |tx, appended| {
         if class_sessions::channels(tx, &sender.tenant, &of, &said, None)? != told {
             let sentence = "somebody else planned this class session meanwhile; look at it again";
             return Err(AppError::conflict("SESSION_CHANGED", sentence));
         }
+        let mut moved = Vec::new();
         for one in appended {
             if class_sessions::project(tx, one)? {
-                attendance::follow_session(tx, &sender.tenant, &locator, now_ms)?;
+                moved.extend(attendance::follow_session(tx, &sender.tenant, &locator, now_ms)?);
             }
         }
         let admission = Admission::new(tx, &sender, server, now_ms);
         quarantine::note(&admission, Which::Session(&locator))?;
         quarantine::judge_again(&admission)?;
-        admission.finish()?;
+        moved.extend(admission.finish()?);
         let event = Event {
             action: Action::ClassSessionSettle,
             kind: "class_session",
@@ -114,7 +123,21 @@ pub(super) async fn settle(
             result: "settled",
         };
         audit::record(tx, &actor, &event, now_ms)?;
-        Ok(class_sessions::course_of(tx, &sender.tenant, &locator)?)
+        Ok((class_sessions::course_of(tx, &sender.tenant, &locator)?, moved))
     });
-    Ok(Json(Settled { locator: locator.to_string(), course_id: settled.await? }))
+    let (course_id, moved) = settled.await?;
+    log::announce(app, &user.tenant, &moved);
+    Ok(Settled { locator: locator.to_string(), course_id })
+}
+
+/// Whoever makes a session contested is named: anybody who teaches can, and an admin has to look.
+pub(super) fn note(admission: &Admission<'_>, appended: &Appended, locator: &Locator) -> Result<(), DbError> {
+    let Some(owner) = admission.owner_of(&appended.valid.writer)? else { return Ok(()) };
+    let id = owner.user.to_string();
+    let (tenant, role) = (admission.sender.tenant.clone(), owner.role.as_str().to_owned());
+    // A request carries many changes of many people; the log names this one.
+    let actor = Actor { tenant, id, role, request_id: appended.hash().to_string() };
+    let (action, kind) = (Action::ClassSessionContest, "class_session");
+    let event = Event { action, kind, id: locator.as_str(), reason: None, result: "contested" };
+    audit::record(admission.tx, &actor, &event, admission.now_ms)
 }

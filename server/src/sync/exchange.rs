@@ -17,8 +17,8 @@ use muster_sync_core::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::ingest::{self, Outcome, Sender};
-use super::prepare::{self, Incoming};
+use super::ingest::{Outcome, Sender};
+use super::prepare::Incoming;
 use super::{pull, queries};
 use crate::app::App;
 use crate::auth::CurrentUser;
@@ -50,8 +50,7 @@ pub(super) async fn exchange(
         log::witness(&app, &sender.tenant, proof).await?;
     }
     let incoming = request.pushes.iter().map(incoming).collect();
-    let prepared = prepare::prepare(&app, &sender, incoming).await?;
-    let outcomes = ingest::ingest(&app, sender, prepared).await?;
+    let outcomes = super::admit(&app, sender, incoming).await?;
     let fates: Vec<Fate> = outcomes.iter().map(|outcome| fate(server, outcome)).collect();
     fates.iter().for_each(|fate| app.metrics.sync_fate(fate.kind.as_str()));
     let ask_again = ask_again(&app, &user, &request).await?;

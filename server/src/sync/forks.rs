@@ -8,6 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::entry_view::{self, DocumentView, EntryView};
 use super::inspect::anchor_time;
 use super::list::{parse_place, parse_writer, place};
+use super::people::Involved;
 use crate::app::App;
 use crate::attendance;
 use crate::audit::{self, Action, Event};
@@ -52,13 +53,16 @@ pub(super) struct ForkCard {
     seq: u64,
     /// Who sent it.
     sender_id: String,
+    #[serde(flatten)]
+    people: Involved,
     /// When the server first had it.
     received_at: String,
 }
 
 impl ForkCard {
-    fn new(row: &RivalRow) -> Self {
+    fn new(row: &RivalRow, people: Involved) -> Self {
         Self {
+            people,
             hash: row.hash.to_string(),
             device: row.writer.to_string(),
             document: DocumentView::new(row.kind, &row.key1, &row.key2),
@@ -101,12 +105,21 @@ pub(super) async fn list_forks(
     let writer = parse_writer(wanted.writer.as_deref())?;
     let limit = wanted.limit.unwrap_or(limits::PAGE_ROWS_DEFAULT).clamp(1, limits::PAGE_ROWS_MAX);
     let (tenant, before) = (admin.tenant.clone(), parse_place(wanted.after.as_deref())?);
-    let read = app.db.read(move |tx: &Tx<'_>| forks::list(tx, &tenant, writer.as_ref(), before, limit + 1)).await;
-    let mut rows = read.map_err(|error: DbError| AppError::from(error))?;
+    let read = app.db.read(move |tx: &Tx<'_>| {
+        let rows = forks::list(tx, &tenant, writer.as_ref(), before, limit + 1)?;
+        let with_people = |row: RivalRow| people(tx, &tenant, &row).map(|people| (row, people));
+        rows.into_iter().map(with_people).collect::<Result<Vec<_>, DbError>>()
+    });
+    let mut rows = read.await.map_err(AppError::from)?;
     let more = rows.len() > limit as usize;
     rows.truncate(limit as usize);
-    let next = rows.last().filter(|_| more).map(|row| place(row.received_at_ms, row.hash));
-    Ok(Json(ForkCards { items: rows.iter().map(ForkCard::new).collect(), next }))
+    let next = rows.last().filter(|_| more).map(|(row, _)| place(row.received_at_ms, row.hash));
+    Ok(Json(ForkCards { items: rows.into_iter().map(|(row, people)| ForkCard::new(&row, people)).collect(), next }))
+}
+
+/// Who sent a rival, and whom it is about.
+fn people(tx: &Tx<'_>, tenant: &TenantId, row: &RivalRow) -> Result<Involved, DbError> {
+    Involved::of(tx, tenant, &row.sender_id, (row.kind, &row.key1, &row.key2))
 }
 
 /// Shows both sides of a fork. Looking is noted in the audit log.
@@ -137,6 +150,7 @@ pub(super) async fn inspect_fork(
 /// What rows say about a fork.
 struct Rows {
     rival: RivalRow,
+    people: Involved,
     twin: Option<Stored>,
     rivals: Vec<RivalRow>,
     captures: Vec<attendance::SubmissionBy>,
@@ -148,13 +162,13 @@ pub(super) async fn view_of(app: &App, tenant: &TenantId, hash: ChangeHash) -> A
     let read = app.db.read(move |tx: &Tx<'_>| rows(tx, &asked, hash)).await;
     let Some(rows) = read.map_err(|error: DbError| AppError::from(error))? else { return Ok(None) };
     let sightings = sightings(app, tenant, &rows).await?;
-    let Rows { rival, twin, .. } = rows;
+    let Rows { rival, people, twin, .. } = rows;
     let accepted = twin.and_then(|stored| {
         let signed = muster_sync_core::change::SignedChange { bytes: stored.change, signature: stored.signature };
         EntryView::new(stored.kind, &signed, stored.received_at_ms, Some(stored.log_index))
     });
     Ok(Some(ForkView {
-        card: ForkCard::new(&rival),
+        card: ForkCard::new(&rival, people),
         accepted,
         rival: EntryView::new(rival.kind, &rival.signed, rival.received_at_ms, None),
         assessment: forks::assess(&sightings),
@@ -175,7 +189,8 @@ fn rows(tx: &Tx<'_>, tenant: &TenantId, hash: ChangeHash) -> Result<Option<Rows>
         }
         _ => Vec::new(),
     };
-    Ok(Some(Rows { rival, twin, rivals, captures }))
+    let people = people(tx, tenant, &rival)?;
+    Ok(Some(Rows { rival, people, twin, rivals, captures }))
 }
 
 /// Every capture of the key that is known, told apart by when it came.

@@ -11,11 +11,12 @@ use muster_sync_core::{
     document::{ChainStep, Container, Entry, Role, Writer, may_write},
 };
 
+use super::answers::Answers;
 use super::budget::{self, Account};
 use super::prepare::{Checked, Prepared};
 use super::queries::{self, Refused, Waiting};
 use super::share::Shares;
-use super::{quarantine, witness};
+use super::{contest, quarantine, witness};
 use crate::app::App;
 use crate::db::{DbError, Tx};
 use crate::devices::{self, DeviceStatus, Owner};
@@ -24,7 +25,7 @@ use crate::evidence::{self, SealedManifest};
 use crate::forks::{self, Rival};
 use crate::ids::{TenantId, UserId};
 use crate::log::{self, Appended, Channel, ServerKey};
-use crate::{attendance, audit, class_sessions, courses, limits};
+use crate::{attendance, class_sessions, courses, limits};
 
 /// Who sent a request. Changes are judged by their author; the sender matters only for a device that is not bound yet.
 #[derive(Debug, Clone)]
@@ -74,6 +75,8 @@ pub(super) struct Admission<'a> {
     unfolded: RefCell<attendance::Unfolded>,
     /// What people have used of their shares of documents.
     pub(super) shares: Shares,
+    /// Who may not decide, because of an appeal.
+    answers: Answers,
     /// Who sent the change that is judged now; one that waited keeps the sender that it came with.
     pub(super) applicant: Cell<UserId>,
     /// The change that a person admits although its key is revoked.
@@ -124,6 +127,7 @@ impl<'a> Admission<'a> {
             moved: RefCell::default(),
             unfolded: RefCell::default(),
             shares: Shares::default(),
+            answers: Answers::default(),
             applicant: Cell::new(sender.user),
             pardoned: Cell::new(None),
             witnessed: Cell::new(false),
@@ -177,6 +181,10 @@ impl<'a> Admission<'a> {
         }
         if let Some(share) = self.shares.used_up(self, change)? {
             return self.refuse(signed, share.code(), share.sentence());
+        }
+        if self.answers.need_another(self, change)? {
+            let sentence = "the student appealed against a decision of this person; somebody else decides now";
+            return self.refuse(signed, "appeal_needs_another", sentence);
         }
         if let Some(outcome) = self.judge_chain(change, signed)? {
             if self.witnessed.get() {
@@ -422,6 +430,7 @@ impl<'a> Admission<'a> {
         }
         self.project(&appended, change, course.as_deref())?;
         self.shares.count(self, change);
+        self.answers.follow(change);
         self.moved.borrow_mut().extend(channels);
         Ok(Outcome::Accepted {
             document: appended.document(),
@@ -453,28 +462,20 @@ impl<'a> Admission<'a> {
     /// A plan may come after what it explains: submissions get their course, and what waited for it is judged again.
     fn session_changed(&self, appended: &Appended, is_of_others: bool) -> Result<(), DbError> {
         let DocumentName::ClassSession { locator } = &appended.name else { return Ok(()) };
-        let is_plan = matches!(appended.valid.entry, Entry::Plan(_));
-        if is_plan && class_sessions::is_contested(self.tx, &self.sender.tenant, locator)? {
-            self.note_contest(appended, locator)?;
+        if let Entry::Plan(plan) = &appended.valid.entry
+            && class_sessions::is_contested(self.tx, &self.sender.tenant, locator)?
+        {
+            // The plans of the others went there.
+            self.moved.borrow_mut().push(Channel::CourseStaff(plan.course.as_str().to_owned()));
+            contest::note(self, appended, locator)?;
         }
         if !is_of_others {
             return Ok(());
         }
         self.courses.borrow_mut().remove(locator);
-        attendance::follow_session(self.tx, &self.sender.tenant, locator, self.now_ms)?;
+        let moved = attendance::follow_session(self.tx, &self.sender.tenant, locator, self.now_ms)?;
+        self.moved.borrow_mut().extend(moved);
         quarantine::note(self, quarantine::Which::Session(locator))
-    }
-
-    /// Whoever makes a session contested is named: anybody who teaches can, and an admin has to look.
-    fn note_contest(&self, appended: &Appended, locator: &Locator) -> Result<(), DbError> {
-        let Some(owner) = self.owner_of(&appended.valid.writer)? else { return Ok(()) };
-        let id = owner.user.to_string();
-        let (tenant, role) = (self.sender.tenant.clone(), owner.role.as_str().to_owned());
-        // A request carries many changes of many people; the log names this one.
-        let actor = audit::Actor { tenant, id, role, request_id: appended.hash().to_string() };
-        let (action, kind) = (audit::Action::ClassSessionContest, "class_session");
-        let event = audit::Event { action, kind, id: locator.as_str(), reason: None, result: "contested" };
-        audit::record(self.tx, &actor, &event, self.now_ms)
     }
 
     fn quarantine(&self, change: &Checked, signed: &SignedChange, reason: &'static str) -> Result<Outcome, DbError> {

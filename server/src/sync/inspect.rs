@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use super::entry_view::{self, EntryView};
 use super::forks::{self, ForkView};
 use super::list::KeptChange;
+use super::people::Involved;
 use super::queries::{self, KeptRow};
 use crate::app::App;
 use crate::audit::{self, Action, Event};
@@ -85,6 +86,7 @@ struct WaitingCount {
 
 struct Rows {
     kept: KeptRow,
+    people: Involved,
     owner: Option<devices::Owner>,
     binding: Option<devices::BindingFacts>,
     newest_in_log: u64,
@@ -130,6 +132,7 @@ fn read(tx: &Tx<'_>, tenant: &TenantId, hash: ChangeHash) -> Result<Option<Rows>
         newest_in_log: newest.map_or(0, |tip| tip.seq),
         in_place: in_place.map(|(_, hash, _)| hash),
         waiting: queries::waiting_by_reason(tx, tenant, &kept.writer)?,
+        people: kept.people(tx, tenant)?,
         kept,
     }))
 }
@@ -148,7 +151,7 @@ fn view(rows: Rows, time: TimeFacts, fork: Option<ForkView>) -> Inspected {
         Some(_) => "revoked",
     };
     Inspected {
-        change: KeptChange::new(kept),
+        change: KeptChange::new(kept, rows.people.clone()),
         why: in_words(&kept.reason),
         entry: EntryView::new(kept.waiting.kind, &kept.waiting.signed, kept.received_at_ms, None),
         device_standing: DeviceStanding {

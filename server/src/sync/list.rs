@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::entry_view::DocumentView;
+use super::people::Involved;
 use super::queries::{self, Filter, KeptRow};
 use crate::app::App;
 use crate::auth::{Allowed, permission::DevicesApprove};
@@ -13,6 +14,7 @@ use crate::clock::iso_utc;
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult};
 use crate::http::{Json, Query};
+use crate::ids::TenantId;
 use crate::limits;
 
 /// Which changes.
@@ -50,6 +52,8 @@ pub(super) struct KeptChange {
     state: String,
     /// Who sent it.
     sender_id: String,
+    #[serde(flatten)]
+    people: Involved,
     /// When it came.
     received_at: String,
     /// When it was settled.
@@ -63,8 +67,16 @@ pub(super) struct KeptChange {
     settle_reason: Option<String>,
 }
 
+impl KeptRow {
+    /// Who sent it, and whom it is about.
+    pub(super) fn people(&self, tx: &Tx<'_>, tenant: &TenantId) -> Result<Involved, DbError> {
+        let waiting = &self.waiting;
+        Involved::of(tx, tenant, &waiting.sender_id, (waiting.kind, &waiting.key1, &waiting.key2))
+    }
+}
+
 impl KeptChange {
-    pub(super) fn new(row: &KeptRow) -> Self {
+    pub(super) fn new(row: &KeptRow, people: Involved) -> Self {
         let waiting = &row.waiting;
         Self {
             hash: waiting.hash.to_string(),
@@ -74,6 +86,7 @@ impl KeptChange {
             reason: row.reason.clone(),
             state: row.state.clone(),
             sender_id: waiting.sender_id.clone(),
+            people,
             received_at: iso_utc(row.received_at_ms),
             settled_at: row.settled_at_ms.map(iso_utc),
             settled_by: row.settled_by.clone(),
@@ -109,13 +122,17 @@ pub(super) async fn list(
     };
     let limit = wanted.limit.unwrap_or(limits::PAGE_ROWS_DEFAULT).clamp(1, limits::PAGE_ROWS_MAX);
     let (tenant, before) = (admin.tenant.clone(), parse_place(wanted.after.as_deref())?);
-    let read = app.db.read(move |tx: &Tx<'_>| queries::list(tx, &tenant, &filter, before, limit + 1)).await;
-    let mut rows = read.map_err(|error: DbError| AppError::from(error))?;
+    let read = app.db.read(move |tx: &Tx<'_>| {
+        let rows = queries::list(tx, &tenant, &filter, before, limit + 1)?;
+        let with_people = |row: KeptRow| row.people(tx, &tenant).map(|people| (row, people));
+        rows.into_iter().map(with_people).collect::<Result<Vec<_>, DbError>>()
+    });
+    let mut rows = read.await.map_err(AppError::from)?;
     let more = rows.len() > limit as usize;
     rows.truncate(limit as usize);
     let last = rows.last().filter(|_| more);
-    let next = last.map(|row| place(row.received_at_ms, row.waiting.hash));
-    Ok(Json(KeptChanges { items: rows.iter().map(KeptChange::new).collect(), next }))
+    let next = last.map(|(row, _)| place(row.received_at_ms, row.waiting.hash));
+    Ok(Json(KeptChanges { items: rows.into_iter().map(|(row, people)| KeptChange::new(&row, people)).collect(), next }))
 }
 
 fn parse_state(state: Option<&str>) -> AppResult<&str> {

@@ -5,6 +5,7 @@
 //! [`image_uses`] reads the manifests of a database from before images had uses.
 //! For admins, [`list`], [`inspect`] and [`settle`] are the doors to quarantine, [`forks`] shows equivocation.
 
+mod answers;
 mod budget;
 mod contest;
 mod entry_view;
@@ -16,6 +17,7 @@ mod inspect;
 mod list;
 mod live;
 mod log_state;
+mod people;
 mod prepare;
 mod pull;
 mod quarantine;
@@ -31,7 +33,12 @@ use tower_http::compression::{CompressionLayer, predicate::SizeAbove};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::app::App;
+use crate::error::{AppError, AppResult};
+use crate::ids::{TenantId, UserId};
+use crate::limits::budgets;
+use crate::shares::Lines;
 
+pub use contest::{Settle, Settled, settle};
 pub use image_uses::{IMAGE_USES_JOB, read_image_uses};
 pub use ingest::{Outcome, Sender};
 pub use live::Streams;
@@ -56,7 +63,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(log_state::log_state))
         .routes(routes!(list::list))
         .routes(routes!(inspect::inspect))
-        .routes(routes!(contest::settle))
+        .routes(routes!(contest::answer))
         .routes(routes!(settle::release))
         .routes(routes!(settle::discard))
         .routes(routes!(settle::release_many))
@@ -66,11 +73,27 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(refusals::list_refused))
 }
 
-/// Admits changes of one sender, exactly as the sync endpoint does: for endpoints that take a signed change.
+/// Whose changes are being admitted: a hundred signatures take a core for a while, and whoever sends many such requests at
+/// once is to keep the cores from nobody.
+pub struct Pushes(Lines<(TenantId, UserId)>);
+
+impl Default for Pushes {
+    fn default() -> Self {
+        Self(Lines::new(budgets::REQUESTS_IN_FLIGHT.count(), budgets::PUSHES_PER_PERSON.count()))
+    }
+}
+
+/// Admits changes of one sender, by the sync endpoint and by those that take one signed change.
 ///
 /// # Errors
 /// When the database or the vault fails; a change that is not admitted is an [`Outcome`], not an error.
-pub async fn admit(app: &App, sender: Sender, incoming: Vec<Incoming>) -> crate::error::AppResult<Vec<Outcome>> {
+pub async fn admit(app: &App, sender: Sender, incoming: Vec<Incoming>) -> AppResult<Vec<Outcome>> {
+    if incoming.is_empty() {
+        return Ok(Vec::new());
+    }
+    let pushes = app.slice::<Pushes>().ok_or_else(|| AppError::internal("the app was built without Pushes"))?;
+    let holder = (sender.tenant.clone(), sender.user);
+    let _turn = pushes.0.enter(holder).await.map_err(AppError::internal)?;
     let prepared = prepare(app, &sender, incoming).await?;
     ingest::ingest(app, sender, prepared).await
 }

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::queries;
 use crate::app::App;
-use crate::auth::{Allowed, permission::DevicesApprove};
+use crate::auth::{self, Allowed, ShownUser, permission::DevicesApprove};
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult};
 use crate::http::Json;
@@ -28,6 +28,8 @@ pub(super) struct RefusedChange {
     detail: String,
     /// Who sent it.
     sender_id: String,
+    /// The same by name and number; missing if the account is gone.
+    sender: Option<ShownUser>,
     /// How often.
     times: i64,
     /// The last time.
@@ -41,9 +43,14 @@ pub(super) async fn list_refused(
     admin: Allowed<DevicesApprove>,
 ) -> AppResult<Json<Vec<RefusedChange>>> {
     let tenant = admin.tenant.clone();
-    let rows = app.db.read(move |tx: &Tx<'_>| queries::list_refused(tx, &tenant, LISTED_MAX)).await;
-    let rows = rows.map_err(|error: DbError| AppError::from(error))?;
-    let shown = rows.into_iter().map(|row| RefusedChange {
+    let rows = app.db.read(move |tx: &Tx<'_>| {
+        let rows = queries::list_refused(tx, &tenant, LISTED_MAX)?;
+        let with_sender = |row: queries::RefusedRow| Ok((auth::shown(tx, &tenant, &row.sender_id)?, row));
+        rows.into_iter().map(with_sender).collect::<Result<Vec<_>, DbError>>()
+    });
+    let rows = rows.await.map_err(AppError::from)?;
+    let shown = rows.into_iter().map(|(sender, row)| RefusedChange {
+        sender,
         bytes_sha256: ChangeHash(row.bytes_sha256).to_string(),
         size_bytes: row.size_bytes,
         reason: row.reason,

@@ -2,13 +2,15 @@
 
 use super::{DeviceStore, StoreError, account, author, changes, code_key, records};
 use crate::{
-    ChangeHash, DocumentName, Locator,
+    ChangeHash, DeviceKey, DocumentName, Locator,
     decision::{self, RecordState},
     document::{Code, CodeMode, Decision, DecisionAction, Label, Plan, PlanAction, PlanChange, Role},
+    plan::{self, Claim, Settlement, Standing},
     signing::SigningKey,
     time::session_code::{CodeClaim, SessionSecret},
 };
 use rusqlite::Connection;
+use std::collections::BTreeMap;
 
 /// The plan of a class session that is to be opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +42,19 @@ pub struct SessionCode {
     pub step: u64,
     /// Last millisecond of the step; `None` for a static code.
     pub valid_until_ms: Option<i64>,
+}
+
+/// Whose plan of a class session stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionStanding {
+    /// This phone has no plan of it.
+    Unknown,
+    /// The user's own.
+    Own,
+    /// Somebody else's.
+    OfAnother,
+    /// Several people planned it, and no admin has said yet whose plan stands. Meanwhile nobody who teaches gets its records.
+    Contested,
 }
 
 /// A decision that is to be written.
@@ -111,6 +126,37 @@ impl DeviceStore {
             let entry = entry.into();
             author::append(tx, signer, &author::Draft { name: &name, entry, wall_ms, manifest: None, code_key: None })?;
             Ok(locator)
+        })
+    }
+
+    /// Whose plan of a class session stands, as far as this phone has heard.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn session_standing(&self, locator: Locator) -> Result<SessionStanding, StoreError> {
+        let (account, name) = (self.account()?, DocumentName::ClassSession { locator });
+        let entries = changes::entries(&self.db, name.id(&account.tenant), name.kind())?;
+        let person = |by: &Option<Label>, writer: &DeviceKey| {
+            by.as_ref().map_or_else(|| writer.to_string(), |by| by.as_str().to_owned())
+        };
+        let claim = |found: &changes::Found<Plan>| Claim {
+            planner: person(&found.entry.by, &found.writer),
+            course: found.entry.course.as_str().to_owned(),
+        };
+        let claims: BTreeMap<_, _> = entries.plans.iter().map(|found| (found.hash, claim(found))).collect();
+        let settlement = |found: &changes::Found<PlanChange>| {
+            let (by, after) = (person(&found.entry.by, &found.writer), found.entry.after().collect());
+            let settlement = Settlement { writer: found.writer, by, place: found.seq, plan: found.entry.plan?, after };
+            Some((found.hash, settlement))
+        };
+        let settlements = entries.plan_changes.iter().filter(|found| found.on_server).filter_map(settlement).collect();
+        Ok(match plan::standing(&claims, &settlements) {
+            Standing::Unknown => SessionStanding::Unknown,
+            Standing::Contested => SessionStanding::Contested,
+            Standing::Plan(hash) => match claims.get(&hash) {
+                Some(claim) if claim.planner == account.user => SessionStanding::Own,
+                _ => SessionStanding::OfAnother,
+            },
         })
     }
 

@@ -22,7 +22,7 @@ mod settle;
 pub use author::BindingFacts;
 pub use capture::{CaptureImage, CaptureInput, PhoneClocks, image_type};
 pub use error::StoreError;
-pub use lecturer::{ClassRecordView, DecisionInput, PlanInput, SessionCode};
+pub use lecturer::{ClassRecordView, DecisionInput, PlanInput, SessionCode, SessionStanding};
 pub use outbox::{ChangeState, OutboxView, PendingCounts};
 pub use reasons::reason_in_words;
 pub use records::{RecordId, RecordStatus, RecordView};

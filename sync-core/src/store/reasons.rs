@@ -49,6 +49,7 @@ const SENTENCES: &[(&str, &str)] = &[
     ),
     ("too_many_appeals", "This record has as many appeals as it may have. Speak to your lecturer."),
     ("too_many_decisions", "You have decided about this record as often as one person may. Let somebody else decide."),
+    ("appeal_needs_another", "The student appealed against your decision. Somebody else has to decide now."),
     (
         "too_many_plan_changes",
         "You have changed this class session as often as one person may. Let somebody else change it.",

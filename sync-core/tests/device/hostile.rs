@@ -9,7 +9,7 @@ use muster_sync_core::{
     document::{Code, Outcome, Verdict},
     signing::SoftwareKey,
     store::*,
-    sync::{Problem, message::*},
+    sync::{Problem, head::LogHead, message::*},
     time::{Anchor, Receipt},
 };
 
@@ -125,6 +125,54 @@ fn a_document_of_a_newer_protocol_is_left_out_and_stops_nothing() {
     let report = phone.answered(200, None, answer);
     assert_eq!((report.problem, report.skipped, report.accepted), (None, 1, 1));
     assert_eq!(phone.status(id), RecordStatus::Received);
+}
+
+/// One place of an answer in which a number stands, signed by the server like everything else.
+type Place = fn(&mut Response<'_>, &SoftwareKey, ChangeHash, u64);
+
+const PLACES: [(&str, Place); 5] = [
+    ("the number of a cursor", |response, _, _, number| response.cursors[0].number = number),
+    ("the place of a change in the log", |response, _, _, number| response.changes[0].log_index = number),
+    ("the place that a receipt proves", |response, key, hash, number| {
+        let document = attendance(1).id("default");
+        response.fates[0].receipt = Some(Receipt::sign(key, document, hash, number, 1).unwrap());
+    }),
+    ("the generation of the log", |response, key, _, number| {
+        response.log = Some(LogHead::sign(key, number, 9, [7; 32]).unwrap());
+    }),
+    ("the end of the log", |response, key, _, number| {
+        response.log = Some(LogHead::sign(key, 1, number, [7; 32]).unwrap());
+    }),
+];
+
+#[test]
+fn an_answer_with_a_number_that_no_database_keeps_is_kept_in_no_part() {
+    let server = SoftwareKey::from_seed(&[200; 32].into());
+    let largest = i64::MAX as u64;
+    for (what, place) in PLACES {
+        for number in [largest, largest + 1, u64::MAX] {
+            let mut peer = Peer::new();
+            let mut phone = Phone::new(&peer);
+            let id = phone.capture(1);
+            peer.write(None, &attendance(7), verdict());
+            let bytes = phone.next_exchange();
+            let request = Request::decode(&bytes).unwrap();
+            let push = &request.pushes[0];
+            let name = push.name.parse().unwrap();
+            let hash = muster_sync_core::change::validate("default", &name, push.change, &push.signature).unwrap().hash;
+            let answer = peer.exchange_with(&bytes, |response| place(response, &server, hash, number));
+            let report = phone.answered(200, None, answer);
+            if number == largest {
+                assert_eq!(report.problem, None, "{what}");
+                continue;
+            }
+            assert!(matches!(report.problem, Some(Problem::Malformed(_))), "{what}: {report:?}");
+            assert_eq!(phone.status(id), RecordStatus::Sent, "{what}");
+            assert_eq!((phone.store.anchor().unwrap(), phone.store.cursors().unwrap()), (None, Vec::new()), "{what}");
+            assert_eq!(phone.sync(&mut peer).accepted, 1, "{what}: the next answer is taken");
+            assert_eq!(phone.status(id), RecordStatus::Received);
+        }
+    }
 }
 
 impl Phone {

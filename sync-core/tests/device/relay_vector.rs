@@ -46,9 +46,13 @@ fn meetings() -> Value {
     })
 }
 
+fn fixture(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/wire/relay-v1").join(name)
+}
+
 #[test]
 fn a_meeting_is_byte_for_byte_what_it_was() {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/wire/relay-v1/meeting.json");
+    let path = fixture("meeting.json");
     let made = serde_json::to_string_pretty(&meetings()).unwrap() + "\n";
     if std::env::var_os("MUSTER_WRITE_FIXTURES").is_some() {
         assert!(std::env::var_os("CI").is_none(), "it would accept any wire format");
@@ -57,4 +61,23 @@ fn a_meeting_is_byte_for_byte_what_it_was() {
     }
     let golden = std::fs::read_to_string(&path).unwrap();
     assert_eq!(golden, made, "THE WIRE FORMAT BETWEEN PHONES CHANGED: keep its bytes, or make a version 2 beside it");
+}
+
+/// Phones wrote no `by` into a plan before a session could be contested. Their offers are still offers.
+#[test]
+fn an_offer_whose_plan_names_nobody_is_still_taken() {
+    let older: Value =
+        serde_json::from_str(&std::fs::read_to_string(fixture("meeting-unnamed.json")).unwrap()).unwrap();
+    let bytes = |name: &str| data_encoding::HEXLOWER.decode(older[name].as_str().unwrap().as_bytes()).unwrap();
+    let mut peer = Peer::new();
+    let (_, locator) = lecturer(&mut peer, true);
+    let mut phone = student(&peer, 1, STUDENT);
+    capture(&mut phone, locator, 1);
+
+    let mut giver = Giver::new(bytes("giver_ikm").try_into().unwrap());
+    assert_eq!(giver.hello(), bytes("hello"));
+    giver.read_offer(&phone.store, &bytes("offer")).unwrap();
+    let page = giver.next_page(&phone.store, &phone.key, [0x12; 32]).unwrap();
+
+    assert!(page.is_some(), "the relay of the older phone is handed the record");
 }

@@ -10,6 +10,7 @@ mod fixtures;
 mod golden;
 mod golden_sealed;
 mod hostile;
+mod limits;
 mod mutate;
 mod plans;
 mod protocol;

@@ -36,7 +36,7 @@ fn numbered(settlements: &[Settlement]) -> BTreeMap<ChangeHash, Settlement> {
 fn the_table_of_standing() {
     let (mine, same, other) = (claim(1, 1), claim(1, 1), claim(2, 2));
     assert_eq!(stands(&[], &[]), Standing::Unknown);
-    assert_eq!(stands(&[mine.clone()], &[]), Standing::Plan(hash(1)));
+    assert_eq!(stands(std::slice::from_ref(&mine), &[]), Standing::Plan(hash(1)));
     assert_eq!(stands(&[mine.clone(), same], &[]), Standing::Plan(hash(1)), "a new phone contests nothing");
     assert_eq!(stands(&[mine.clone(), claim(2, 1)], &[]), Standing::Contested, "also within one course");
     let both = [mine, other];

@@ -40,6 +40,45 @@ fn every_limit_stands_in_the_protocol_with_its_value() {
 }
 
 #[test]
+fn numbers_in_sentences_are_those_of_the_limits() {
+    use muster_sync_core::limits::*;
+    for sentence in [
+        format!("at most {SEQ_MAX} |"),
+        format!("at least 2, at most {START_OP_MAX} |"),
+        format!("0 to {CHANGE_TIME_S_MAX}; informative"),
+        format!("1 to {OPS_PER_CHANGE_MAX} operations, so up to {} fields", OPS_PER_CHANGE_MAX - 1),
+        format!("UTF-8, up to {TEXT_SIZE_BYTES_MAX} bytes"),
+        format!("| bytes | up to {BYTES_SIZE_BYTES_MAX} bytes |"),
+        format!("A name has up to {NAME_SIZE_BYTES_MAX} bytes"),
+        format!("1 ms to {CLASS_SESSION_MS_MAX} ms after"),
+        format!("up to {EPOCH_MAX}: the code's epoch from then on; the server takes at most {EPOCHS_AHEAD_MAX} above"),
+        format!("bytes, 0 to {DECISION_AFTER_MAX} hashes"),
+        format!("numbered keys, up to {MANIFEST_SIZE_BYTES_MAX} bytes"),
+        format!("array of image, at most {MANIFEST_IMAGES_MAX} |"),
+        format!("size in bytes (uint, up to {IMAGE_SIZE_BYTES_MAX};"),
+        format!("says, {IMAGE_SIZE_BYTES_DEFAULT} unless its settings say otherwise"),
+        format!("up to a multiple of {SEALED_MANIFEST_BLOCK_BYTES} bytes"),
+        format!("An entry names at most {DECISION_AFTER_MAX};"),
+        format!("estimate + drift + {ANCHOR_TRAVEL_MS_MAX} ms"),
+        format!("passed time × {MONOTONIC_DRIFT_PPM} / 1000000"),
+        format!("more than {CLOCK_SKEW_MS_MAX} ms outside"),
+        format!("the steps of the session, at most {} from its", CODE_SEARCH_STEPS_MAX + 1),
+        format!("array of cursor, at most {CURSORS_MAX} |"),
+        format!("array of push, at most {PUSHES_PER_REQUEST_MAX} |"),
+        format!(
+            "at most {CHANGES_PER_PAGE_MAX} changes and ends after the change that passes {PAGE_SIZE_BYTES_MAX} bytes"
+        ),
+        format!("min({RETRY_BASE_MS} ms × 2^(n-1), {RETRY_CEILING_MS} ms)"),
+        format!("at most\n{RETRY_AFTER_MS_MAX} ms"),
+        format!("challenge, at most {AUTH_CHALLENGE_SIZE_BYTES_MAX} bytes"),
+        format!("the manifest of a record for {} days", MANIFEST_KEPT_MS / 86_400_000),
+        format!("an image for {} days", IMAGE_KEPT_MS / 86_400_000),
+    ] {
+        assert!(PROTOCOL.contains(&sentence), "PROTOCOL.md does not say: {sentence}");
+    }
+}
+
+#[test]
 fn every_field_context_and_reason_stands_in_the_protocol() {
     for (_, entry) in full_entries() {
         let container = entry.container().name();

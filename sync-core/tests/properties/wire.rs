@@ -4,6 +4,7 @@ use crate::fixtures::*;
 use muster_sync_core::{
     Refusal,
     evidence::*,
+    limits,
     signing::SigningKey,
     sync::message::*,
     time::{Anchor, AnchorReading, CaptureClocks, Receipt},
@@ -109,9 +110,10 @@ fn request(pushes: usize, cursors: usize) -> Vec<u8> {
 
 #[test]
 fn a_request_keeps_its_limits() {
-    assert!(Request::decode(&request(100, 512)).is_ok());
+    assert!(Request::decode(&request(100, limits::CURSORS_MAX)).is_ok());
     assert_eq!(Request::decode(&request(101, 0)), Err(RequestError::TooManyPushes(101)));
-    assert_eq!(Request::decode(&request(0, 513)), Err(RequestError::TooManyCursors(513)));
+    let over = limits::CURSORS_MAX + 1;
+    assert_eq!(Request::decode(&request(0, over)), Err(RequestError::TooManyCursors(over)));
     assert_eq!(Request::decode(&vec![0; 1024 * 1024 + 1]), Err(RequestError::TooLarge));
     assert_eq!(Request::decode(b"not cbor"), Err(RequestError::NotCbor));
     assert_eq!(Request::decode(&[]), Err(RequestError::NotCbor));

@@ -13,6 +13,9 @@ pub(super) const CODE_CLOCK_MS_MAX: i64 = 2 * 60 * 1000;
 /// How far before the start and after the end of the session a code is searched for, in milliseconds.
 const CODE_SEARCH_MARGIN_MS: i64 = 30 * 60 * 1000;
 
+/// Newest epochs in which a code of another time is looked for. Found or not, the code flags.
+const EPOCHS_NAMED_MAX: usize = 8;
+
 /// What the witnesses of time say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Witnesses {
@@ -101,19 +104,26 @@ fn monotonic_ran_backwards(clocks: &CaptureClocks) -> bool {
     reading.is_some_and(|reading| reading.monotonic_ms > clocks.monotonic_ms)
 }
 
-/// Looks for the code in every epoch; of two, the epoch that held at that step is taken.
+/// Looks for the code in every epoch while it held, so that however many there are, the steps are tried about once; of
+/// two, the epoch that held at that step is taken. A code of another time is looked for in the newest epochs, which only
+/// says what is wrong with it.
 fn find_code(input: &CheckInput<'_>) -> Option<CodeStep> {
     let code = input.submission.code.as_deref()?;
-    let found: Vec<_> = input.secrets?.iter().filter_map(|epoch| find_in(input, epoch, code)).collect();
+    let (opens_ms, closes_ms) = (input.session.opens_at_ms, input.session.closes_at_ms);
+    let whole = (opens_ms.saturating_sub(CODE_SEARCH_MARGIN_MS), closes_ms.saturating_add(CODE_SEARCH_MARGIN_MS));
+    let own = |epoch: &EpochSecret| {
+        let from_ms = epoch.from_ms.saturating_sub(CODE_CLOCK_MS_MAX);
+        let until_ms = epoch.until_ms.saturating_add(CODE_CLOCK_MS_MAX);
+        (from_ms.max(whole.0), until_ms.min(whole.1))
+    };
+    let secrets = input.secrets?;
+    let found: Vec<_> = secrets.iter().filter_map(|epoch| find_in(input, epoch, code, own(epoch))).collect();
     let in_its_epoch = found.iter().find(|step| step.is_in_its_epoch());
-    in_its_epoch.or(found.last()).copied()
+    let elsewhere = || secrets.iter().rev().take(EPOCHS_NAMED_MAX).find_map(|epoch| find_in(input, epoch, code, whole));
+    in_its_epoch.or(found.last()).copied().or_else(elsewhere)
 }
 
-fn find_in(input: &CheckInput<'_>, epoch: &EpochSecret, code: &str) -> Option<CodeStep> {
-    let search_ms = (
-        input.session.opens_at_ms.saturating_sub(CODE_SEARCH_MARGIN_MS),
-        input.session.closes_at_ms.saturating_add(CODE_SEARCH_MARGIN_MS),
-    );
+fn find_in(input: &CheckInput<'_>, epoch: &EpochSecret, code: &str, search_ms: (i64, i64)) -> Option<CodeStep> {
     let step = epoch.secret.find_step(code, input.submission.step, search_ms)?;
     let span_ms = epoch.secret.step_span_ms(step);
     Some(CodeStep { span_ms, from_ms: epoch.from_ms, until_ms: epoch.until_ms })

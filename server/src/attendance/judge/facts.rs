@@ -7,10 +7,9 @@ use muster_sync_core::{
 };
 
 use super::super::checks::{Device, EpochSecret, Legacy};
-use super::super::{RecordRow, SubmissionRow, VerdictRow, queries};
+use super::super::{RecordRow, SubmissionRow, VerdictRow, queries, roster};
 use crate::app::App;
 use crate::class_sessions::{self, ClassSession};
-use crate::courses;
 use crate::db::{DbError, Tx};
 use crate::devices;
 use crate::error::{AppError, AppResult};
@@ -20,9 +19,6 @@ use crate::ids::TenantId;
 use crate::jobs::Job;
 use crate::log::ServerKey;
 use crate::settings::{self, Settings};
-
-/// Epochs of a session's code that are tried: the newest ones.
-const EPOCHS_TRIED_MAX: usize = 8;
 
 /// What the tables say about one document.
 pub(super) struct Facts {
@@ -71,14 +67,7 @@ fn gather_one(
     if session.contested {
         return Ok(None);
     }
-    let enrolled = match (session.course.parse(), record.student.parse()) {
-        (Ok(course), Ok(student)) => {
-            // However late a record comes, it is judged by the enrolments of its session's time.
-            let span_ms = (session.opens_at_ms.min(session.ends_at_ms()), session.ends_at_ms());
-            courses::was_enrolled(tx, tenant, course, student, span_ms)?
-        }
-        _ => false,
-    };
+    let enrolled = roster::was_enrolled(tx, tenant, &session, &record.student)?;
     Ok(Some(Facts {
         tenant: tenant.clone(),
         settings: settings::of(tx, tenant)?,
@@ -100,14 +89,18 @@ pub(super) async fn secrets(
 ) -> AppResult<Option<Vec<EpochSecret>>> {
     let begun = std::iter::once((0, i64::MIN)).chain(session.epochs.iter().map(|epoch| (epoch.epoch, epoch.from_ms)));
     let begun: Vec<(u64, i64)> = begun.collect();
-    let skipped = begun.len().saturating_sub(EPOCHS_TRIED_MAX);
-    let mut secrets = Vec::with_capacity(begun.len() - skipped);
+    let ends = begun.iter().skip(1).map(|(_, from_ms)| *from_ms).chain([i64::MAX]);
+    let spans: Vec<(u64, i64, i64)> =
+        begun.iter().zip(ends).map(|((epoch, from), until)| (*epoch, *from, until)).collect();
+    let mut secrets = Vec::with_capacity(spans.len());
     for key in std::iter::once(&session.planned_by).chain(&session.other_keys) {
-        for (index, (epoch, from_ms)) in begun.iter().enumerate().skip(skipped) {
-            let until_ms = begun.get(index + 1).map_or(i64::MAX, |(_, next_ms)| *next_ms);
-            let Some(secret) = class_sessions::secret_for(app, tenant, session, key, *epoch).await? else { break };
-            secrets.push(EpochSecret { secret, from_ms: *from_ms, until_ms });
-        }
+        let Some(derive) = class_sessions::secrets_of(app, tenant, session, key).await? else { continue };
+        let of = |(epoch, from_ms, until_ms): &_| EpochSecret {
+            secret: derive(*epoch),
+            from_ms: *from_ms,
+            until_ms: *until_ms,
+        };
+        secrets.extend(spans.iter().map(of));
     }
     Ok(Some(secrets).filter(|secrets| !secrets.is_empty()))
 }

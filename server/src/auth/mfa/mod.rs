@@ -14,6 +14,7 @@ mod pending;
 mod qr;
 mod queries;
 mod required;
+mod reseal;
 mod reset;
 mod secret;
 mod totp;
@@ -40,6 +41,7 @@ use crate::http::RequestId;
 
 pub(crate) use again::Proof;
 pub(super) use complete::{MfaRequired, required};
+pub use reseal::SealedSecret;
 pub use reset::{MfaReset, reset_mfa};
 pub use secret::check_mfa_key;
 

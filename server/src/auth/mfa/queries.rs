@@ -1,5 +1,6 @@
 //! All SQL of the second factor.
 
+use super::reseal::SealedSecret;
 use crate::db::{DbError, Tx};
 use crate::ids::{TenantId, UserId};
 use crate::params;
@@ -96,6 +97,36 @@ pub(super) fn reseal(tx: &Tx<'_>, owner: &Owner, id: &str, key_id: &[u8; 8], sea
         params![owner.tenant.as_str(), &owner.user.to_string(), id, key_id, sealed],
     )?;
     Ok(())
+}
+
+/// The next secrets, by tenant and user.
+pub(super) fn sealed_after(
+    tx: &Tx<'_>,
+    (tenant, user): (&str, &str),
+    count: i64,
+) -> Result<Vec<SealedSecret>, DbError> {
+    tx.query(
+        "SELECT tenant_id, user_id, id, key_id, secret
+         FROM mfa_enrolments
+         WHERE (tenant_id, user_id) > (?1, ?2)
+         ORDER BY tenant_id, user_id
+         LIMIT ?3",
+        params![tenant, user, count],
+        |row| {
+            let (tenant, user, id) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            Ok(SealedSecret { tenant, user, id, key_id: row.get(3)?, sealed: row.get(4)? })
+        },
+    )
+}
+
+/// Stores a secret under another key, unless the row is another one by now.
+pub(super) fn reseal_row(tx: &Tx<'_>, row: &SealedSecret, key_id: &[u8; 8], sealed: &[u8]) -> Result<(), DbError> {
+    tx.send(
+        "UPDATE mfa_enrolments
+         SET key_id = ?4, secret = ?5
+         WHERE tenant_id = ?1 AND user_id = ?2 AND id = ?3 AND secret = ?6",
+        params![&row.tenant, &row.user, &row.id, key_id, sealed, &row.sealed],
+    )
 }
 
 /// Removes the second factor with all that belongs to it. False when it was not active.

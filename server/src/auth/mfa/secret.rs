@@ -43,7 +43,7 @@ impl SecretKeys {
     pub(super) fn seal(&self, owner: &Owner, id: &str, secret: &[u8], entropy: &dyn Entropy) -> ([u8; 8], Vec<u8>) {
         let user = owner.user.to_string();
         let fill = |bytes: &mut [u8]| entropy.fill(bytes);
-        (self.current.id(), self.current.seal(&context(owner, &user, id), secret, &fill))
+        (self.current.id(), self.current.seal(&context(owner.tenant.as_str(), &user, id), secret, &fill))
     }
 
     /// Whether a secret should be sealed again, because its key is on its way out.
@@ -68,13 +68,13 @@ impl SecretKeys {
     fn unseal(&self, owner: &Owner, enrolment: &Enrolment) -> Result<Zeroizing<Vec<u8>>, OpenError> {
         let user = owner.user.to_string();
         let key = self.all().find(|key| key.id() == enrolment.key_id).ok_or(OpenError::NotAuthentic)?;
-        key.open(&context(owner, &user, &enrolment.id), &enrolment.sealed)
+        key.open(&context(owner.tenant.as_str(), &user, &enrolment.id), &enrolment.sealed)
     }
 }
 
 /// Binds a secret to its row: moved to another user, or put back after it was replaced, it does not open.
-fn context<'a>(owner: &'a Owner, user: &'a str, id: &'a str) -> Context<'a> {
-    Context { purpose: Purpose::MfaSecret, tenant: owner.tenant.as_str(), subject: user, name: id }
+pub(super) fn context<'a>(tenant: &'a str, user: &'a str, id: &'a str) -> Context<'a> {
+    Context { purpose: Purpose::MfaSecret, tenant, subject: user, name: id }
 }
 
 /// Refuses to start with a key that opens none, or only some, of the stored secrets. Blocks.

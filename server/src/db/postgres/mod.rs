@@ -17,7 +17,7 @@ mod values;
 mod writer;
 
 pub use notices::Notice;
-pub(super) use notices::Notices;
+pub(super) use notices::{Notices, nodes};
 pub use safety::Allowances;
 pub(super) use session::Session;
 pub(super) use translate::migration;

@@ -10,12 +10,12 @@ use futures_util::StreamExt;
 use tokio::sync::{Notify, broadcast};
 use tokio_postgres::{AsyncMessage, Client};
 
-use super::super::DbError;
+use super::super::{DbError, Tx};
 use super::safety::{self, Allowances};
 use super::target::{Messages, Target};
 use super::values::{Cure, Trouble};
 use super::writer::LOCK_CLASS;
-use crate::limits;
+use crate::{limits, params};
 
 /// The lock that every server shares while it lives.
 const NODE: i32 = 2;
@@ -185,6 +185,20 @@ async fn speak(client: &Client, shared: &Shared) {
 }
 
 type Driver = tokio::task::JoinHandle<()>;
+
+/// Programs that have this database open now, this one among them.
+pub(in crate::db) fn nodes(tx: &Tx<'_>) -> Result<i64, DbError> {
+    let counted = tx.query_one(
+        "SELECT count(*)
+         FROM pg_locks l
+         JOIN pg_database d ON d.oid = l.database
+         WHERE l.locktype = 'advisory' AND l.granted AND d.datname = current_database()
+           AND l.classid = CAST(?1 AS BIGINT) AND l.objid = CAST(?2 AS BIGINT)",
+        params![i64::from(LOCK_CLASS), i64::from(NODE)],
+        |row| row.get(0),
+    )?;
+    Ok(counted.unwrap_or_default())
+}
 
 async fn connect(target: &Target, shared: &Arc<Shared>, allowances: Allowances) -> Result<(Client, Driver), Trouble> {
     let (client, messages) = target.connect().await?;

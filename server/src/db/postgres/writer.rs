@@ -49,8 +49,7 @@ fn run_group(link: &mut Link, waiting: &mut VecDeque<Box<dyn Request>>) {
     loop {
         match attempt(link, &mut group, waiting, careful) {
             Ok(()) => {
-                // PostgreSQL does not say whether anything was stored; it says so when there is no room.
-                meters::committed(group.len(), watch, true);
+                meters::committed(group.len(), watch);
                 return group.into_iter().for_each(|mut request| request.answer());
             }
             Err(Stopped::Request) => careful = true,

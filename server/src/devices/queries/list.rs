@@ -4,24 +4,15 @@ use muster_sync_core::{DeviceKey, document::Role};
 
 use super::super::rules::RequestStatus;
 use super::{request_status, role};
-use crate::auth::Voucher;
+use crate::auth::ShownUser;
 use crate::db::{DbError, Row, Tx};
 use crate::ids::{TenantId, UserId};
 use crate::params;
 
-/// A person as an admin must know them before deciding.
-#[derive(Debug, Clone)]
-pub(in crate::devices) struct OwnerRow {
-    pub(in crate::devices) email: String,
-    pub(in crate::devices) email_confirmed_at_ms: Option<i64>,
-    pub(in crate::devices) email_confirmed_by: Option<Voucher>,
-    pub(in crate::devices) display_name: String,
-    pub(in crate::devices) external_id: Option<String>,
-}
-
-/// The columns of an [`OwnerRow`] from the first one on.
-fn owner_row(row: &Row<'_>, first: usize) -> Result<OwnerRow, DbError> {
-    Ok(OwnerRow {
+/// The person of a row, whose columns stand from the first one on.
+fn owner(row: &Row<'_>, id: UserId, first: usize) -> Result<ShownUser, DbError> {
+    Ok(ShownUser {
+        id,
         email: row.get(first)?,
         email_confirmed_at_ms: row.get(first + 1)?,
         email_confirmed_by: row.get(first + 2)?,
@@ -36,8 +27,7 @@ pub(in crate::devices) struct RequestRow {
     pub(in crate::devices) hash: [u8; 32],
     /// Missing for a legacy identifier.
     pub(in crate::devices) key: Option<DeviceKey>,
-    pub(in crate::devices) user: UserId,
-    pub(in crate::devices) owner: OwnerRow,
+    pub(in crate::devices) owner: ShownUser,
     pub(in crate::devices) role: Role,
     /// Whether it was a reset when it came.
     pub(in crate::devices) asks_reset: bool,
@@ -90,7 +80,6 @@ fn request_row(row: &Row<'_>) -> Result<RequestRow, DbError> {
     Ok(RequestRow {
         hash: row.get(0)?,
         key: row.get::<Option<[u8; 32]>>(1)?.map(DeviceKey),
-        user: row.get(2)?,
         role: role(&row.get::<String>(3)?)?,
         asks_reset: row.get::<String>(4)? == "reset",
         level: row.get(5)?,
@@ -105,7 +94,7 @@ fn request_row(row: &Row<'_>) -> Result<RequestRow, DbError> {
         forked_at_ms: row.get(14)?,
         others_bound: row.get(15)?,
         earlier_devices: row.get(16)?,
-        owner: owner_row(row, 17)?,
+        owner: owner(row, row.get(2)?, 17)?,
     })
 }
 
@@ -157,8 +146,7 @@ pub(in crate::devices) fn requests_of(
 #[derive(Debug, Clone)]
 pub(in crate::devices) struct DeviceRow {
     pub(in crate::devices) key: DeviceKey,
-    pub(in crate::devices) user: UserId,
-    pub(in crate::devices) owner: OwnerRow,
+    pub(in crate::devices) owner: ShownUser,
     pub(in crate::devices) bound: bool,
     pub(in crate::devices) level: String,
     pub(in crate::devices) platform: String,
@@ -189,7 +177,6 @@ macro_rules! select_devices {
 fn device_row(row: &Row<'_>) -> Result<DeviceRow, DbError> {
     Ok(DeviceRow {
         key: DeviceKey(row.get(0)?),
-        user: row.get(1)?,
         bound: row.get::<String>(2)? == "bound",
         level: row.get(3)?,
         platform: row.get(4)?,
@@ -201,7 +188,7 @@ fn device_row(row: &Row<'_>) -> Result<DeviceRow, DbError> {
         revoked_by: row.get(10)?,
         revoke_reason: row.get(11)?,
         forked_at_ms: row.get(12)?,
-        owner: owner_row(row, 13)?,
+        owner: owner(row, row.get(1)?, 13)?,
     })
 }
 

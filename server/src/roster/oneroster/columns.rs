@@ -133,6 +133,7 @@ pub(super) struct PlaceColumns {
     pub(super) user: usize,
     pub(super) role: usize,
     pub(super) status: Option<usize>,
+    pub(super) begin: Option<usize>,
     pub(super) end: Option<usize>,
 }
 

@@ -16,6 +16,7 @@ use columns::{
     more_useful, no_reference, role_at, same_id,
 };
 
+use super::dates;
 use super::error::RosterError;
 use super::limits::Limits;
 use super::people::{Course, Ids, Names, Person, PersonColumns, Place, Roster};
@@ -37,7 +38,8 @@ enum Mode {
     Delta,
 }
 
-/// Reads a whole roster. Enrolments whose last day is `today`, or before it, have ended.
+/// Reads a whole roster. Enrolments whose last day is `today`, or before it, have ended; those whose first day is later
+/// begin then.
 pub(super) fn read(
     source: &mut Source,
     limits: Limits,
@@ -300,6 +302,7 @@ impl Reading<'_> {
             user: table.require("userSourcedId")?,
             role: table.require("role")?,
             status: table.column(&["status"]),
+            begin: table.column(&["beginDate"]),
             end: table.column(&["endDate"]),
         };
         while let Some(row) = table.next()? {
@@ -327,7 +330,12 @@ impl Reading<'_> {
             Some(Role::Lecturer) => true,
             _ => return Ok(None),
         };
-        let end = day_at(row, columns.end)?;
+        let (begin, end) = (day_at(row, columns.begin)?, day_at(row, columns.end)?);
+        if begin.zip(end).is_some_and(|(begin, end)| end < begin) {
+            let what = "the place ends before it begins";
+            return Err(row.problem(columns.end, what, "correct beginDate or endDate"));
+        }
+        let begins_at_ms = begin.filter(|begin| *begin > today).and_then(dates::begin_of);
         let has_ended = has_ended(row, columns.status)? || end.is_some_and(|end| end <= today);
         let course = match (self.classes.get(class), self.manifest.mode("classes")) {
             (Some(Some(course)), _) => course,
@@ -341,7 +349,7 @@ impl Reading<'_> {
             (None, Mode::Bulk) => return Err(no_reference(row, columns.user, "user", "users.csv")),
             (None, _) => self.reference_user(user),
         };
-        Ok(Some(Place { line: row.line, person, course, teaches: Some(teaches), has_ended }))
+        Ok(Some(Place { line: row.line, person, course, teaches: Some(teaches), has_ended, begins_at_ms }))
     }
 
     /// A user of whom this set only says that they have a place.

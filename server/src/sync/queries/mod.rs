@@ -108,7 +108,7 @@ pub(in crate::sync) fn was_refused(tx: &Tx<'_>, tenant: &TenantId, bytes: &[u8])
          WHERE tenant_id = ?1 AND bytes_sha256 = ?2
              AND reason IN ('quarantine_full', 'manifest_missing', 'student_unknown', 'writer_not_allowed',
                             'too_many_submissions', 'too_many_appeals', 'too_many_decisions',
-                            'too_many_plan_changes')
+                            'too_many_plan_changes', 'appeal_needs_another')
          LIMIT 1",
         params![tenant.as_str(), &sha256],
         |row| row.get::<i64>(0),

@@ -3,6 +3,8 @@
 //! What a state depends on is read whole: a limit here would let whoever fills it keep the old state. What may come in
 //! is bounded in `share`.
 
+mod appeals;
+
 use muster_sync_core::{ChangeHash, DeviceKey, DocumentId, Locator, document::Source};
 
 use super::rows::{DecisionRow, NoteRow, RecordRow, SubmissionBy, SubmissionRow, VerdictRow};
@@ -10,6 +12,8 @@ use crate::db::{DbError, Row, Tx};
 use crate::ids::TenantId;
 use crate::log::Appended;
 use crate::params;
+
+pub(super) use appeals::{appeal_count, appealed_after, insert_appeal, newest_appeal};
 
 /// The columns that [`record`] reads.
 pub(super) const RECORD_COLUMNS: &str =
@@ -285,14 +289,6 @@ pub(super) fn decisions(tx: &Tx<'_>, id: DocumentId) -> Result<Vec<DecisionRow>,
     )
 }
 
-pub(super) fn insert_appeal(tx: &Tx<'_>, appended: &Appended, of: &ChangeHash, reason: &str) -> Result<(), DbError> {
-    tx.send(
-        "INSERT INTO appeals (document_id, log_index, hash, of_hash, reason, received_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        params![&appended.document().0, appended.log_index, &appended.hash().0, &of.0, reason, appended.received_at_ms],
-    )
-}
-
 /// How many entries there are of one person in a document.
 pub(super) fn decisions_by(tx: &Tx<'_>, id: DocumentId, person: &str) -> Result<u64, DbError> {
     let counted = tx.query_one(
@@ -326,29 +322,6 @@ pub(super) fn submission_count(tx: &Tx<'_>, id: DocumentId) -> Result<u64, DbErr
         |row| row.get(0),
     )?;
     Ok(counted.unwrap_or(0))
-}
-
-pub(super) fn appeal_count(tx: &Tx<'_>, id: DocumentId) -> Result<u64, DbError> {
-    let counted = tx.query_one(
-        "SELECT COUNT(*)
-         FROM appeals
-         WHERE document_id = ?1",
-        params![&id.0],
-        |row| row.get(0),
-    )?;
-    Ok(counted.unwrap_or(0))
-}
-
-/// The log index of the newest appeal.
-pub(super) fn newest_appeal(tx: &Tx<'_>, id: DocumentId) -> Result<Option<i64>, DbError> {
-    let newest = tx.query_one(
-        "SELECT MAX(log_index)
-         FROM appeals
-         WHERE document_id = ?1",
-        params![&id.0],
-        |row| row.get::<Option<i64>>(0),
-    )?;
-    Ok(newest.flatten())
 }
 
 /// The records of a session that another course has, or none, with that course.

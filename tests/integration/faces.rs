@@ -1,7 +1,7 @@
 //! Faces on real pictures, by the real runtime; `muster_tests::models` says who is where.
 
-use image::RgbImage;
-use image::imageops::{flip_horizontal, resize};
+use image::imageops::{FilterType, blur, brighten, flip_horizontal, overlay, resize};
+use image::{Rgb, RgbImage};
 use muster_server::face_engine::{self, FaceError, Judgement, Reading};
 use muster_tests::models::{
     ANNA_IN_SAMPLE_1, ANNA_IN_SAMPLE_3, BELLA_IN_SAMPLE_6, NOBODY_IN_SAMPLE_3, TWO_IN_SAMPLE_6, engine, models_dir,
@@ -50,10 +50,82 @@ fn a_picture_without_a_face_has_no_face_and_no_template() {
 }
 
 #[test]
-fn a_picture_with_two_faces_has_both_and_no_template() {
-    let reading = read(&sample_part(6, TWO_IN_SAMPLE_6));
-    assert_eq!(reading.faces.len(), 2);
+fn a_picture_with_two_faces_of_one_size_has_both_and_is_about_nobody() {
+    let reading = read(&beside_anna(1.0));
+    assert_eq!((reading.faces.len(), reading.n_subjects), (2, 2), "{reading:?}");
     assert!(reading.subject.is_none());
+}
+
+/// Anna in the middle of a wall; beside her Bella, at some part of her size.
+fn beside_anna(part: f32) -> RgbImage {
+    let (anna, bella) = (sample_part(1, ANNA_IN_SAMPLE_1), sample_part(6, BELLA_IN_SAMPLE_6));
+    let (width, height) = anna.dimensions();
+    let height_of_bella = (height as f32 * part) as u32;
+    let bella = resize(&bella, height_of_bella * bella.width() / bella.height(), height_of_bella, FilterType::Triangle);
+    let mut picture = RgbImage::from_pixel(3 * width, height, Rgb([120; 3]));
+    overlay(&mut picture, &anna, i64::from(width), 0);
+    overlay(&mut picture, &bella, 0, 0);
+    picture
+}
+
+/// The picture with the camera turned by some degrees.
+fn turned(picture: &RgbImage, degrees: f32) -> RgbImage {
+    let (sin, cos) = degrees.to_radians().sin_cos();
+    let (width, height) = (picture.width() as f32, picture.height() as f32);
+    RgbImage::from_fn(picture.width(), picture.height(), |x, y| {
+        let (x, y) = (x as f32 - width / 2.0, y as f32 - height / 2.0);
+        let (x, y) = (cos * x + sin * y + width / 2.0, cos * y - sin * x + height / 2.0);
+        let is_inside = (0.0..width).contains(&x) && (0.0..height).contains(&y);
+        if is_inside { *picture.get_pixel(x as u32, y as u32) } else { Rgb([0; 3]) }
+    })
+}
+
+#[test]
+fn whoever_is_in_the_middle_is_meant_and_bystanders_are_not() {
+    let picture = beside_anna(0.5);
+    let reading = read(&picture);
+    assert_eq!((reading.faces.len(), reading.n_subjects), (2, 1), "{reading:?}");
+    let (distance, judgement) = judged(&picture, &sample_part(1, ANNA_IN_SAMPLE_1));
+    assert_eq!(judgement, Judgement::Match, "distance {distance}");
+}
+
+#[test]
+fn a_turned_phone_and_a_blurred_lens_find_the_same_face() {
+    for (name, upright) in [("Anna", sample_part(3, ANNA_IN_SAMPLE_3)), ("Bella", sample_part(6, BELLA_IN_SAMPLE_6))] {
+        let lean = read(&upright).subject.unwrap().quality.lean_degrees;
+        let blurred = blur(&upright, upright.width() as f32 / 125.0);
+        for (how, changed) in [("right", turned(&upright, 30.0)), ("left", turned(&upright, -30.0)), ("blur", blurred)]
+        {
+            let (distance, judgement) = judged(&changed, &upright);
+            assert_eq!(judgement, Judgement::Match, "{name}, leaning {lean}, {how}: distance {distance}");
+        }
+    }
+}
+
+#[test]
+fn looking_again_finds_nobody_where_nobody_is() {
+    let wall = sample_part(3, NOBODY_IN_SAMPLE_3);
+    for picture in [turned(&wall, 30.0), turned(&wall, 180.0), blur(&wall, 3.0)] {
+        assert!(read(&picture).faces.is_empty());
+    }
+}
+
+#[test]
+fn a_picture_that_could_be_better_says_how() {
+    let anna = sample_part(3, ANNA_IN_SAMPLE_3);
+    let advice = |picture: &RgbImage| {
+        let quality = read(picture).subject.unwrap().quality;
+        quality.advice().into_iter().map(|advice| advice.words().0).collect::<Vec<_>>()
+    };
+    assert_eq!(advice(&anna), [""; 0]);
+    let dark =
+        RgbImage::from_fn(anna.width(), anna.height(), |x, y| Rgb(anna.get_pixel(x, y).0.map(|value| value / 5)));
+    assert!(advice(&dark).contains(&"too_dark"));
+    assert!(advice(&brighten(&anna, 140)).contains(&"too_bright"));
+    assert!(advice(&blur(&anna, anna.width() as f32 / 60.0)).contains(&"too_blurred"));
+    assert!(advice(&turned(&anna, 30.0)).contains(&"tilted"));
+    let small = resize(&anna, anna.width() / 4, anna.height() / 4, FilterType::Triangle);
+    assert!(advice(&small).contains(&"too_small"));
 }
 
 #[test]

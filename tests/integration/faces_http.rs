@@ -1,6 +1,6 @@
 //! Faces through HTTP, on real pictures and the real runtime: enrolling, matching, withdrawing, and doing without models.
 
-use image::imageops::{FilterType, resize};
+use image::imageops::{FilterType, flip_horizontal, overlay, resize};
 use image::{ImageFormat, RgbImage};
 use muster_server::db::{DbError, Tx};
 use muster_tests::lecture::{Lecture, check, flags, upload};
@@ -37,9 +37,24 @@ fn bella() -> Vec<u8> {
     jpeg(&sample_part(6, BELLA_IN_SAMPLE_6))
 }
 
+/// Anna and Bella side by side.
+fn two_of_one_size() -> RgbImage {
+    let (anna, bella) = (sample_part(1, ANNA_IN_SAMPLE_1), sample_part(6, BELLA_IN_SAMPLE_6));
+    let (width, height) = anna.dimensions();
+    let mut picture = RgbImage::new(2 * width, height);
+    overlay(&mut picture, &anna, 0, 0);
+    overlay(&mut picture, &resize(&bella, width, height, FilterType::Triangle), i64::from(width), 0);
+    picture
+}
+
 async fn enroll(client: &Client, bytes: Vec<u8>) -> Reply {
-    let part = Part::bytes(bytes).file_name("me.jpg").mime_str("image/jpeg").unwrap();
-    Reply::of(client.request(Method::POST, ENROLL).multipart(Form::new().part("image", part))).await
+    enroll_photos(client, [bytes]).await
+}
+
+async fn enroll_photos(client: &Client, photos: impl IntoIterator<Item = Vec<u8>>) -> Reply {
+    let part = |bytes| Part::bytes(bytes).file_name("me.jpg").mime_str("image/jpeg").unwrap();
+    let form = photos.into_iter().fold(Form::new(), |form, bytes| form.part("image", part(bytes)));
+    Reply::of(client.request(Method::POST, ENROLL).multipart(form)).await
 }
 
 /// A lecture on a server with models that compares faces.
@@ -62,7 +77,7 @@ async fn capture(lecture: &Lecture, phone: &mut Phone, selfie: &[u8]) -> String 
 async fn the_selfie_of_the_enrolled_face_matches_and_any_other_picture_is_flagged() {
     let lecture = lecture().await;
     let nobody = jpeg(&sample_part(3, NOBODY_IN_SAMPLE_3));
-    let two = jpeg(&sample_part(6, TWO_IN_SAMPLE_6));
+    let two = jpeg(&two_of_one_size());
     let cases: [(Vec<u8>, &[&str]); 4] = [
         (anna_on_another_evening(), &[]),
         (bella(), &["selfie_match:face_mismatch"]),
@@ -134,6 +149,25 @@ async fn a_reference_shows_exactly_one_face_that_is_large_enough() {
     let status = student.get(FACE).await.expect(200);
     assert_eq!((&status["enrolled"], &status["available"]), (&json!(true), &json!(true)));
     enroll(&lecture.lecturer, anna()).await.expect_error(403, "FORBIDDEN");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn up_to_three_photos_of_one_person_make_a_reference_and_each_is_erased_with_it() {
+    let lecture = lecture().await;
+    let student = lecture.server.client("student").await;
+    let mirrored = jpeg(&flip_horizontal(&sample_part(3, ANNA_IN_SAMPLE_3)));
+    let different = enroll_photos(&student, [anna(), anna_on_another_evening(), bella()]).await;
+    assert_eq!(different.expect_error(422, "DIFFERENT_FACES")["details"]["photo"], 3);
+    let four = enroll_photos(&student, [anna(), anna(), anna(), anna()]).await.expect_error(422, "VALIDATION_ERROR");
+    assert_eq!(four["details"]["field"], "image");
+    assert_eq!(kept(&lecture).await, (0, 0));
+
+    let enrolled = enroll_photos(&student, [anna(), anna_on_another_evening(), mirrored]).await.expect(201);
+    assert_eq!(enrolled["advice"], json!([[], [], []]));
+    assert_eq!(kept(&lecture).await, (1, 3));
+
+    student.delete(FACE).await.expect(204);
+    assert_eq!(kept(&lecture).await, (0, 0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -60,7 +60,7 @@ pub const SERVER_MIGRATIONS: &[Migration] = migrations![
     30 "0030_epochs",
     31 "0031_keys",
     32 "0032_session_plans",
-    35 "0035_reference_photos",
+    33 "0033_reference_photos",
 ];
 
 const TABLE: &str = "

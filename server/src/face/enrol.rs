@@ -150,7 +150,7 @@ async fn read_photos(form: Multipart, bytes_max: usize) -> AppResult<Vec<Vec<u8>
         }
         if photos.len() == limits::ENROL_PHOTOS_MAX {
             let sentence = format!("at most {} photos make a reference", limits::ENROL_PHOTOS_MAX);
-            return Err(AppError::field("image", &sentence));
+            return Err(AppError::field("image", sentence));
         }
         let too_large = || AppError::too_large(format!("an image has at most {bytes_max} bytes"));
         photos.push(http::field_bytes(field, bytes_max, too_large).await?);
@@ -161,19 +161,25 @@ async fn read_photos(form: Multipart, bytes_max: usize) -> AppResult<Vec<Vec<u8>
     Ok(photos)
 }
 
-/// The one whom the photo is about.
+/// The one whom the photo is about. Stricter than for a selfie, because every later one is held against it: nobody else in
+/// it may be half as large.
 fn one_face(reading: Reading) -> AppResult<Subject> {
-    if let Some(subject) = reading.subject {
+    let n_large = |subject: &Subject| {
+        let side_max = subject.quality.side_px * limits::BYSTANDER_PART_MAX;
+        reading.faces.iter().filter(|face| face.is_usable() && face.side() >= side_max).count()
+    };
+    let n_subjects = reading.subject.as_ref().map_or(reading.n_subjects, n_large);
+    if let (Some(subject), 1) = (reading.subject, n_subjects) {
         return Ok(subject);
     }
-    Err(match (reading.faces.len(), reading.n_subjects) {
+    Err(match (reading.faces.len(), n_subjects) {
         (0, _) => no_face(),
         (_, 0) => {
             let sentence = format!("the face is smaller than {FACE_SIDE_MIN_PX} pixels; come closer");
             AppError::new(StatusCode::UNPROCESSABLE_ENTITY, "FACE_TOO_SMALL", sentence)
         }
         (_, n_subjects) => {
-            let sentence = "the picture shows several faces of one size; a reference shows one person";
+            let sentence = "the picture shows several faces; a reference shows one person";
             AppError::new(StatusCode::UNPROCESSABLE_ENTITY, "SEVERAL_FACES", sentence)
                 .with_details(json!({ "faces": n_subjects }))
         }

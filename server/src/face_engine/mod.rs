@@ -89,7 +89,8 @@ impl Face {
     }
 
     /// The shorter side, in pixels.
-    fn side(&self) -> f32 {
+    #[must_use]
+    pub fn side(&self) -> f32 {
         self.bounds.width.min(self.bounds.height)
     }
 }

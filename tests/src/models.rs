@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use image::RgbImage;
-use image::imageops::crop_imm;
+use image::imageops::{crop_imm, flip_horizontal, overlay};
+use image::{Rgb, RgbImage};
 use muster_server::face_engine::{self, FaceEngine};
 
 /// Left, top, width and height in a sample.
@@ -53,6 +53,20 @@ pub fn engine() -> Arc<dyn FaceEngine> {
 #[must_use]
 pub fn sample_part(index: u32, (left, top, width, height): Part) -> RgbImage {
     crop_imm(&sample(index), left, top, width, height).to_image()
+}
+
+/// Two faces of one size, with a wall between them: Anna and her mirror image.
+///
+/// # Panics
+/// If the models cannot be obtained.
+#[must_use]
+pub fn two_of_one_size() -> RgbImage {
+    let anna = sample_part(3, ANNA_IN_SAMPLE_3);
+    let (width, height) = anna.dimensions();
+    let mut picture = RgbImage::from_pixel(3 * width, height, Rgb([120; 3]));
+    overlay(&mut picture, &anna, 0, 0);
+    overlay(&mut picture, &flip_horizontal(&anna), 2 * i64::from(width), 0);
+    picture
 }
 
 /// One of the six sample photographs.

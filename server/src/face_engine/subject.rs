@@ -2,6 +2,10 @@
 
 use super::Face;
 
+/// How large another face has to be to be meant as likely as the most central one, as a part of its side. Boxes of one face
+/// differ by a tenth.
+const RIVAL_PART_MIN: f32 = 0.9;
+
 /// The faces that a picture may be about, the most central one first: none, one, or several between which nobody but a
 /// person can choose. People in the background are smaller than whoever holds the phone.
 pub(super) fn subjects(faces: &[Face], (width, height): (f32, f32)) -> Vec<usize> {
@@ -13,7 +17,7 @@ pub(super) fn subjects(faces: &[Face], (width, height): (f32, f32)) -> Vec<usize
     let usable = || faces.iter().enumerate().filter(|(_, face)| face.is_usable());
     let nearest = |a: &(usize, &Face), b: &(usize, &Face)| from_middle(a.1).total_cmp(&from_middle(b.1));
     let Some((central, face)) = usable().min_by(nearest) else { return Vec::new() };
-    let rivals = usable().filter(|(index, other)| *index != central && other.side() >= face.side());
+    let rivals = usable().filter(|(index, other)| *index != central && other.side() >= RIVAL_PART_MIN * face.side());
     std::iter::once(central).chain(rivals.map(|(index, _)| index)).collect()
 }
 
@@ -30,13 +34,13 @@ mod tests {
 
     #[test]
     fn the_central_face_is_meant_and_smaller_ones_are_the_background() {
-        assert_eq!(subjects(&[face(0.0, 99.0), face(150.0, 100.0)], PICTURE), [1]);
+        assert_eq!(subjects(&[face(0.0, 89.0), face(150.0, 100.0)], PICTURE), [1]);
         assert_eq!(subjects(&[face(150.0, 100.0), face(0.0, 41.0), face(350.0, 41.0)], PICTURE), [0]);
     }
 
     #[test]
     fn one_as_large_as_the_central_one_is_as_likely_to_be_meant() {
-        assert_eq!(subjects(&[face(0.0, 100.0), face(150.0, 100.0)], PICTURE), [1, 0]);
+        assert_eq!(subjects(&[face(0.0, 90.0), face(150.0, 100.0)], PICTURE), [1, 0]);
         assert_eq!(subjects(&[face(0.0, 180.0), face(185.0, 45.0), face(300.0, 44.0)], PICTURE), [1, 0]);
     }
 

@@ -17,7 +17,7 @@ pub const ANNA_IN_SAMPLE_3: Part = (856, 0, 704, 865);
 /// The second from the left of sample 6; she is in no other one.
 pub const BELLA_IN_SAMPLE_6: Part = (456, 98, 594, 736);
 /// Two women on the right of sample 6.
-pub const TWO_IN_SAMPLE_6: Part = (934, 28, 681, 829);
+pub const TWO_IN_SAMPLE_6: Part = (1040, 28, 681, 829);
 /// The door on the left of sample 3.
 pub const NOBODY_IN_SAMPLE_3: Part = (0, 0, 420, 700);
 

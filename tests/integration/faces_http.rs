@@ -132,6 +132,7 @@ async fn a_reference_shows_exactly_one_face_that_is_large_enough() {
     nothing.expect_error(422, "VALIDATION_ERROR");
     student.post(ENROLL, &json!({})).await.expect_error(415, "UNSUPPORTED_MEDIA_TYPE");
     let huge = enroll(&student, vec![0xFF; 6 * 1024 * 1024]).await;
+    assert_eq!(huge.headers["connection"], "close", "nobody reads the rest of it");
     huge.expect_error(413, "PAYLOAD_TOO_LARGE");
 
     assert_eq!(student.get(FACE).await.expect(200)["enrolled"], false);

@@ -106,7 +106,9 @@ impl Gate {
         let mut response = self.enveloped(response, &id, &facts);
         response.headers_mut().insert(X_REQUEST_ID, id.0.clone());
         headers::add(response.headers_mut(), https_only);
-        if activity.body_fault().is_some() || activity.is_leaving() {
+        // Nobody reads what is left of a body that is too large: the connection ends with it, and its client should know.
+        let has_left_some = activity.body_fault().is_some() || response.status() == StatusCode::PAYLOAD_TOO_LARGE;
+        if has_left_some || activity.is_leaving() {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         let (took, status) = (watch.elapsed(), response.status().as_u16());

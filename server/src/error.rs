@@ -98,6 +98,15 @@ impl AppError {
         self
     }
 
+    /// Adds one detail to those that are there.
+    pub fn with_detail(mut self, name: &str, value: impl Into<Value>) -> Self {
+        if !self.details.is_object() {
+            self.details = json!({});
+        }
+        self.details[name] = value.into();
+        self
+    }
+
     /// Adds a cause for the log.
     pub fn with_cause(mut self, cause: impl fmt::Display) -> Self {
         self.cause = Some(cause.to_string().into_boxed_str());

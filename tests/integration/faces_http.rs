@@ -150,6 +150,10 @@ async fn up_to_three_photos_of_one_person_make_a_reference_and_each_is_erased_wi
     let mirrored = jpeg(&flip_horizontal(&sample_part(3, ANNA_IN_SAMPLE_3)));
     let different = enroll_photos(&student, [anna(), anna_on_another_evening(), bella()]).await;
     assert_eq!(different.expect_error(422, "DIFFERENT_FACES")["details"]["photo"], 3);
+    let nobody = jpeg(&sample_part(3, NOBODY_IN_SAMPLE_3));
+    assert_eq!(enroll_photos(&student, [anna(), nobody]).await.expect_error(422, "NO_FACE")["details"]["photo"], 2);
+    let cut = anna()[..2_000].to_vec();
+    assert_eq!(enroll_photos(&student, [cut, anna()]).await.expect_error(422, "IMAGE_INVALID")["details"]["photo"], 1);
     let four = enroll_photos(&student, [anna(), anna(), anna(), anna()]).await.expect_error(422, "VALIDATION_ERROR");
     assert_eq!(four["details"]["field"], "image");
     assert_eq!(kept(&lecture).await, (0, 0));
@@ -161,6 +165,10 @@ async fn up_to_three_photos_of_one_person_make_a_reference_and_each_is_erased_wi
 
     student.delete(FACE).await.expect(204);
     assert_eq!(kept(&lecture).await, (0, 0));
+
+    let other = lecture.server.client("student").await;
+    enroll_photos(&other, [bella(), bella()]).await.expect(201);
+    assert_eq!(kept(&lecture).await, (1, 1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -16,7 +16,7 @@ use crate::auth::{Allowed, CurrentUser};
 use crate::db::{DbError, Tx};
 use crate::error::{AppError, AppResult, ErrorEnvelope};
 use crate::evidence::{self, Sending, Use};
-use crate::face_engine::{self, Advice, FACE_SIDE_MIN_PX, FaceError, Judgement, Reading, Subject, Template};
+use crate::face_engine::{self, Advice, FACE_SIDE_MIN_PX, Face, FaceError, Judgement, Reading, Subject, Template};
 use crate::http::{self, Form, Json, RequestId};
 use crate::ids::{TenantId, uuid_text};
 use crate::{jobs, settings};
@@ -84,12 +84,10 @@ pub(super) async fn enroll_face(
     })?;
     let photos = read_photos(form, app.config.image_bytes_max()).await?;
     let mut subjects = Vec::with_capacity(photos.len());
-    for bytes in &photos {
-        subjects.push(match reference::read_picture(&app, &allowed.tenant, &allowed.id.to_string(), bytes).await? {
-            Ok((_, reading)) => one_face(reading)?,
-            Err(FaceError::EmptyPicture) => return Err(no_face()),
-            Err(error) => return Err(unavailable("the face models failed on this picture").with_cause(error)),
-        });
+    for (index, bytes) in photos.iter().enumerate() {
+        // Of several photos, whoever sent them has to know which one to take anew.
+        let subject = read_subject(&app, &allowed, bytes).await;
+        subjects.push(subject.map_err(|error| error.with_detail("photo", index + 1))?);
     }
     let template = mean_of_one_person(&app, &subjects)?;
     let advice = subjects.iter().map(|subject| subject.quality.advice().into_iter().map(PhotoAdvice::from).collect());
@@ -161,12 +159,20 @@ async fn read_photos(form: Multipart, bytes_max: usize) -> AppResult<Vec<Vec<u8>
     Ok(photos)
 }
 
+async fn read_subject(app: &App, user: &CurrentUser, bytes: &[u8]) -> AppResult<Subject> {
+    match reference::read_picture(app, &user.tenant, &user.id.to_string(), bytes).await? {
+        Ok((_, reading)) => one_face(reading),
+        Err(FaceError::EmptyPicture) => Err(no_face()),
+        Err(error) => Err(unavailable("the face models failed on this picture").with_cause(error)),
+    }
+}
+
 /// The one whom the photo is about. Stricter than for a selfie, because every later one is held against it: nobody else in
 /// it may be half as large.
 fn one_face(reading: Reading) -> AppResult<Subject> {
     let n_large = |subject: &Subject| {
-        let side_max = subject.quality.side_px * limits::BYSTANDER_PART_MAX;
-        reading.faces.iter().filter(|face| face.is_usable() && face.side() >= side_max).count()
+        let rivals = |face: &&Face| face.rivals(subject.quality.side_px, limits::BYSTANDER_PART_MAX);
+        reading.faces.iter().filter(rivals).count()
     };
     let n_subjects = reading.subject.as_ref().map_or(reading.n_subjects, n_large);
     if let (Some(subject), 1) = (reading.subject, n_subjects) {

@@ -88,9 +88,15 @@ impl Face {
         self.side() >= FACE_SIDE_MIN_PX
     }
 
-    /// The shorter side, in pixels.
+    /// Whether somebody may mean this one when they look at another face whose side has so many pixels: it can be compared, and
+    /// is at least this part as large.
     #[must_use]
-    pub fn side(&self) -> f32 {
+    pub fn rivals(&self, side_px: f32, part_min: f32) -> bool {
+        self.is_usable() && self.side() >= part_min * side_px
+    }
+
+    /// The shorter side, in pixels.
+    fn side(&self) -> f32 {
         self.bounds.width.min(self.bounds.height)
     }
 }

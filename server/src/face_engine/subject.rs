@@ -14,10 +14,11 @@ pub(super) fn subjects(faces: &[Face], (width, height): (f32, f32)) -> Vec<usize
         let (x, y) = (bounds.left + bounds.width / 2.0 - width / 2.0, bounds.top + bounds.height / 2.0 - height / 2.0);
         x.hypot(y)
     };
-    let usable = || faces.iter().enumerate().filter(|(_, face)| face.is_usable());
+    let usable = faces.iter().enumerate().filter(|(_, face)| face.is_usable());
     let nearest = |a: &(usize, &Face), b: &(usize, &Face)| from_middle(a.1).total_cmp(&from_middle(b.1));
-    let Some((central, face)) = usable().min_by(nearest) else { return Vec::new() };
-    let rivals = usable().filter(|(index, other)| *index != central && other.side() >= RIVAL_PART_MIN * face.side());
+    let Some((central, face)) = usable.min_by(nearest) else { return Vec::new() };
+    let rivals = faces.iter().enumerate();
+    let rivals = rivals.filter(|(index, other)| *index != central && other.rivals(face.side(), RIVAL_PART_MIN));
     std::iter::once(central).chain(rivals.map(|(index, _)| index)).collect()
 }
 

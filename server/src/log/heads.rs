@@ -229,13 +229,13 @@ pub fn check_at_start(app: &App, key: &ServerKey, file: &HeadFile) -> Result<(),
                 );
             }
             let heads: Vec<Head> = app.db.read_blocking(queries::heads)?;
-            for head in heads.iter().filter(|head| head.log_index > 0) {
+            let is_listed = |tenant: &TenantId| proofs.iter().any(|(listed, _)| listed == tenant);
+            for head in heads.iter().filter(|head| head.log_index > 0 && !is_listed(&head.tenant)) {
                 // Whoever empties the list, or takes a line out of it, must not be better off than who removes the file.
                 // A log that had just begun when the power went is not in it yet.
                 let tenant = head.tenant.clone();
-                let is_late =
-                    || app.db.read_blocking::<_, DbError, _>(move |tx: &Tx<'_>| queries::late_ms(tx, &tenant, 0));
-                if !proofs.iter().any(|(tenant, _)| *tenant == head.tenant) && is_late()?.is_some() {
+                let late_ms: Option<i64> = app.db.read_blocking(move |tx: &Tx<'_>| queries::late_ms(tx, &tenant, 0))?;
+                if late_ms.is_some() {
                     tracing::warn!(
                         path = %file.path().display(),
                         tenant.id = %head.tenant,

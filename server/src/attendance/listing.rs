@@ -106,14 +106,12 @@ pub(super) fn in_review_counts(tx: &Tx<'_>, tenant: &TenantId) -> Result<Vec<(St
 
 /// This student's records in sessions whose plan is unknown.
 pub(super) fn unknown_sessions(tx: &Tx<'_>, tenant: &TenantId, student: &str) -> Result<i64, DbError> {
-    let counted = tx.query_one(
+    tx.count(
         "SELECT COUNT(*)
          FROM records r
          WHERE r.tenant_id = ?1 AND r.student_id = ?2 AND r.course_id IS NULL",
         params![tenant.as_str(), student],
-        |row| row.get(0),
-    )?;
-    Ok(counted.unwrap_or(0))
+    )
 }
 
 /// What an online client sent under one key before.

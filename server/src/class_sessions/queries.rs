@@ -264,14 +264,12 @@ pub(super) fn other_keys(tx: &Tx<'_>, document: DocumentId) -> Result<Vec<Device
 
 /// What one person has written into a session's document.
 pub(super) fn entries_by(tx: &Tx<'_>, document: DocumentId, person: &str) -> Result<u64, DbError> {
-    let counted = tx.query_one(
+    tx.count(
         "SELECT (SELECT COUNT(*) FROM class_session_plans WHERE document_id = ?1 AND planner = ?2)
               + (SELECT COUNT(*) FROM class_session_changes WHERE document_id = ?1 AND by_user = ?2)
               + (SELECT COUNT(*) FROM class_session_settlements WHERE document_id = ?1 AND by_user = ?2)",
         params![&document.0, person],
-        |row| row.get(0),
-    )?;
-    Ok(counted.unwrap_or(0))
+    )
 }
 
 /// Every settlement of a session.

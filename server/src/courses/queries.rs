@@ -107,8 +107,7 @@ pub(super) fn count_courses(tx: &Tx<'_>, tenant: &TenantId, user: UserId) -> Res
             UNION
             SELECT course_id FROM enrolments WHERE tenant_id = ?1 AND user_id = ?2
         ) AS mine";
-    let counted = tx.query_one(sql, params![tenant.as_str(), &user.to_string()], |row| row.get(0))?;
-    Ok(counted.unwrap_or(0))
+    tx.count(sql, params![tenant.as_str(), &user.to_string()])
 }
 
 /// In how many courses everybody has places.
@@ -301,8 +300,7 @@ pub(super) fn name_at(
 
 pub(super) fn count_students(tx: &Tx<'_>, tenant: &TenantId, course: CourseId) -> Result<u32, DbError> {
     let sql = "SELECT count(*) FROM enrolments WHERE tenant_id = ?1 AND course_id = ?2";
-    let counted = tx.query_one(sql, params![tenant.as_str(), &course.to_string()], |row| row.get(0))?;
-    Ok(counted.unwrap_or(0))
+    tx.count(sql, params![tenant.as_str(), &course.to_string()])
 }
 
 pub(super) fn student_ids(tx: &Tx<'_>, tenant: &TenantId, course: CourseId) -> Result<Vec<UserId>, DbError> {

@@ -69,6 +69,11 @@ impl<'a> Tx<'a> {
         })
     }
 
+    /// The number that a statement of one row and one column counts.
+    pub fn count<N: FromCell + Default>(&self, sql: &str, params: &[Value<'_>]) -> Result<N, DbError> {
+        Ok(self.query_one(sql, params, |row| row.get(0))?.unwrap_or_default())
+    }
+
     /// Every row, in order. Statements bound what they return with LIMIT.
     pub fn query<T>(
         &self,

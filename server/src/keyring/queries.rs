@@ -133,12 +133,10 @@ pub(super) fn mfa_key(tx: &Tx<'_>) -> Result<Option<String>, DbError> {
 /// How many second factors are sealed under a key.
 pub(super) fn sealed_by(tx: &Tx<'_>, id: &str) -> Result<i64, DbError> {
     let id = HEXLOWER.decode(id.as_bytes()).unwrap_or_default();
-    let counted = tx.query_one(
+    tx.count(
         "SELECT COUNT(*)
          FROM mfa_enrolments
          WHERE confirmed_at IS NOT NULL AND key_id = ?1",
         params![&id[..]],
-        |row| row.get(0),
-    )?;
-    Ok(counted.unwrap_or_default())
+    )
 }

@@ -20,14 +20,12 @@ pub(in crate::attendance) fn insert_appeal(
 }
 
 pub(in crate::attendance) fn appeal_count(tx: &Tx<'_>, id: DocumentId) -> Result<u64, DbError> {
-    let counted = tx.query_one(
+    tx.count(
         "SELECT COUNT(*)
          FROM appeals
          WHERE document_id = ?1",
         params![&id.0],
-        |row| row.get(0),
-    )?;
-    Ok(counted.unwrap_or(0))
+    )
 }
 
 /// The log index of the newest appeal.

@@ -291,37 +291,31 @@ pub(super) fn decisions(tx: &Tx<'_>, id: DocumentId) -> Result<Vec<DecisionRow>,
 
 /// How many entries there are of one person in a document.
 pub(super) fn decisions_by(tx: &Tx<'_>, id: DocumentId, person: &str) -> Result<u64, DbError> {
-    let counted = tx.query_one(
+    tx.count(
         "SELECT COUNT(*)
          FROM decisions
          WHERE document_id = ?1 AND by_user = ?2",
         params![&id.0, person],
-        |row| row.get(0),
-    )?;
-    Ok(counted.unwrap_or(0))
+    )
 }
 
 /// How many decisions and marks a document has.
 pub(super) fn decision_count(tx: &Tx<'_>, id: DocumentId) -> Result<u64, DbError> {
-    let counted = tx.query_one(
+    tx.count(
         "SELECT COUNT(*)
          FROM decisions
          WHERE document_id = ?1",
         params![&id.0],
-        |row| row.get(0),
-    )?;
-    Ok(counted.unwrap_or(0))
+    )
 }
 
 pub(super) fn submission_count(tx: &Tx<'_>, id: DocumentId) -> Result<u64, DbError> {
-    let counted = tx.query_one(
+    tx.count(
         "SELECT COUNT(*)
          FROM submissions
          WHERE document_id = ?1",
         params![&id.0],
-        |row| row.get(0),
-    )?;
-    Ok(counted.unwrap_or(0))
+    )
 }
 
 /// The records of a session that another course has, or none, with that course.

@@ -105,15 +105,13 @@ pub(super) fn end_of_user(
 
 /// How many revoked sessions of a user a token of today's epoch may belong to.
 pub(super) fn revoked_of_user(tx: &Tx<'_>, user: UserId) -> Result<i64, DbError> {
-    let count = tx.query_one(
+    tx.count(
         "SELECT COUNT(*)
          FROM auth_sessions s
          JOIN users u ON u.id = s.user_id
          WHERE s.user_id = ?1 AND s.epoch = u.epoch AND s.revoked_at IS NOT NULL",
         params![&user.to_string()],
-        |row| row.get(0),
-    )?;
-    Ok(count.unwrap_or(0))
+    )
 }
 
 /// A session as it is stored.

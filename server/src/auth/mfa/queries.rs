@@ -164,14 +164,12 @@ pub(super) fn use_code(tx: &Tx<'_>, owner: &Owner, hash: &[u8; 32], now_ms: i64)
 }
 
 pub(super) fn codes_left(tx: &Tx<'_>, owner: &Owner) -> Result<u32, DbError> {
-    let left = tx.query_one(
+    tx.count(
         "SELECT count(*)
          FROM mfa_backup_codes
          WHERE tenant_id = ?1 AND user_id = ?2 AND used_at IS NULL",
         params![owner.tenant.as_str(), &owner.user.to_string()],
-        |row| row.get(0),
-    )?;
-    Ok(left.unwrap_or(0))
+    )
 }
 
 pub(super) fn token_was_used(tx: &Tx<'_>, jti: &str) -> Result<bool, DbError> {

@@ -42,7 +42,7 @@ pub(in crate::auth) fn page(
 
 pub(super) fn count(tx: &Tx<'_>, tenant: &TenantId) -> Result<u64, DbError> {
     let sql = "SELECT count(*) FROM users WHERE tenant_id = ?1";
-    Ok(tx.query_one(sql, params![tenant.as_str()], |row| row.get(0))?.unwrap_or(0))
+    tx.count(sql, params![tenant.as_str()])
 }
 
 pub(super) fn is_unchanged(tx: &Tx<'_>, tenant: &TenantId, id: UserId, seen_at_ms: i64) -> Result<bool, DbError> {

@@ -188,16 +188,14 @@ type Driver = tokio::task::JoinHandle<()>;
 
 /// Programs that have this database open now, this one among them.
 pub(in crate::db) fn nodes(tx: &Tx<'_>) -> Result<i64, DbError> {
-    let counted = tx.query_one(
+    tx.count(
         "SELECT count(*)
          FROM pg_locks l
          JOIN pg_database d ON d.oid = l.database
          WHERE l.locktype = 'advisory' AND l.granted AND d.datname = current_database()
            AND l.classid = CAST(?1 AS BIGINT) AND l.objid = CAST(?2 AS BIGINT)",
         params![i64::from(LOCK_CLASS), i64::from(NODE)],
-        |row| row.get(0),
-    )?;
-    Ok(counted.unwrap_or_default())
+    )
 }
 
 async fn connect(target: &Target, shared: &Arc<Shared>, allowances: Allowances) -> Result<(Client, Driver), Trouble> {

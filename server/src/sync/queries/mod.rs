@@ -164,40 +164,34 @@ pub(in crate::sync) fn waiting_about(
     payer: &str,
     subject: &str,
 ) -> Result<i64, DbError> {
-    let found = tx.query_one(
+    tx.count(
         "SELECT count(*)
          FROM quarantine
          WHERE tenant_id = ?1 AND payer_id = ?2 AND subject_id = ?3 AND state = 'waiting'",
         params![tenant.as_str(), payer, subject],
-        |row| row.get(0),
-    )?;
-    Ok(found.unwrap_or(0))
+    )
 }
 
 /// How many changes about a person wait on accounts of other students.
 pub(in crate::sync) fn strangers_waiting(tx: &Tx<'_>, tenant: &TenantId, subject: &str) -> Result<i64, DbError> {
-    let found = tx.query_one(
+    tx.count(
         "SELECT count(*)
          FROM quarantine q
          JOIN users u ON u.id = q.payer_id
          WHERE q.tenant_id = ?1 AND q.subject_id = ?2 AND q.payer_id <> ?2 AND q.state = 'waiting'
              AND u.role IN ('guest', 'student')",
         params![tenant.as_str(), subject],
-        |row| row.get(0),
-    )?;
-    Ok(found.unwrap_or(0))
+    )
 }
 
 /// What waits for a binding, or for the binding to come back.
 pub(in crate::sync) fn unbound_count(tx: &Tx<'_>, tenant: &TenantId, writer: &DeviceKey) -> Result<i64, DbError> {
-    let found = tx.query_one(
+    tx.count(
         "SELECT count(*)
          FROM quarantine
          WHERE tenant_id = ?1 AND writer = ?2 AND state = 'waiting' AND reason IN ('device_unbound', 'device_revoked')",
         params![tenant.as_str(), &writer.0],
-        |row| row.get(0),
-    )?;
-    Ok(found.unwrap_or(0))
+    )
 }
 
 /// How a change waits: why, and on whose account.

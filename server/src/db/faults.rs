@@ -4,6 +4,11 @@
 
 #[cfg(feature = "faults")]
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+/// How late a commit is that comes after its answer. Where a disk is fast and a reply is slow to build, the commit would
+/// otherwise be there before anybody has the answer, and hardly a cut would fall between them.
+const COMMIT_LATE: Duration = Duration::from_millis(50);
 
 /// What the database does wrong.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -15,6 +20,16 @@ pub enum Fault {
     AnswersBeforeCommit,
     /// SQLite commits without waiting for the disk.
     SynchronousNormal,
+}
+
+impl Fault {
+    /// Gives the answer already, if that is the fault.
+    pub(super) fn before_commit(self, answer: impl FnOnce()) {
+        if self == Self::AnswersBeforeCommit {
+            answer();
+            std::thread::sleep(COMMIT_LATE);
+        }
+    }
 }
 
 #[cfg(feature = "faults")]

@@ -121,9 +121,7 @@ fn run_alone(connection: &Connection, request: &mut dyn Request, fault: Fault) {
     if connection.is_autocommit() {
         return request.fail(DbError::Full("the database ended the transaction".to_owned()));
     }
-    if fault == Fault::AnswersBeforeCommit {
-        request.answer();
-    }
+    fault.before_commit(|| request.answer());
     if let Err(error) = statement(connection, "COMMIT") {
         roll_back(connection);
         return request.fail(error);
@@ -152,9 +150,7 @@ fn run_group(connection: &Connection, waiting: &mut VecDeque<Box<dyn Request>>, 
             break;
         }
     }
-    if fault == Fault::AnswersBeforeCommit {
-        done.iter_mut().for_each(|request| request.answer());
-    }
+    fault.before_commit(|| done.iter_mut().for_each(|request| request.answer()));
     if let Err(error) = statement(connection, "COMMIT") {
         roll_back(connection);
         return fail_all(done.into_iter(), &error);
